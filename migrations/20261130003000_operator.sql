@@ -34,6 +34,7 @@ create table tidegate.problem (
     id bigint generated always as identity,
     kind text not null,
     scope text not null,
+    cause text not null default '',
     connection text,
     stream text,
     job text,
@@ -50,11 +51,13 @@ create table tidegate.problem (
     muted_by text,
     constraint problem_pkey primary key (id)
 );
-create unique index problem_unclosed_key on tidegate.problem (kind, scope) where closed_at is null;
+create unique index problem_unclosed_key on tidegate.problem (kind, scope, cause) where closed_at is null;
+create index problem_connection_idx on tidegate.problem (connection, kind) where closed_at is null;
 create index problem_closed_idx on tidegate.problem (closed_at) where closed_at is not null;
 comment on table tidegate.problem is 'What is or was wrong: opened when a condition has held for the delay of its kind, closed when it has not held twice in a row';
 comment on column tidegate.problem.kind is 'failed, held, late, gap, quota_refused, rejects, schema, config_refused, push_unknown or notify_stuck';
 comment on column tidegate.problem.scope is 'What it concerns: a connection, a connection and stream with a slash between, a job, a target, or system';
+comment on column tidegate.problem.cause is 'Hash of the error that several streams of the connection share; empty otherwise';
 comment on column tidegate.problem.connection is 'The connection, if it concerns one';
 comment on column tidegate.problem.stream is 'The stream, if it concerns a single one';
 comment on column tidegate.problem.job is 'The job, if it concerns one';
@@ -76,7 +79,7 @@ create table tidegate.notification (
     state text not null default 'due',
     kind text not null,
     problems bigint [] not null default '{}',
-    body jsonb not null,
+    body jsonb,
     attempts integer not null default 0,
     created_at timestamptz not null default clock_timestamp(),
     due_at timestamptz not null default clock_timestamp(),
@@ -87,18 +90,22 @@ create table tidegate.notification (
 );
 create index notification_due_idx on tidegate.notification (due_at) where state = 'due';
 create index notification_target_idx on tidegate.notification (target, created_at desc);
+create index notification_problems_idx on tidegate.notification using gin (problems);
 comment on table tidegate.notification is 'The outbox: messages to targets of notify, each sent at least once and always under the same id';
 comment on column tidegate.notification.id is 'Id of the message, the same at each attempt';
 comment on column tidegate.notification.target is 'Name of the target in the configuration; its URL is a secret';
 comment on column tidegate.notification.state is 'due, sent or given_up';
-comment on column tidegate.notification.kind is 'opened, recovered, reminder, run_finished, action or test';
+comment on column tidegate.notification.kind is 'opened, recovered, reminder or test; digest tells of several problems that opened, stay open or are over';
 comment on column tidegate.notification.problems is 'The problems that it tells of';
-comment on column tidegate.notification.body is 'The document that is sent';
+comment on column tidegate.notification.body is 'The document that is sent, written before the first attempt; null until then, while problems may be added';
 comment on column tidegate.notification.attempts is 'How often it was sent';
 comment on column tidegate.notification.created_at is 'When it was written';
 comment on column tidegate.notification.due_at is 'When it is sent next, at the earliest';
 comment on column tidegate.notification.sent_at is 'When the target accepted it';
 comment on column tidegate.notification.outcome is 'Of the last attempt: a status such as HTTP 500, or timeout; never the text of a response';
+
+alter table tidegate.lock add column done_at timestamptz;
+comment on column tidegate.lock.done_at is 'When it was last done, if the next time depends on it';
 
 create table tidegate.quota_hour (
     connection text not null,

@@ -21,6 +21,7 @@ pub mod http;
 pub mod load;
 pub mod mart;
 pub mod metrics;
+pub mod notify;
 pub mod postgres;
 pub mod pulse;
 pub mod push;

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::alive::{self, Alive};
 use super::names::names;
 use super::streams::StoredPlan;
-use super::{Database, Reload, pruning, totals, views};
+use super::{Database, Reload, notifying, pruning, totals, views};
 use crate::config::Config;
+use crate::http::HttpError;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
+use crate::notify::{Notifier, Timing};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
 use crate::quota::{Hours, Ledger, QuotaUse};
@@ -41,6 +43,8 @@ pub enum DaemonError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Timer(#[from] TimerError),
+    #[error("no HTTP client for notifications could be made")]
+    Http(#[from] HttpError),
     #[error("{0} ended unexpectedly; this is a bug")]
     Ended(&'static str),
 }
@@ -109,6 +113,10 @@ impl Daemon {
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
         let totals = totals::task(database.pool.clone(), shutdown.clone());
+        let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
+        let (pool, changes) = (database.pool.clone(), receiver.clone());
+        let look = notifying::look_task(Arc::clone(&notifier), pool.clone(), changes.clone(), shutdown.clone());
+        let send = notifying::send_task(notifier, pool, changes, shutdown.clone());
         let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -116,7 +124,7 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals], shutdown.clone())),
+            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals, look, send], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,

@@ -5,6 +5,7 @@ mod daemon;
 mod database;
 mod foreground;
 mod names;
+mod notifying;
 mod pruning;
 mod reload;
 mod streams;

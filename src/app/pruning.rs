@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, History};
 use crate::schedule::timer::PeriodicTask;
 use crate::store::trouble::chain;
-use crate::store::{prune, session};
+use crate::store::{event, notification, problem, prune, session};
 
 /// How often old history is deleted.
 const PERIOD: Duration = Duration::from_mins(10);
@@ -18,6 +18,10 @@ const PERIOD: Duration = Duration::from_mins(10);
 const WORK_MAX: Duration = Duration::from_hours(1);
 /// Runs per transaction; each has a task per stream.
 const RUNS_AT_A_TIME: u32 = 500;
+/// Events, problems or notifications per transaction.
+const EVENTS_AT_A_TIME: u32 = 2_000;
+/// How long notifications are kept. A target is reminded of what it was told of more often than that.
+const KEEP_NOTIFICATIONS: Duration = Duration::from_hours(30 * 24);
 /// Rejected records per transaction.
 const REJECTS_AT_A_TIME: u32 = 5_000;
 
@@ -27,8 +31,8 @@ pub(super) fn task(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown:
         let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
         async move {
             match prune(&pool, &history, &shutdown).await {
-                Ok((0, 0)) => {}
-                Ok((runs, rejects)) => tracing::info!(runs, rejects, "old history deleted"),
+                Ok((0, 0, 0)) => {}
+                Ok((runs, rejects, events)) => tracing::info!(runs, rejects, events, "old history deleted"),
                 Err(error) => {
                     session::judge(&pool, &error);
                     tracing::warn!(error = chain(&error), "old history could not be deleted; it is retried");
@@ -44,6 +48,9 @@ pub(super) fn task(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown:
 enum Past {
     Runs,
     Rejects,
+    Events,
+    Problems,
+    Notifications,
 }
 
 impl Past {
@@ -52,15 +59,20 @@ impl Past {
         match self {
             Self::Runs => RUNS_AT_A_TIME,
             Self::Rejects => REJECTS_AT_A_TIME,
+            Self::Events | Self::Problems | Self::Notifications => EVENTS_AT_A_TIME,
         }
     }
 }
 
-/// Deletes everything that is too old. Returns the number of deleted runs and rejected records.
-async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<(u64, u64), sqlx::Error> {
+/// Deletes everything that is too old. Returns the number of deleted runs, of rejected records, and of events, problems
+/// and notifications.
+async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<(u64, u64, u64), sqlx::Error> {
     let runs = drain(pool, Past::Runs, history.keep_runs, shutdown).await?;
     let rejects = drain(pool, Past::Rejects, history.keep_rejects, shutdown).await?;
-    Ok((runs, rejects))
+    let mut events = drain(pool, Past::Events, history.keep_events, shutdown).await?;
+    events += drain(pool, Past::Problems, history.keep_events, shutdown).await?;
+    events += drain(pool, Past::Notifications, Some(KEEP_NOTIFICATIONS), shutdown).await?;
+    Ok((runs, rejects, events))
 }
 
 async fn drain(
@@ -77,6 +89,9 @@ async fn drain(
         let gone = match past {
             Past::Runs => prune::runs(pool, keep, limit.into()).await?,
             Past::Rejects => prune::rejects(pool, keep, limit.into()).await?,
+            Past::Events => event::prune(pool, keep, limit.into()).await?,
+            Past::Problems => problem::prune(pool, keep, limit.into()).await?,
+            Past::Notifications => notification::prune(pool, keep, limit.into()).await?,
         };
         sum += gone;
         if gone < u64::from(limit) {

@@ -15,11 +15,15 @@ use super::names::names;
 use crate::config::Config;
 use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
+use crate::store::event::{self, Reloaded};
+use crate::store::trouble::chain;
 use crate::worker::WorkerContext;
 
 /// How long until a refused configuration is loaded again. The cause may lie outside its files, such as a secret file
 /// that does not exist yet, or may pass, such as a lack of file descriptors.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long to wait for the database when a reload is recorded as an event.
+const EVENT_MAX: Duration = Duration::from_secs(3);
 
 /// Where the configuration is loaded from.
 #[derive(Debug, Clone)]
@@ -74,8 +78,13 @@ impl Reload {
                 let before = Arc::clone(&config.borrow());
                 let same_accounts =
                     before.connections.values().map(account).eq(loaded.connections.values().map(account));
+                let secrets = |config: &Config| -> Vec<String> {
+                    let secrets = config.notify.iter().flat_map(crate::config::Target::secrets);
+                    secrets.map(|secret| secret.expose().to_owned()).collect()
+                };
+                let same_targets = secrets(&before) == secrets(&loaded);
                 health.config_loaded();
-                if change.is_none() && same_accounts && fingerprint(&before) == fingerprint(&loaded) {
+                if change.is_none() && same_accounts && same_targets && fingerprint(&before) == fingerprint(&loaded) {
                     return None;
                 }
                 warn_of_restart(&before, &loaded);
@@ -88,14 +97,24 @@ impl Reload {
                     "configuration reloaded"
                 );
                 shared.metrics.configure(names(&loaded));
+                let summary = format!(
+                    "configuration reloaded: {} jobs, {} connections",
+                    loaded.jobs.len(),
+                    loaded.connections.len()
+                );
                 config.send_replace(Arc::new(loaded));
+                tell(shared, Reloaded::Applied, &summary).await;
                 None
             }
             Ok(Err(faults)) => {
                 health.reload_refused();
-                let faults = faults.to_string();
+                let (count, faults) = (faults.len(), faults.to_string());
                 if change.is_some() || refused.as_ref() != Some(&faults) {
                     tracing::error!("the changed configuration is refused, the previous one stays in force:\n{faults}");
+                    let first = faults.lines().next().unwrap_or_default();
+                    let of = if count == 1 { "1 fault" } else { &format!("{count} faults") };
+                    let summary = format!("the changed configuration has {of} and is refused: {first}");
+                    tell(shared, Reloaded::Refused, &summary).await;
                 }
                 Some(faults)
             }
@@ -104,6 +123,16 @@ impl Reload {
                 refused
             }
         }
+    }
+}
+
+/// Records an event. A reload does not depend on it.
+async fn tell(shared: &WorkerContext, reloaded: Reloaded, summary: &str) {
+    let telling = event::reload(&shared.pool, reloaded, &shared.owner, summary);
+    match tokio::time::timeout(EVENT_MAX, telling).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error = chain(&error), "a reload could not be recorded as an event"),
+        Err(_) => tracing::debug!("a reload could not be recorded as an event in time"),
     }
 }
 
@@ -135,11 +164,13 @@ fn warn_of_restart(before: &Config, after: &Config) {
         (
             format!("{:?}", config.database.target),
             config.database.target.secrets().iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>(),
-            format!("{:?} {:?} {:?}", config.database.max_connections, config.embedded, config.server),
+            format!("{:?} {:?} {:?}", config.database.max_connections, config.embedded, config.server.listen),
             format!("{:?} {:?}", config.worker.concurrency, config.log),
         )
     };
     if fixed(before) != fixed(after) {
-        tracing::warn!("`database`, `embedded`, `server`, `log` and `worker.concurrency` take effect after a restart");
+        tracing::warn!(
+            "`database`, `embedded`, `server.listen`, `log` and `worker.concurrency` take effect after a restart"
+        );
     }
 }

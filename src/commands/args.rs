@@ -114,6 +114,11 @@ pub enum Command {
     /// A field without a column is null in the views. The daemon and `sync` make the views and keep them up to date.
     #[command(verbatim_doc_comment)]
     Mart(MartArgs),
+    /// Show the targets of notifications with their last delivery; `notify test` sends them a message
+    ///
+    /// The daemon tells them of problems: see `notify` in the configuration.
+    #[command(verbatim_doc_comment)]
+    Notify(NotifyArgs),
     /// Bring the database to the version of this program
     ///
     /// `run` and `sync` do this too. Several processes can start it at the same time: one migrates, the others wait.
@@ -296,6 +301,45 @@ pub struct QuotaArgs {
     /// Only this connection. Can be repeated
     #[arg(long = "connection", value_name = "NAME")]
     pub connections: Vec<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate notify test             a message to each target
+  tidegate notify test oncall      to this target
+  tidegate notify list             last deliveries, and what could not be delivered")]
+pub struct NotifyArgs {
+    #[command(subcommand)]
+    pub action: Option<NotifyAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NotifyAction {
+    /// Send a test message, and wait for the outcome
+    ///
+    /// It takes the same way as every message. Exits with 1 if a target did not accept it.
+    #[command(verbatim_doc_comment)]
+    Test(NotifyTestArgs),
+    /// Show each target with its last delivery, the oldest message that is due, and those that were given up
+    List(NotifyListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct NotifyTestArgs {
+    /// Only this target. Without it: each target
+    #[arg(value_name = "NAME")]
+    pub target: Option<String>,
+    /// Print the outcomes as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NotifyListArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

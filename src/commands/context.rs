@@ -35,6 +35,7 @@ impl Context {
         let mut secrets: Vec<Secret> =
             self.config.connections.values().flat_map(|connection| connection.settings.secrets()).collect();
         secrets.extend(self.config.database.target.secrets());
+        secrets.extend(self.config.notify.iter().flat_map(|target| target.secrets().cloned()));
         secrets
     }
 

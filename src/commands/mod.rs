@@ -16,6 +16,7 @@ mod held;
 mod mart;
 mod migrate;
 pub mod names;
+mod notify;
 mod output;
 mod plan;
 mod progress;
@@ -158,6 +159,15 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         Command::Rejects(args) => Box::pin(rejects::run(context, args)).await,
         Command::Streams(args) => Box::pin(streams::run(context, args)).await,
         Command::Mart(args) => Box::pin(mart::run(context, args)).await,
+        Command::Notify(NotifyArgs { action: Some(NotifyAction::Test(args)) }) => {
+            Box::pin(notify::test(context, args)).await
+        }
+        Command::Notify(NotifyArgs { action: Some(NotifyAction::List(args)) }) => {
+            Box::pin(notify::list(context, args)).await
+        }
+        Command::Notify(NotifyArgs { action: None }) => {
+            Box::pin(notify::list(context, NotifyListArgs { json: false })).await
+        }
         Command::Migrate => Box::pin(migrate::run(context)).await,
         // `prepare` runs these.
         Command::Schema | Command::Health(_) => Ok(Exit::Done),

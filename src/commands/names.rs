@@ -2,7 +2,7 @@
 
 use super::failure::CommandError;
 use crate::catalogue::Vendor;
-use crate::config::{Config, Job, Push};
+use crate::config::{Config, Job, Push, Target};
 use crate::connector::{self, Connection};
 use crate::settings::closest_hint;
 
@@ -45,6 +45,18 @@ pub fn jobs<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, Co
         }
     }
     Ok(found)
+}
+
+/// The target of notifications of that name; without a name, all of them.
+pub fn targets<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&'a Target>, CommandError> {
+    let found: Vec<&Target> =
+        config.notify.iter().filter(|target| name.is_none_or(|name| target.name == name)).collect();
+    match name {
+        Some(name) if found.is_empty() => {
+            Err(unknown("target of notifications", name, config.notify.iter().map(|target| target.name.as_str())))
+        }
+        _ => Ok(found),
+    }
 }
 
 /// The named streams of a job; without names, all of its streams.

@@ -6,6 +6,7 @@
 
 mod check;
 mod database;
+mod notify;
 mod raw;
 mod schema;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::cron::{CatchUp, Schedule};
 use crate::mart;
 use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
+pub use notify::{NotifyFormat, Target};
 pub use schema::json_schema;
 
 /// The complete configuration, checked.
@@ -39,6 +41,8 @@ pub struct Config {
     pub database: Database,
     pub embedded: Embedded,
     pub server: Server,
+    /// Whom the daemon tells of problems.
+    pub notify: Vec<Target>,
     pub worker: Worker,
     pub history: History,
     pub log: Log,
@@ -93,6 +97,8 @@ pub struct History {
     pub keep_runs: Option<Duration>,
     /// Records that could not become rows. The default is 90 days.
     pub keep_rejects: Option<Duration>,
+    /// Events and problems that are over. The default is 90 days.
+    pub keep_events: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use url::{Host, Url};
 
-use super::{Config, Job};
+use super::{Config, Job, Target};
 use crate::connector::{Connection, UtcOffset};
 
 /// Clock changes last for weeks, so one comparison per week finds every difference.
@@ -22,6 +22,7 @@ impl Config {
         let mut warnings = self.unread.clone();
         warnings.extend(every_interface(self.server.listen));
         warnings.extend(self.connections.values().flat_map(plain_http));
+        warnings.extend(self.notify.iter().filter_map(plain_http_to_target));
         warnings.extend(quotas_apart(&self.connections));
         warnings.extend(self.jobs.values().filter_map(of_job));
         warnings
@@ -53,6 +54,18 @@ fn plain_http(connection: &Connection) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// A target to which messages are sent without encryption.
+fn plain_http_to_target(target: &Target) -> Option<String> {
+    let url: Url = target.url.expose().parse().ok()?;
+    (url.scheme() == "http" && !is_local(&url)).then(|| {
+        format!(
+            "notify `{}`: its `url` begins with `http://`, so messages and credentials are sent to `{}` without \
+             encryption; write `https://…`",
+            target.name, target.host
+        )
+    })
 }
 
 /// Connections that share a credential, and so a ledger, but configure different limits.

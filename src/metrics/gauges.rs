@@ -8,19 +8,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{
-    ConnectionLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels, limit_labels,
-    stream_labels,
+    ConnectionLabels, KindLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels,
+    TargetLabels, limit_labels, stream_labels,
 };
 use super::{
     CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS,
-    QUOTA_BLOCKED, QUOTA_USED_RATIO, RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS,
-    STREAM_FRESHNESS_SECONDS, STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
+    NOTIFICATION_OLDEST_SECONDS, PROBLEMS as OPEN_PROBLEMS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
+    RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
+    STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
 };
 use crate::pulse::Loop;
 use crate::quota::QuotaUse;
 use crate::store::reconciliation::Compared;
 use crate::store::status::{RETIRED, STREAM_STATES, StreamState, Unfinished};
 use crate::store::stored_rows::StoredRows;
+use crate::store::topic::Topic;
 
 /// The states that require attention, the worst first.
 const PROBLEMS: [&str; 4] = ["failed", "held", "late", "gap"];
@@ -38,6 +40,10 @@ pub struct Gauges {
     pub compared: Option<Vec<Compared>>,
     pub stored: Option<Vec<StoredRows>>,
     pub quotas: Option<Vec<QuotaUse>>,
+    /// How many problems are open, by kind.
+    pub problems: Option<Vec<(String, i64)>>,
+    /// The age of the oldest notification that is due, by target.
+    pub notifications: Option<Vec<(String, f64)>>,
     /// Whether the configuration on disk is wrong, so that the previous one is in force.
     pub config_refused: bool,
     /// The time since each loop of this process last completed; `None` for one with nothing to do.
@@ -68,6 +74,7 @@ impl Gauges {
         if let (Some(streams), Some(retired)) = (&self.streams, self.retired) {
             register_streams(&mut registry, streams, retired);
         }
+        self.register_problems(&mut registry);
         if let Some(compared) = &self.compared {
             let family: Family<ConnectionLabels, Gauge> = Family::default();
             for Compared { connection, differences, .. } in compared {
@@ -105,6 +112,30 @@ impl Gauges {
             registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
         }
         registry
+    }
+}
+
+impl Gauges {
+    fn register_problems(&self, registry: &mut Registry) {
+        if let Some(problems) = &self.problems {
+            let family: Family<KindLabels, Gauge> = Family::default();
+            for topic in Topic::PROBLEMS {
+                let open = problems.iter().find(|(kind, _)| kind == topic.name()).map_or(0, |(_, open)| *open);
+                family.get_or_create(&KindLabels { kind: topic.name().to_owned() }).set(open);
+            }
+            registry.register(OPEN_PROBLEMS, "Problems that are open", family);
+        }
+        if let Some(notifications) = &self.notifications {
+            let family: Family<TargetLabels, Ratio> = Family::default();
+            for (target, seconds) in notifications {
+                family.get_or_create(&TargetLabels { target: target.clone() }).set(*seconds);
+            }
+            registry.register(
+                NOTIFICATION_OLDEST_SECONDS,
+                "Age of the oldest notification that is due; 0 if none is",
+                family,
+            );
+        }
     }
 }
 

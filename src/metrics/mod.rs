@@ -26,8 +26,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::labels::{
-    CallLabels, ConnectionLabels, KindLabels, LimitLabels, RowLabels, RunLabels, StreamLabels, call_labels, calls_of,
-    limit_labels, row_labels, run_labels, runs_of, stream_labels,
+    CallLabels, ConnectionLabels, KindLabels, LimitLabels, NotificationLabels, RowLabels, RunLabels, StreamLabels,
+    call_labels, calls_of, limit_labels, row_labels, run_labels, runs_of, stream_labels,
 };
 
 use crate::http::CallOutcome;
@@ -58,6 +58,9 @@ pub const CONFIG_REFUSED: &str = "tidegate_config_refused";
 pub const RUN_START_DELAY_SECONDS: &str = "tidegate_run_start_delay_seconds";
 pub const RUN_SECONDS: &str = "tidegate_run_seconds";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
+pub const PROBLEMS: &str = "tidegate_problems";
+pub const NOTIFICATIONS: &str = "tidegate_notifications";
+pub const NOTIFICATION_OLDEST_SECONDS: &str = "tidegate_notification_oldest_seconds";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
 pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
@@ -142,6 +145,7 @@ pub struct Metrics {
     extra_values: Family<StreamLabels, Counter>,
     checkpoint_seconds: Histogram,
     quota_wait_seconds: Family<LimitLabels, Seconds>,
+    notifications: Family<NotificationLabels, Counter>,
     /// Whose metrics exist: what is configured, and what was counted since it was removed.
     names: Mutex<Names>,
 }
@@ -162,6 +166,7 @@ impl Default for Metrics {
             extra_values: Family::default(),
             checkpoint_seconds: Histogram::new(CHECKPOINT_BUCKETS),
             quota_wait_seconds: Family::default(),
+            notifications: Family::default(),
             names: Mutex::default(),
         };
         metrics.register();
@@ -205,6 +210,8 @@ impl Metrics {
         registry.register(CHECKPOINT_SECONDS, "Time to make a page and its cursor durable", checkpoint);
         let waited = self.quota_wait_seconds.clone();
         registry.register(QUOTA_WAIT_SECONDS, "Time that runs waited for a limit", waited);
+        let notifications = self.notifications.clone();
+        registry.register(NOTIFICATIONS, "Attempts to send a notification", notifications);
     }
 
     /// Creates the metrics of what is configured with the value 0, and removes those of what no longer is.
@@ -322,6 +329,11 @@ impl Metrics {
         let labels = ConnectionLabels { connection: connection.to_owned() };
         self.vendor_bytes.get_or_create(&labels).inc_by(bytes);
         self.vendor_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts an attempt to send a notification to a target.
+    pub fn notified(&self, target: &str, outcome: &'static str) {
+        self.notifications.get_or_create(&NotificationLabels { target: target.to_owned(), outcome }).inc();
     }
 
     /// Records the time that a run waited for a limit.

@@ -24,7 +24,7 @@ use crate::pulse::{Loop, Pulse};
 use crate::quota::QuotaUse;
 use crate::report::{QuotaReader, StatusReport, configured};
 use crate::store::trouble::Repeats;
-use crate::store::{reconciliation, session, status, stored_rows};
+use crate::store::{notification, problem, reconciliation, session, status, stored_rows};
 use crate::text;
 
 /// `/readyz` reports not ready if the database has not responded within this time.
@@ -155,14 +155,21 @@ impl AppState {
         self.gauges
             .get(async {
                 let quotas = self.quotas().await;
-                let configured = configured(&self.sources.config.borrow());
+                let config = Arc::clone(&self.sources.config.borrow());
+                let configured = configured(&config);
+                let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
                     let retired = status::retired(conn).await?;
                     let compared = reconciliation::compared(conn, &configured.connections()).await?;
                     let stored = stored_rows::list(conn).await?;
                     let unfinished = status::unfinished(conn, &configured.jobs).await?;
+                    let problems = problem::open(&mut *conn).await?;
+                    let deliveries = notification::deliveries(&mut *conn, &targets).await?;
+                    let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.oldest_seconds));
                     Ok(Gauges {
+                        problems: Some(problems),
+                        notifications: Some(oldest.collect()),
                         streams: Some(streams),
                         retired: Some(retired),
                         unfinished: Some(unfinished),

@@ -190,6 +190,10 @@ impl KeyPath {
 
     /// Whether the setting is a credential, judged by its name so that those of new vendors are covered too.
     fn names_a_credential(&self) -> bool {
+        // Any header may be one.
+        if self.0.iter().any(|step| matches!(step, Step::Key(key) if key == "headers")) {
+            return true;
+        }
         let key = self.0.iter().rev().find_map(|step| match step {
             Step::Key(key) => Some(key.to_lowercase()),
             Step::Index(_) => None,

@@ -21,6 +21,7 @@ mod lexer;
 mod load;
 mod lynn;
 mod mart;
+mod notify;
 mod outbound;
 mod programs;
 mod quota;

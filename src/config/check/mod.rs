@@ -6,12 +6,14 @@
 mod database;
 mod job;
 mod mart;
+mod notify;
 mod push;
 mod sections;
 mod types;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::notify::signing_key;
 use super::{Config, raw};
 use crate::connector::{self, Connector, SliceUse};
 use crate::settings::{Faults, KeyPath, Node, Report, check_name, entries, read};
@@ -56,10 +58,26 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
         }
     }
 
+    let names_of = |section: &str| entries(tree.get(section)).map(|(name, _)| name).collect();
+    let known_names = notify::Known { connections: names_of("connections"), jobs: names_of("jobs") };
+    let notify = notify::check(raw.notify.unwrap_or_default(), &known_names, &mut report);
+
     let mut faults = report.into_faults();
     if faults.is_empty() {
         let unread = Vec::new();
-        return Ok(Config { database, embedded, server, worker, history, log, mart, connections, jobs, unread });
+        return Ok(Config {
+            database,
+            embedded,
+            server,
+            notify,
+            worker,
+            history,
+            log,
+            mart,
+            connections,
+            jobs,
+            unread,
+        });
     }
     faults.sort();
     Err(faults)

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw};
-use crate::settings::{DurationText, Keep, KeyPath, Report, closest, secs};
+use crate::settings::{DurationText, Keep, KeyPath, Report, closest, parse_base_url, secs};
+use crate::text;
 
 const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
@@ -13,6 +14,10 @@ const LEASE_SECS: u64 = 60;
 const DAY_SECS: u64 = 86_400;
 /// Rejected records contain customers' texts, so they are kept no longer than someone may need to examine them.
 const KEEP_REJECTS_SECS: u64 = 90 * DAY_SECS;
+const KEEP_EVENTS_SECS: u64 = 90 * DAY_SECS;
+const TITLE: &str = "Tidegate";
+/// A title stands at the beginning of each message.
+const TITLE_CHARACTERS_MAX: usize = 60;
 const LEVEL: &str = "info";
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -27,7 +32,8 @@ pub(super) fn embedded(raw: raw::Embedded, report: &mut Report<'_>) -> Embedded 
 }
 
 pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
-    let path = KeyPath::default().key("server").key("listen");
+    let section = KeyPath::default().key("server");
+    let path = section.key("listen");
     let default = SocketAddr::from(([127, 0, 0, 1], 8080));
     let listen = raw.listen.map_or(default, |text| {
         text.parse().unwrap_or_else(|_| {
@@ -38,7 +44,16 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
             default
         })
     });
-    Server { listen, url: None, title: "Tidegate".to_owned() }
+    let url = raw.url.and_then(|text| {
+        let parsed = parse_base_url(&text, "https://tidegate.example.com");
+        parsed.map_err(|problem| report.refuse(&section.key("url"), problem)).ok()
+    });
+    let title = raw.title.unwrap_or_else(|| TITLE.to_owned());
+    if title.trim().is_empty() || title.chars().any(text::steers) || title.chars().count() > TITLE_CHARACTERS_MAX {
+        let remedy = format!("write a name of at most {TITLE_CHARACTERS_MAX} characters on one line");
+        report.refuse(&section.key("title"), format!("is not a title; {remedy}"));
+    }
+    Server { listen, url, title }
 }
 
 pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {
@@ -62,6 +77,7 @@ pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
     History {
         keep_runs: keep("keep_runs", raw.keep_runs, None),
         keep_rejects: keep("keep_rejects", raw.keep_rejects, Some(secs(KEEP_REJECTS_SECS))),
+        keep_events: keep("keep_events", raw.keep_events, Some(secs(KEEP_EVENTS_SECS))),
     }
 }
 

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{LogFormat, SslMode};
+use super::{LogFormat, NotifyFormat, SslMode};
 use crate::settings::{Bool, Credential, DurationText, Entries, Integer, Keep};
+use crate::store::topic::Topic;
 
 pub(super) use job::*;
 
@@ -25,6 +26,9 @@ pub(super) struct Root {
     pub(super) embedded: Option<Embedded>,
     /// The HTTP server for status page, metrics and health.
     pub(super) server: Option<Server>,
+    /// Whom the daemon tells of problems, and of their end.
+    #[schemars(with = "Option<Vec<Notify>>")]
+    pub(super) notify: Option<Vec<Option<Notify>>>,
     /// How this process works.
     pub(super) worker: Option<Worker>,
     /// How long history is kept.
@@ -78,6 +82,49 @@ pub(super) struct Server {
     /// Address and port of status page, `/metrics`, `/healthz` and `/readyz`.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub(super) listen: Option<String>,
+    /// Where people reach the status page, for links in messages: `https://tidegate.example.com`. Without it, messages
+    /// have no links.
+    pub(super) url: Option<String>,
+    /// What this installation is called in messages, so that test and production differ.
+    #[schemars(extend("default" = "Tidegate"))]
+    pub(super) title: Option<String>,
+}
+
+/// A place that is told of problems.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    /// Name in logs, metrics and `tidegate notify`; by default the host of `url`.
+    pub(super) name: Option<String>,
+    /// Where messages are sent. It is a credential.
+    pub(super) url: Option<Credential>,
+    /// `slack` for incoming webhooks of Slack, Mattermost and Rocket.Chat; `cloudevents` for programs.
+    pub(super) format: Option<NotifyFormat>,
+    /// What the target is told of; by default everything except `schema`.
+    #[schemars(with = "Option<Vec<Topic>>")]
+    pub(super) on: Option<Vec<Option<Topic>>>,
+    /// Only problems of these connections and jobs.
+    pub(super) only: Option<NotifyOnly>,
+    /// Additional headers of each request, such as `Authorization`. Their values are credentials.
+    #[schemars(with = "Option<BTreeMap<String, Credential>>")]
+    pub(super) headers: Option<BTreeMap<String, Option<Credential>>>,
+    /// With `format: cloudevents`: `whsec_` and a key in base64, with which messages are signed.
+    pub(super) secret: Option<Credential>,
+    /// How often the target is reminded of a problem that stays open.
+    #[schemars(extend("default" = "24h"))]
+    pub(super) repeat: Option<DurationText>,
+}
+
+/// What a target is told of.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotifyOnly {
+    /// Names of connections.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) connections: Option<Vec<Option<String>>>,
+    /// Names of jobs.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) jobs: Option<Vec<Option<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -93,6 +140,7 @@ pub(super) struct Worker {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are the keys that users write")]
 pub(super) struct History {
     /// How long runs that have ended are kept: a duration, or `forever`.
     #[schemars(extend("default" = "forever"))]
@@ -100,6 +148,9 @@ pub(super) struct History {
     /// How long records that could not become rows are kept: a duration, or `forever`. They contain customers' texts.
     #[schemars(extend("default" = "90d"))]
     pub(super) keep_rejects: Option<Keep>,
+    /// How long events and problems that are over are kept: a duration, or `forever`.
+    #[schemars(extend("default" = "90d"))]
+    pub(super) keep_events: Option<Keep>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

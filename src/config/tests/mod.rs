@@ -17,6 +17,7 @@ mod khoros;
 mod lexer;
 mod lynn_outbound;
 mod mart;
+mod notify;
 mod refused;
 mod types;
 
@@ -98,6 +99,7 @@ fn p9_the_sample_names_every_key() {
         keys_of::<raw::Database>(),
         keys_of::<raw::Embedded>(),
         keys_of::<raw::Server>(),
+        keys_of::<raw::Notify>(),
         keys_of::<raw::Worker>(),
         keys_of::<raw::History>(),
         keys_of::<raw::Log>(),

@@ -14,10 +14,11 @@ use super::{document, documents};
 type Keys = BTreeMap<String, Vec<String>>;
 
 const CONNECTION: &str = "connections.*";
+const TARGET: &str = "notify.[]";
 const JOB: &str = "jobs.*";
 const STREAM: &str = "jobs.*.streams.[]";
 /// The path of the keys in each table of docs/configuration.md, in the order of the tables.
-const TABLES: [&str; 5] = ["", CONNECTION, CONNECTION, JOB, STREAM];
+const TABLES: [&str; 6] = ["", TARGET, CONNECTION, CONNECTION, JOB, STREAM];
 
 /// The texts that the check reads.
 #[derive(Clone)]

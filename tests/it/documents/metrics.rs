@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use tidegate::http::CallOutcome;
 use tidegate::metrics::{Gauges, Metrics, RowChange, RunOutcome};
+use tidegate::notify::Outcome;
 use tidegate::pulse::Loop;
 use tidegate::quota::{CallKind, QuotaUse};
 use tidegate::store::reconciliation::Compared;
@@ -25,8 +26,34 @@ pub(super) type Exported = BTreeMap<String, (String, Labels)>;
 const NAME: &str = "some-name";
 
 const KINDS: [CallKind; 2] = [CallKind::Login, CallKind::Data];
-/// Fails to compile when a variant is added: add it to `ALL`, or to `KINDS` above, too.
-const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallKind, call: CallOutcome) {
+
+const OUTCOMES_OF_NOTIFICATIONS: [Outcome; 7] = [
+    Outcome::Accepted(200),
+    Outcome::RateLimited(Duration::ZERO),
+    Outcome::Gone,
+    Outcome::Refused(500),
+    Outcome::Timeout,
+    Outcome::Unreachable,
+    Outcome::Unsendable,
+];
+
+/// Fails to compile when a variant is added: add it to `ALL`, or to its list above, too.
+const fn _the_lists_are_complete(
+    run: RunOutcome,
+    change: RowChange,
+    kind: CallKind,
+    call: CallOutcome,
+    notification: Outcome,
+) {
+    match notification {
+        Outcome::Accepted(_)
+        | Outcome::RateLimited(_)
+        | Outcome::Gone
+        | Outcome::Refused(_)
+        | Outcome::Timeout
+        | Outcome::Unreachable
+        | Outcome::Unsendable => {}
+    }
     match run {
         RunOutcome::Succeeded | RunOutcome::Held | RunOutcome::Failed | RunOutcome::Cancelled => {}
     }
@@ -66,6 +93,9 @@ pub(super) async fn scrape() -> String {
     }
     metrics.quota_wait(NAME, NAME, took);
     metrics.run_started(took);
+    for outcome in OUTCOMES_OF_NOTIFICATIONS {
+        metrics.notified(NAME, outcome.label());
+    }
     let database = TestDatabase::create().await;
     let mut conn = database.pool().acquire().await.unwrap();
     let stream = |state: &str| StreamState {
@@ -100,6 +130,8 @@ pub(super) async fn scrape() -> String {
         compared: Some(vec![compared]),
         stored: Some(vec![stored]),
         quotas: Some(vec![quota]),
+        problems: Some(Vec::new()),
+        notifications: Some(vec![(NAME.to_owned(), 0.0)]),
         ages: Loop::ALL.map(|of| (of, None)).to_vec(),
         skew: Some(TimeDelta::zero()),
     })

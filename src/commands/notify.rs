@@ -1,0 +1,167 @@
+//! `tidegate notify`: the targets of notifications, and a message that tests them.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep};
+
+use super::output::{self, Table};
+use super::{CommandError, Context, Exit, NotifyListArgs, NotifyTestArgs, names, show};
+use crate::config::{NotifyFormat, Target};
+use crate::metrics::Metrics;
+use crate::notify::{Notifier, Timing};
+use crate::schedule;
+use crate::store::notification;
+use crate::text::plain;
+
+/// How long to wait for the outcome if a daemon sends the message.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Serialize)]
+struct Tests {
+    tests: Vec<Test>,
+}
+
+/// The outcome of a test message.
+#[derive(Debug, Serialize)]
+struct Test {
+    target: String,
+    host: String,
+    accepted: bool,
+    /// A status such as `HTTP 200`, or why there was none.
+    outcome: String,
+}
+
+pub(crate) async fn test(context: Context, args: NotifyTestArgs) -> anyhow::Result<Exit> {
+    let targets = names::targets(&context.config, args.target.as_deref())?;
+    if targets.is_empty() {
+        let hint = "write a target under `notify`; see docs/notifications.md";
+        return Err(CommandError::failed("no target of notifications is configured", hint).into());
+    }
+    let notifier = Notifier::new(Timing::default(), Arc::new(Metrics::default()))?;
+    let tests = context.with_schema(async |database, _| {
+        let tests = targets.iter().map(|target| test_one(&context, &notifier, &database.pool, target));
+        futures_util::future::join_all(tests).await.into_iter().collect::<anyhow::Result<Vec<Test>>>()
+    });
+    let document = Tests { tests: tests.await? };
+    let all_accepted = document.tests.iter().all(|test| test.accepted);
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        let mut text = String::new();
+        for test in &document.tests {
+            let word = if test.accepted { "accepted" } else { "not accepted" };
+            let _ = writeln!(text, "{} ({}): {word}: {}", plain(&test.target), plain(&test.host), plain(&test.outcome));
+        }
+        output::print(&text)?;
+    }
+    Ok(if all_accepted { Exit::Done } else { Exit::Failed })
+}
+
+/// Sends a test message through the outbox. A daemon may send it instead.
+async fn test_one(context: &Context, notifier: &Notifier, pool: &PgPool, target: &Target) -> anyhow::Result<Test> {
+    let id = notification::add_test(&mut *pool.acquire().await?, &target.name).await?;
+    let begun = Instant::now();
+    loop {
+        notifier.send_next(pool, &context.config, target, Some(id)).await?;
+        let found = notification::outcome(&mut *pool.acquire().await?, id).await?;
+        let outcome = match found {
+            Some((state, _, outcome)) if state != "due" => {
+                Some((state == "sent", outcome.unwrap_or_else(|| state.clone())))
+            }
+            None => Some((false, "the message was removed".to_owned())),
+            Some(_) if begun.elapsed() > WAIT_MAX => Some((false, "no outcome in time".to_owned())),
+            Some(_) => None,
+        };
+        if let Some((accepted, outcome)) = outcome {
+            return Ok(Test { target: target.name.clone(), host: target.host.clone(), accepted, outcome });
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Targets {
+    at: DateTime<Utc>,
+    targets: Vec<Listed>,
+}
+
+/// A target, and what is known of its messages.
+#[derive(Debug, Serialize)]
+struct Listed {
+    target: String,
+    host: String,
+    format: &'static str,
+    /// When it last accepted a message.
+    last_sent_at: Option<DateTime<Utc>>,
+    /// Messages that wait.
+    due: i64,
+    oldest_due_at: Option<DateTime<Utc>>,
+    /// Messages of the last 30 days that were given up.
+    given_up: i64,
+    /// Of the last failed attempt of a message that waits or was given up.
+    outcome: Option<String>,
+}
+
+pub(crate) async fn list(context: Context, args: NotifyListArgs) -> anyhow::Result<Exit> {
+    let config = Arc::clone(&context.config);
+    let names: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
+    let (at, deliveries) = context
+        .with_schema(async |_, conn| {
+            let at = schedule::clock(conn).await?;
+            Ok((at, notification::deliveries(conn, &names).await?))
+        })
+        .await?;
+    let listed = config.notify.iter().filter_map(|target| {
+        let known = deliveries.iter().find(|known| known.target == target.name)?;
+        Some(Listed {
+            target: target.name.clone(),
+            host: target.host.clone(),
+            format: match target.format {
+                NotifyFormat::Slack => "slack",
+                NotifyFormat::Cloudevents => "cloudevents",
+            },
+            last_sent_at: known.last_sent_at,
+            due: known.due,
+            oldest_due_at: known.oldest_due_at,
+            given_up: known.given_up,
+            outcome: known.outcome.clone(),
+        })
+    });
+    let document = Targets { at, targets: listed.collect() };
+    if args.json {
+        output::print_json(&document)?;
+    } else if document.targets.is_empty() {
+        output::print("no target of notifications is configured\n")?;
+    } else {
+        output::print(&table(&document))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn table(document: &Targets) -> String {
+    let mut table = Table::new()
+        .left(&["TARGET", "HOST", "FORMAT", "LAST DELIVERY"])
+        .right(&["DUE"])
+        .left(&["OLDEST"])
+        .right(&["GIVEN UP"])
+        .left(&["LAST FAILURE"]);
+    for target in &document.targets {
+        table.row([
+            target.target.clone(),
+            target.host.clone(),
+            target.format.to_owned(),
+            show::moment_or_nothing(target.last_sent_at, document.at),
+            target.due.to_string(),
+            show::moment_or_nothing(target.oldest_due_at, document.at),
+            target.given_up.to_string(),
+            target.outcome.clone().unwrap_or_else(|| show::NOTHING.to_owned()),
+        ]);
+    }
+    table.show()
+}

@@ -1,0 +1,103 @@
+//! Notifications: problems are opened and closed by what the tables say, and targets are told through an outbox.
+//!
+//! `problems` looks at everything and writes, in one transaction, the problems that opened or are over, events, and the
+//! messages that are due. One process at a time looks, whichever has the turn. `outbox` sends what is due, in any
+//! process: a message is claimed, sent and recorded, so that one that was sent by a process that was killed is sent
+//! again under the same id. `slack` and `cloudevents` write the documents.
+
+mod cloudevents;
+mod deliver;
+mod outbox;
+mod problems;
+mod sentence;
+mod slack;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::http::{self, HttpError};
+use crate::metrics::Metrics;
+use crate::store::problem::Patience;
+use crate::store::topic::Topic;
+
+pub use deliver::Outcome;
+
+/// Periods and limits of notifications. Tests use shorter ones.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// The pause between two looks, of whichever process. A problem is over at the second look without it.
+    pub look: Duration,
+    pub patience: Vec<Patience>,
+    /// So many streams of a connection with the same kind of problem are one problem.
+    pub group_from: i64,
+    /// How long a digest collects problems before it is sent.
+    pub first: Duration,
+    /// The pause between two digests to a target.
+    pub pause: Duration,
+    /// Time limit of one attempt to send.
+    pub timeout: Duration,
+    /// How long a message belongs to the process that sends it. Longer than an attempt takes.
+    pub lease: Duration,
+    /// The pauses between attempts. After the last one, a message is given up.
+    pub backoff: Vec<Duration>,
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+impl Default for Timing {
+    fn default() -> Self {
+        let patience = Topic::PROBLEMS.into_iter().map(|topic| {
+            let delay = match topic {
+                Topic::Late => 10 * MINUTE,
+                Topic::Gap => HOUR,
+                Topic::ConfigRefused => 2 * MINUTE,
+                Topic::NotifyStuck => 15 * MINUTE,
+                _ => Duration::ZERO,
+            };
+            // What is seen only when it happens is over when it has not happened for a while.
+            let quiet = match topic {
+                Topic::Rejects | Topic::Schema => 24 * HOUR,
+                Topic::QuotaRefused => 10 * MINUTE,
+                _ => Duration::ZERO,
+            };
+            Patience { topic, delay, quiet }
+        });
+        Self {
+            look: Duration::from_secs(30),
+            patience: patience.collect(),
+            group_from: 5,
+            first: Duration::from_secs(30),
+            pause: 5 * MINUTE,
+            timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(30),
+            backoff: vec![Duration::from_secs(30), 2 * MINUTE, 10 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR],
+        }
+    }
+}
+
+/// Looks for problems and sends messages.
+#[derive(Debug)]
+pub struct Notifier {
+    timing: Timing,
+    client: reqwest::Client,
+    metrics: Arc<Metrics>,
+    /// Targets that responded with 410, which nothing is sent to until the configuration is loaded again.
+    gone: Mutex<Gone>,
+}
+
+#[derive(Debug, Default)]
+struct Gone {
+    /// The configuration that they belong to.
+    config: Option<Arc<Config>>,
+    targets: BTreeSet<String>,
+}
+
+impl Notifier {
+    /// An error if no HTTP client can be made.
+    pub fn new(timing: Timing, metrics: Arc<Metrics>) -> Result<Self, HttpError> {
+        Ok(Self { timing, client: http::client()?, metrics, gone: Mutex::default() })
+    }
+}

@@ -1,0 +1,176 @@
+//! Sends what is due.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::deliver::{self, Document, Outcome};
+use super::{Notifier, cloudevents, slack};
+use crate::clock;
+use crate::config::{Config, NotifyFormat, Target};
+use crate::store::notification::{self, Kind, Message};
+use crate::store::problem;
+use crate::store::session::Deadline as _;
+
+/// A target that is gone is asked again after this, if the configuration was loaded since.
+const GONE_PAUSE: Duration = Duration::from_hours(1);
+/// By how much pauses differ at random, in both directions.
+const JITTER: f64 = 0.2;
+
+impl Notifier {
+    /// Sends at most one due message to each target. Returns how many were sent or failed.
+    pub async fn send(&self, pool: &PgPool, config: &Arc<Config>) -> Result<usize, sqlx::Error> {
+        if config.notify.is_empty() {
+            return Ok(0);
+        }
+        let names: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
+        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
+        let targets = config.notify.iter().filter(|target| due.contains(&target.name));
+        let targets = targets.filter(|target| !self.is_gone(config, target));
+        let sending = join_all(targets.map(|target| self.send_next(pool, config, target, None))).await;
+        let mut sent = 0;
+        for outcome in sending {
+            sent += usize::from(outcome?.is_some());
+        }
+        Ok(sent)
+    }
+
+    /// Sends the next message to a target, or the message `only`. `None` if none is due, or another process sends it.
+    pub async fn send_next(
+        &self,
+        pool: &PgPool,
+        config: &Arc<Config>,
+        target: &Target,
+        only: Option<Uuid>,
+    ) -> Result<Option<Outcome>, sqlx::Error> {
+        let claimed = {
+            let mut conn = pool.acquire().in_time().await?;
+            self.claim(&mut conn, config, target, only).await?
+        };
+        let Some((message, body)) = claimed else { return Ok(None) };
+        let document = match target.format {
+            NotifyFormat::Slack => {
+                Document { content_type: "application/json", headers: Vec::new(), body: body.to_string() }
+            }
+            NotifyFormat::Cloudevents => cloudevents::document(target, message.id, &body, clock::now()),
+        };
+        // No connection of the pool is held meanwhile.
+        let outcome = deliver::deliver(&self.client, target, document, self.timing.timeout).await;
+        self.metrics.notified(&target.name, outcome.label());
+        let mut conn = pool.acquire().in_time().await?;
+        self.record(&mut conn, config, target, &message, outcome).await?;
+        Ok(Some(outcome))
+    }
+
+    /// Claims a message and writes its document, in one transaction.
+    async fn claim(
+        &self,
+        conn: &mut PgConnection,
+        config: &Config,
+        target: &Target,
+        only: Option<Uuid>,
+    ) -> Result<Option<(Message, Value)>, sqlx::Error> {
+        let mut transaction = conn.begin().await?;
+        let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
+        let Some(message) = claimed else { return Ok(None) };
+        let body = match &message.body {
+            Some(body) => Some(body.clone()),
+            None => compose(&mut transaction, config, target, &message).await?,
+        };
+        match &body {
+            Some(body) if message.body.is_none() => {
+                notification::compose(&mut *transaction, message.id, body).await?;
+            }
+            Some(_) => {}
+            None => notification::remove(&mut *transaction, message.id).await?,
+        }
+        transaction.commit().await?;
+        Ok(body.map(|body| (message, body)))
+    }
+
+    async fn record(
+        &self,
+        conn: &mut PgConnection,
+        config: &Arc<Config>,
+        target: &Target,
+        message: &Message,
+        outcome: Outcome,
+    ) -> Result<(), sqlx::Error> {
+        let text = outcome.text();
+        if let Outcome::Accepted(_) = outcome {
+            notification::sent(conn, message.id, &target.name, &text).await?;
+            tracing::debug!(target = target.name, message = %message.id, "notification sent");
+            return Ok(());
+        }
+        let pause = self.pause(message, outcome);
+        if outcome == Outcome::Gone {
+            self.set_gone(config, target);
+        }
+        let retry_secs = pause.map(|pause| pause.as_secs());
+        let (target, attempts) = (&target.name, message.attempts);
+        tracing::warn!(target, attempts, outcome = text, retry_secs, "a notification was not accepted");
+        notification::failed(conn, message.id, attempts, &text, pause).await
+    }
+
+    /// The pause before the next attempt; `None` if there is none.
+    fn pause(&self, message: &Message, outcome: Outcome) -> Option<Duration> {
+        if message.kind == Kind::Test {
+            return None;
+        }
+        let made = usize::try_from(message.attempts).unwrap_or(usize::MAX);
+        let pause = *self.timing.backoff.get(made.saturating_sub(1))?;
+        match outcome {
+            Outcome::RateLimited(asked) => Some(asked),
+            Outcome::Gone => Some(GONE_PAUSE),
+            _ => Some(pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * rand::random::<f64>())),
+        }
+    }
+
+    fn is_gone(&self, config: &Arc<Config>, target: &Target) -> bool {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if !gone.config.as_ref().is_some_and(|of| Arc::ptr_eq(of, config)) {
+            gone.config = Some(Arc::clone(config));
+            gone.targets.clear();
+        }
+        gone.targets.contains(&target.name)
+    }
+
+    fn set_gone(&self, config: &Arc<Config>, target: &Target) {
+        if !self.is_gone(config, target) {
+            tracing::error!(
+                target = target.name,
+                "the target responded with 410; nothing is sent to it until a reload"
+            );
+            self.gone.lock().unwrap_or_else(PoisonError::into_inner).targets.insert(target.name.clone());
+        }
+    }
+}
+
+/// The document of a message. `None` if there is nothing to tell any more.
+async fn compose(
+    transaction: &mut PgConnection,
+    config: &Config,
+    target: &Target,
+    message: &Message,
+) -> Result<Option<Value>, sqlx::Error> {
+    if message.kind == Kind::Test {
+        return Ok(Some(match target.format {
+            NotifyFormat::Slack => slack::test(&config.server.title),
+            NotifyFormat::Cloudevents => cloudevents::test(config, message.id, message.created_at),
+        }));
+    }
+    let mut problems = problem::of_message(transaction, &message.problems, &target.name, message.id).await?;
+    // The message that told of it was given up, so nobody knows of what is over.
+    problems.retain(|problem| problem.closed_at.is_none() || problem.is_told);
+    Ok(match (target.format, problems.first()) {
+        (_, None) => None,
+        (NotifyFormat::Slack, _) => Some(slack::digest(&config.server.title, config.server.url.as_ref(), &problems)),
+        (NotifyFormat::Cloudevents, Some(problem)) => {
+            Some(cloudevents::event(config, message.id, message.kind, message.created_at, problem))
+        }
+    })
+}

@@ -1,0 +1,187 @@
+//! One look: problems open and close, and the messages about them enter the outbox in the same transaction.
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::{Notifier, Timing};
+use crate::config::{Config, NotifyFormat, Target};
+use crate::store::notification::{self, Kind};
+use crate::store::problem::{self, Change};
+use crate::store::topic::Topic;
+use crate::text;
+
+/// How far before the last look runs count as new: their transactions may have been committed after it.
+const OVERLAP: chrono::TimeDelta = chrono::TimeDelta::minutes(2);
+
+impl Notifier {
+    /// Looks at everything that may be wrong. Returns whether it was this process's turn.
+    pub async fn look(&self, conn: &mut PgConnection, config: &Config) -> Result<bool, sqlx::Error> {
+        let mut transaction = conn.begin().await?;
+        let Some(looked_at) = problem::take_turn(&mut transaction, self.timing.look).await? else {
+            return Ok(false);
+        };
+        let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
+        let Timing { patience, group_from, .. } = &self.timing;
+        let changes = problem::look(&mut transaction, patience, looked_at - OVERLAP, *group_from, &targets).await?;
+        for change in &changes {
+            let Change { kind, scope, summary, .. } = change;
+            if !change.is_over {
+                tracing::warn!(problem = change.id, kind, scope, "a problem opened: {}", text::plain(summary));
+            } else if !change.is_silent {
+                tracing::info!(problem = change.id, kind, scope, "a problem is over");
+            }
+        }
+        for target in &config.notify {
+            self.tell(&mut transaction, target, &changes).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Writes the messages to a target.
+    async fn tell(
+        &self,
+        transaction: &mut PgConnection,
+        target: &Target,
+        changes: &[Change],
+    ) -> Result<(), sqlx::Error> {
+        let ids = |is_wanted: &dyn Fn(&Change) -> bool| -> Vec<i64> {
+            changes.iter().filter(|change| is_wanted(change)).map(|change| change.id).collect()
+        };
+        let opened = ids(&|change| !change.is_over && concerns(target, change));
+        let over = ids(&|change| change.is_over);
+        if !over.is_empty() {
+            let told = notification::told(&mut *transaction, target.name.as_str(), &over).await?;
+            // Reminders of what is over, and what it was not yet told of.
+            notification::withdraw(transaction, &target.name, &over).await?;
+            let is_told = |change: &Change, is_accepted: bool| {
+                let told = told.iter().any(|told| told.id == change.id && told.is_accepted == is_accepted);
+                change.is_over && !change.is_silent && told
+            };
+            if target.on.contains(&Topic::Recovered) {
+                self.enqueue(transaction, target, Kind::Recovered, &ids(&|change| is_told(change, true))).await?;
+                self.enqueue_later(transaction, target, &ids(&|change| is_told(change, false))).await?;
+            }
+        }
+        self.enqueue(transaction, target, Kind::Opened, &opened).await?;
+        let open = notification::to_remind_of(&mut *transaction, &target.name, target.repeat).await?;
+        self.enqueue(transaction, target, Kind::Reminder, &open).await
+    }
+
+    /// Writes that problems are over of which a message is tried again. The message waits for that one, so nothing else
+    /// is added to it.
+    async fn enqueue_later(
+        &self,
+        transaction: &mut PgConnection,
+        target: &Target,
+        problems: &[i64],
+    ) -> Result<(), sqlx::Error> {
+        match target.format {
+            NotifyFormat::Slack if !problems.is_empty() => {
+                let pause = self.timing.first;
+                notification::add_together(transaction, &target.name, Kind::Recovered, problems, pause).await
+            }
+            NotifyFormat::Slack => Ok(()),
+            NotifyFormat::Cloudevents => self.enqueue(transaction, target, Kind::Recovered, problems).await,
+        }
+    }
+
+    async fn enqueue(
+        &self,
+        transaction: &mut PgConnection,
+        target: &Target,
+        kind: Kind,
+        problems: &[i64],
+    ) -> Result<(), sqlx::Error> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        match target.format {
+            NotifyFormat::Slack => {
+                let Timing { first, pause, .. } = self.timing;
+                notification::collect(transaction, &target.name, problems, first, pause).await
+            }
+            NotifyFormat::Cloudevents => notification::add(transaction, &target.name, kind, problems).await,
+        }
+    }
+}
+
+/// Whether a target is told of a problem. A target with `only` is not told of what concerns no connection and no job.
+fn concerns(target: &Target, change: &Change) -> bool {
+    if !Topic::of_problem(&change.kind).is_some_and(|topic| target.on.contains(&topic)) {
+        return false;
+    }
+    // A target that cannot be reached is not told so.
+    if change.kind == Topic::NotifyStuck.name() && change.scope == target.name {
+        return false;
+    }
+    let of_connection = target
+        .connections
+        .as_ref()
+        .map(|names| change.connection.as_ref().is_some_and(|connection| names.contains(connection)));
+    let of_job = target.jobs.as_ref().map(|names| change.jobs.iter().any(|job| names.contains(job)));
+    match (of_connection, of_job) {
+        (None, None) => true,
+        (of_connection, of_job) => of_connection.unwrap_or(false) || of_job.unwrap_or(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn target(connections: Option<&str>, jobs: Option<&str>) -> Target {
+        let names = |name: &str| BTreeSet::from([name.to_owned()]);
+        Target {
+            name: "oncall".to_owned(),
+            url: "https://hooks.example".into(),
+            host: "hooks.example".to_owned(),
+            format: NotifyFormat::Slack,
+            on: BTreeSet::from([Topic::Failed, Topic::NotifyStuck]),
+            connections: connections.map(names),
+            jobs: jobs.map(names),
+            headers: Vec::new(),
+            secret: None,
+            repeat: Duration::from_hours(24),
+        }
+    }
+
+    fn change(kind: Topic, connection: Option<&str>, job: &str) -> Change {
+        Change {
+            id: 1,
+            kind: kind.name().to_owned(),
+            scope: "acme".to_owned(),
+            connection: connection.map(str::to_owned),
+            stream: None,
+            job: None,
+            run_id: None,
+            summary: String::new(),
+            is_over: false,
+            is_silent: false,
+            jobs: vec![job.to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_target_is_told_of_what_it_asks_for() {
+        let failed = change(Topic::Failed, Some("acme"), "hourly");
+        for (connections, jobs, told) in [
+            (None, None, true),
+            (Some("acme"), None, true),
+            (Some("other"), None, false),
+            (None, Some("hourly"), true),
+            (None, Some("daily"), false),
+            (Some("other"), Some("hourly"), true),
+        ] {
+            assert_eq!(concerns(&target(connections, jobs), &failed), told, "{connections:?} {jobs:?}");
+        }
+        assert!(!concerns(&target(None, None), &change(Topic::Late, Some("acme"), "hourly")));
+        let mut stuck = change(Topic::NotifyStuck, None, "");
+        assert!(concerns(&target(None, None), &stuck));
+        assert!(!concerns(&target(Some("acme"), None), &stuck));
+        stuck.scope = "oncall".to_owned();
+        assert!(!concerns(&target(None, None), &stuck));
+    }
+}

@@ -1,0 +1,147 @@
+//! Messages for incoming webhooks of Slack, Mattermost and Rocket.Chat: a digest of problems.
+//!
+//! Slack shows the blocks, the others show `text`, so both say the same.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::sentence;
+use crate::store::problem::Problem;
+use crate::text;
+
+/// Problems that one message names.
+const NAMED_MAX: usize = 10;
+/// Slack refuses blocks of more than 3,000 characters.
+const BLOCK_CHARACTERS_MAX: usize = 2_900;
+
+/// A message about these problems.
+pub(super) fn digest(title: &str, base: Option<&Url>, problems: &[Problem]) -> Value {
+    let mut sorted: Vec<&Problem> = problems.iter().collect();
+    // What is wrong goes before what is over, and what is new before reminders.
+    sorted.sort_by_key(|problem| (problem.closed_at.is_some(), problem.is_told, rank(&problem.kind), problem.id));
+    let mut lines = vec![format!("*{}*: {}", escape(title), counts(problems))];
+    lines.extend(sorted.iter().take(NAMED_MAX).map(|problem| line(problem, base)));
+    if let Some(more) = sorted.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        let mut rest = format!("and {more} more");
+        if let Some(url) = base {
+            let _ = write!(rest, ": {}", linked(&sentence::overview(url), "open"));
+        }
+        lines.push(rest);
+    }
+    message(&lines)
+}
+
+/// A message that tests a target.
+pub(super) fn test(title: &str) -> Value {
+    message(&[format!("*{}*: this is a test of notifications. Nothing is wrong.", escape(title))])
+}
+
+fn message(lines: &[String]) -> Value {
+    let blocks: Vec<Value> =
+        lines.iter().map(|line| json!({ "type": "section", "text": { "type": "mrkdwn", "text": line } })).collect();
+    json!({ "text": lines.join("\n"), "blocks": blocks })
+}
+
+fn counts(problems: &[Problem]) -> String {
+    let number = |is_counted: &dyn Fn(&Problem) -> bool| problems.iter().filter(|problem| is_counted(problem)).count();
+    let new = number(&|problem| problem.closed_at.is_none() && !problem.is_told);
+    let still = number(&|problem| problem.closed_at.is_none() && problem.is_told);
+    let over = number(&|problem| problem.closed_at.is_some());
+    let mut parts = Vec::new();
+    match new {
+        0 => {}
+        1 => parts.push("1 problem".to_owned()),
+        new => parts.push(format!("{new} problems")),
+    }
+    if still > 0 {
+        parts.push(format!("{still} still open"));
+    }
+    if over > 0 {
+        parts.push(format!("{over} over"));
+    }
+    parts.join(", ")
+}
+
+fn line(problem: &Problem, base: Option<&Url>) -> String {
+    let sign = if problem.closed_at.is_some() { "✓" } else { "✕" };
+    let mut line = cut(&format!("{sign} {}", escape(&sentence::sentence(problem))));
+    if let Some(url) = sentence::link(base, problem) {
+        let _ = write!(line, " {}", linked(&url, "open"));
+    }
+    line
+}
+
+/// A link. What the chat would read as its end is escaped in the URL.
+fn linked(url: &str, label: &str) -> String {
+    let url = url.replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
+    format!("<{}|{label}>", url.replace('&', "&amp;"))
+}
+
+/// The text without anything that the chat interprets: tags of Slack, and mentions of Mattermost, which an invisible
+/// character ends.
+fn escape(text: &str) -> String {
+    text::plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('@', "@\u{200b}")
+}
+
+/// The text, cut to the length of a block, without half an escape at its end.
+fn cut(text: &str) -> String {
+    if text.chars().count() <= BLOCK_CHARACTERS_MAX {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(BLOCK_CHARACTERS_MAX).collect();
+    if let Some(at) = short.rfind('&').filter(|at| !short[*at..].contains(';')) {
+        short.truncate(at);
+    }
+    short.push('…');
+    short
+}
+
+/// The most urgent first.
+fn rank(kind: &str) -> usize {
+    let order = ["failed", "config_refused", "held", "quota_refused", "push_unknown", "late", "gap", "rejects"];
+    order.iter().position(|known| *known == kind).unwrap_or(order.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_names_ten_problems_and_counts_the_others() {
+        let base = Url::parse("https://ops.example").unwrap();
+        let mut problems: Vec<Problem> =
+            (0..47).map(|id| Problem { id, scope: format!("acme/s{id}"), ..sentence::example() }).collect();
+        problems[3].closed_at = Some("2026-11-29T04:00:00Z".parse().unwrap());
+        problems[4].is_told = true;
+        let document = digest("prod", Some(&base), &problems);
+        let text = document["text"].as_str().unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 12);
+        assert_eq!(lines[0], "*prod*: 45 problems, 1 still open, 1 over");
+        assert!(lines[1].starts_with("✕ acme/s0 fails since 2026-11-29 03:15 UTC: "), "{text}");
+        assert!(lines[1].ends_with(" <https://ops.example/streams/acme-lynn/survey_result|open>"), "{text}");
+        assert_eq!(lines[11], "and 37 more: <https://ops.example/|open>");
+        assert_eq!(document["blocks"].as_array().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn p7_hostile_names_in_slack_text_are_escaped() {
+        let hostile = "<!channel> <https://evil.example|click> & @all\n✓ all is well\u{202e}";
+        let mut problem = sentence::example();
+        (problem.scope, problem.summary, problem.hint) =
+            (hostile.to_owned(), hostile.to_owned(), Some(hostile.to_owned()));
+        let document = digest(hostile, None, &[problem.clone()]);
+        let text = document["text"].as_str().unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(
+            !text.contains('<') && !text.contains('>') && !text.contains("@all") && !text.contains('\u{202e}'),
+            "{text}"
+        );
+        problem.summary = "<".repeat(5_000);
+        let long = digest("prod", None, &[problem]);
+        let line = long["blocks"][1]["text"]["text"].as_str().unwrap();
+        assert!(line.chars().count() < 3_000 && line.ends_with("&lt;…"), "{line}");
+    }
+}

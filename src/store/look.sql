@@ -1,0 +1,417 @@
+-- Looks at everything that may be wrong, opens and closes problems, and returns what opened and what is over.
+--
+-- $1, $2, $3: kinds, the seconds that each must hold before it opens, and the seconds without it before it closes, at
+-- the earliest at the second look without it. $4: what happened since then is new. $5: so many streams of a connection
+-- are one problem. $6: the targets of notifications.
+with setting as (
+    select kind, make_interval(secs => delay) as delay, make_interval(secs => quiet) as quiet
+    from unnest($1::text[], $2::double precision[], $3::double precision[]) as setting (kind, delay, quiet)
+),
+
+unclosed as (
+    select id, kind, scope, cause, connection, stream, opened_at, missed, seen_last_at
+    from tidegate.problem
+    where closed_at is null
+),
+
+-- Streams that a run will read, and whether it waits for something.
+live as (
+    select run.connection, task.stream, bool_or(task.state = 'waiting') as is_waiting
+    from tidegate.run
+    inner join tidegate.task on run.id = task.run_id
+    where run.state in ('queued', 'waiting', 'running') and task.state in ('queued', 'waiting', 'running')
+    group by run.connection, task.stream
+),
+
+-- A stream that waits for a limit or for a fault to pass is not yet a problem; one that was told of stays one.
+stream_trouble as (
+    select
+        state.state as kind,
+        state.connection,
+        state.stream,
+        case
+            when state.state = 'failed'
+                then md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g'))
+            else ''
+        end as cause,
+        known.jobs[1] as job,
+        known.holder_run as run_id,
+        case state.state
+            when 'failed' then coalesce(state.last_error, 'the last readings failed')
+            when 'held' then coalesce(state.last_error, 'the last reading was too doubtful to delete rows')
+            when 'late' then 'nothing succeeded in time'
+            else 'data before the newest are missing'
+        end as summary
+    from tidegate.stream_state as state
+    inner join tidegate.stream as known on state.connection = known.connection and state.stream = known.stream
+    left join live on state.connection = live.connection and state.stream = live.stream
+    where
+        state.state in ('failed', 'held')
+        or (state.state = 'late' and not coalesce(live.is_waiting, false))
+        or (state.state = 'gap' and live.stream is null)
+        or (
+            state.state in ('late', 'gap')
+            and exists (
+                select
+                from unclosed
+                where
+                    unclosed.kind = state.state
+                    and unclosed.scope in (state.connection, state.connection || '/' || state.stream)
+                    and unclosed.opened_at is not null
+            )
+        )
+    union all
+    select
+        'rejects',
+        run.connection,
+        task.stream,
+        '',
+        max(run.job),
+        max(run.id),
+        format(
+            '%s could not become rows',
+            case when sum(task.records_rejected) = 1 then '1 record' else sum(task.records_rejected) || ' records' end
+        )
+    from tidegate.run
+    inner join tidegate.task on run.id = task.run_id
+    where run.finished_at >= $4 and task.records_rejected > 0
+    group by run.connection, task.stream
+),
+
+-- Streams with the same error have one cause, such as a credential or an outage.
+caused as (
+    select
+        trouble.*,
+        trouble.cause <> '' and (
+            count(*) over (partition by trouble.kind, trouble.connection, trouble.cause) > 1
+            or exists (
+                select
+                from unclosed
+                where
+                    unclosed.kind = trouble.kind
+                    and unclosed.scope = trouble.connection
+                    and unclosed.cause = trouble.cause
+            )
+        ) as by_cause
+    from stream_trouble as trouble
+),
+
+placed as (
+    select
+        caused.kind,
+        caused.connection,
+        caused.stream,
+        caused.job,
+        caused.run_id,
+        caused.summary,
+        case when caused.by_cause then caused.cause else '' end as cause,
+        (
+            caused.by_cause
+            or count(*) filter (where not caused.by_cause) over (partition by caused.kind, caused.connection) >= $5
+            or exists (
+                select
+                from unclosed
+                where
+                    unclosed.kind = caused.kind
+                    and unclosed.scope = caused.connection
+                    and unclosed.cause = ''
+            )
+        ) as is_group
+    from caused
+),
+
+condition as (
+    select
+        placed.kind,
+        case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end as scope,
+        placed.cause,
+        placed.connection,
+        case when not placed.is_group then min(placed.stream) end as stream,
+        case when count(distinct placed.job) = 1 then min(placed.job) end as job,
+        (array_agg(placed.run_id order by placed.stream))[1] as run_id,
+        count(*)::integer as streams,
+        mode() within group (order by placed.summary) as summary,
+        case placed.kind
+            when 'failed' then (
+                select task.hint
+                from tidegate.task
+                where
+                    task.run_id = (array_agg(placed.run_id order by placed.stream))[1]
+                    and task.stream = min(placed.stream)
+            )
+            when 'held'
+                then 'compare with the vendor; if the rows are really gone, run `tidegate held release`'
+            when 'late' then 'see `tidegate status` for what it waits for'
+            when 'gap' then 'read the missing days with `tidegate backfill`'
+            when 'rejects' then 'see the reasons with `tidegate rejects`'
+        end as hint
+    from placed
+    group by
+        placed.kind,
+        placed.connection,
+        placed.is_group,
+        placed.cause,
+        case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end
+    union all
+    select
+        'schema',
+        coalesce(change.connection || '/', '') || change.table_schema || '.' || change.table_name,
+        '',
+        change.connection,
+        null,
+        null,
+        max(change.run_id),
+        1,
+        format('%s changed for new fields or values', case when count(*) = 1 then '1 column' else count(*) || ' columns' end),
+        'see the relation mart.schema_changes'
+    from tidegate.schema_change as change
+    where change.changed_at >= $4 and change.change <> 'add_table'
+    group by change.connection, change.table_schema, change.table_name
+    union all
+    select
+        'quota_refused',
+        coalesce((select min(name) from unnest(ledger.connections) as shared (name)), 'system'),
+        '',
+        (select min(name) from unnest(ledger.connections) as shared (name)),
+        null,
+        null,
+        null,
+        1,
+        format(
+            'the vendor refused a call although the quota `%s` had room; nothing is sent until %s UTC',
+            min(quota.name),
+            to_char(max(quota.blocked_until) at time zone 'UTC', 'YYYY-MM-DD HH24:MI')
+        ),
+        'find out what else uses the credential, or lower the quota in the configuration'
+    from tidegate.quota_limit as quota
+    inner join tidegate.quota_ledger as ledger on quota.ledger_id = ledger.id
+    where quota.blocked_until > now()
+    group by ledger.id
+    union all
+    select
+        'config_refused',
+        'system',
+        '',
+        null,
+        null,
+        null,
+        null,
+        0,
+        'the configuration on disk is wrong, so the previous one stays in force',
+        'run `tidegate check --offline`'
+    from tidegate.instance
+    where config_refused and seen_at > now() - interval '1 minute'
+    having count(*) > 0
+    union all
+    select
+        'push_unknown',
+        batch.job,
+        '',
+        min(batch.connection),
+        null,
+        batch.job,
+        null,
+        0,
+        format(
+            'the response to %s was lost, so it is not known whether the records were taken',
+            case when count(*) = 1 then 'a batch' else count(*) || ' batches' end
+        ),
+        format('ask the vendor; to send them again, run `tidegate push %s --resend`', batch.job)
+    from tidegate.push_batch as batch
+    where batch.state = 'unknown'
+    group by batch.job
+    union all
+    select
+        'notify_stuck',
+        message.target,
+        '',
+        null,
+        null,
+        null,
+        null,
+        0,
+        format(
+            '%s to the target could not be delivered (%s)',
+            case when count(*) = 1 then 'a message' else count(*) || ' messages' end,
+            coalesce(max(message.outcome), 'it is being sent again')
+        ),
+        format('run `tidegate notify test %s`', message.target)
+    from tidegate.notification as message
+    where
+        message.target = any($6)
+        and message.kind <> 'test'
+        and (
+            (message.state = 'due' and (message.outcome is not null or message.attempts > 1))
+            or (
+                message.state = 'given_up'
+                and not exists (
+                    select
+                    from tidegate.notification as later
+                    where
+                        later.target = message.target
+                        and later.state = 'sent'
+                        and later.sent_at > message.due_at
+                )
+            )
+        )
+    group by message.target
+),
+
+seen as (
+    insert into tidegate.problem as problem (
+        kind, scope, cause, connection, stream, job, run_id, streams, summary, hint, seen_first_at, seen_last_at, opened_at
+    )
+    select
+        condition.kind,
+        condition.scope,
+        condition.cause,
+        condition.connection,
+        condition.stream,
+        condition.job,
+        condition.run_id,
+        condition.streams,
+        condition.summary,
+        condition.hint,
+        now(),
+        now(),
+        case when setting.delay <= interval '0' then now() end
+    from condition
+    inner join setting on condition.kind = setting.kind
+    order by condition.kind, condition.scope, condition.cause
+    on conflict (kind, scope, cause) where closed_at is null
+    do update set
+        connection = excluded.connection,
+        stream = excluded.stream,
+        job = excluded.job,
+        run_id = excluded.run_id,
+        streams = excluded.streams,
+        summary = excluded.summary,
+        hint = excluded.hint,
+        seen_last_at = excluded.seen_last_at,
+        missed = 0,
+        opened_at = coalesce(
+            problem.opened_at,
+            case
+                when problem.seen_first_at <= now() - (select delay from setting where setting.kind = problem.kind)
+                    then now()
+            end
+        )
+    returning
+        problem.id, problem.kind, problem.scope, problem.connection, problem.stream, problem.job, problem.run_id,
+        problem.summary, problem.opened_at
+),
+
+-- A problem that another one took in, such as that of its connection, ends at once and in silence.
+absent as (
+    select
+        unclosed.id,
+        unclosed.opened_at,
+        unclosed.missed,
+        unclosed.seen_last_at,
+        unclosed.kind,
+        case
+            when unclosed.stream is not null
+                then exists (
+                    select
+                    from placed
+                    where placed.connection = unclosed.connection and placed.stream = unclosed.stream
+                )
+            else exists (
+                select
+                from placed
+                where placed.connection = unclosed.connection and placed.kind = unclosed.kind
+            )
+        end as is_covered
+    from unclosed
+    where
+        not exists (
+            select
+            from condition
+            where
+                condition.kind = unclosed.kind
+                and condition.scope = unclosed.scope
+                and condition.cause = unclosed.cause
+        )
+),
+
+dropped as (
+    delete from tidegate.problem
+    using absent
+    where problem.id = absent.id and absent.opened_at is null
+),
+
+missed as (
+    update tidegate.problem as problem
+    set
+        missed = problem.missed + 1,
+        closed_at = case
+            when
+                absent.is_covered
+                or (
+                    absent.missed >= 1
+                    and absent.seen_last_at <= now() - (select quiet from setting where setting.kind = absent.kind)
+                )
+                then now()
+        end
+    from absent
+    where problem.id = absent.id and absent.opened_at is not null
+    returning
+        problem.id, problem.kind, problem.scope, problem.connection, problem.stream, problem.job, problem.run_id,
+        problem.summary, problem.closed_at, absent.is_covered
+),
+
+change as (
+    select id, kind, scope, connection, stream, job, run_id, summary, false as is_over, false as is_silent
+    from seen
+    where opened_at = now()
+    union all
+    select
+        missed.id,
+        missed.kind,
+        missed.scope,
+        missed.connection,
+        missed.stream,
+        missed.job,
+        missed.run_id,
+        missed.summary,
+        true,
+        -- Nobody is told that a stream is well that is no longer read, or that has another problem.
+        missed.is_covered
+        or missed.kind = 'schema'
+        or (
+            missed.kind in ('failed', 'held', 'late', 'gap')
+            and not exists (
+                select
+                from tidegate.stream_state as state
+                where
+                    state.connection = missed.connection
+                    and state.stream = coalesce(missed.stream, state.stream)
+                    and state.state not in ('retired', 'paused', 'failed', 'held', 'late', 'gap')
+            )
+        )
+    from missed
+    where missed.closed_at is not null
+)
+
+select
+    change.id as "id!",
+    change.kind as "kind!",
+    change.scope as "scope!",
+    change.connection as "connection?",
+    change.stream as "stream?",
+    change.job as "job?",
+    change.run_id as "run_id?",
+    change.summary as "summary!",
+    change.is_over as "is_over!",
+    change.is_silent as "is_silent!",
+    coalesce(
+        (
+            select array_agg(distinct reader.job)
+            from tidegate.stream
+            cross join unnest(stream.jobs) as reader (job)
+            where stream.connection = change.connection and stream.stream = coalesce(change.stream, stream.stream)
+        ),
+        array_remove(array[change.job], null)
+    ) as "jobs!"
+from change
+order by change.is_over, change.id

@@ -1,0 +1,479 @@
+//! `tidegate.notification`: the outbox. Each message is sent at least once, and always under the same id.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::run::interval;
+use super::session::Deadline as _;
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Opened,
+    Recovered,
+    Reminder,
+    Test,
+    /// Several problems, some of them over.
+    Digest,
+}
+
+impl Kind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Recovered => "recovered",
+            Self::Reminder => "reminder",
+            Self::Test => "test",
+            Self::Digest => "digest",
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        match name {
+            "opened" => Self::Opened,
+            "recovered" => Self::Recovered,
+            "reminder" => Self::Reminder,
+            "test" => Self::Test,
+            _ => Self::Digest,
+        }
+    }
+}
+
+/// Adds problems to the digest of `target` that waits, or begins one. It is due `first` later, and `pause` after the
+/// last digest that was sent.
+pub async fn collect(
+    executor: impl PgExecutor<'_>,
+    target: &str,
+    problems: &[i64],
+    first: Duration,
+    pause: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        with waiting as (
+            update tidegate.notification
+            set problems = problems || array(select id from unnest($2::bigint[]) as new (id) where id <> all(problems))
+            where target = $1 and state = 'due' and kind = 'digest' and attempts = 0
+            returning id
+        )
+
+        insert into tidegate.notification (target, kind, problems, due_at)
+        select
+            $1,
+            'digest',
+            $2,
+            greatest(
+                clock_timestamp() + $3,
+                (
+                    select max(sent_at)
+                    from tidegate.notification
+                    where target = $1 and kind = 'digest' and state = 'sent' and sent_at <= clock_timestamp()
+                ) + $4
+            )
+        where not exists (select from waiting)
+        ",
+        target,
+        problems,
+        interval(first),
+        interval(pause),
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Adds a message about these problems, which no other problem is added to. It is due `pause` later.
+pub async fn add_together(
+    executor: impl PgExecutor<'_>,
+    target: &str,
+    kind: Kind,
+    problems: &[i64],
+    pause: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.notification (target, kind, problems, due_at)
+        values ($1, $2, $3, clock_timestamp() + $4)
+        ",
+        target,
+        kind.name(),
+        problems,
+        interval(pause),
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Adds a message of its own for each problem.
+pub async fn add(executor: impl PgExecutor<'_>, target: &str, kind: Kind, problems: &[i64]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.notification (target, kind, problems)
+        select $1, $2, array[id]
+        from unnest($3::bigint[]) as problem (id)
+        order by id
+        ",
+        target,
+        kind.name(),
+        problems,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Adds a test message. Returns its id.
+pub async fn add_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Uuid, sqlx::Error> {
+    sqlx::query_scalar!("insert into tidegate.notification (target, kind) values ($1, 'test') returning id", target)
+        .fetch_one(executor)
+        .in_time()
+        .await
+}
+
+/// A problem of which a target was told, or may have been.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    pub id: i64,
+    /// Whether the target accepted everything about it.
+    pub is_accepted: bool,
+}
+
+/// Which of these problems the target was told of, or may have been.
+pub async fn told(executor: impl PgExecutor<'_>, target: &str, problems: &[i64]) -> Result<Vec<Told>, sqlx::Error> {
+    sqlx::query_as!(
+        Told,
+        r#"
+        select told.id as "id!", bool_and(state = 'sent') as "is_accepted!"
+        from tidegate.notification
+        cross join unnest(problems) as told (id)
+        where
+            target = $1 and attempts > 0 and state <> 'given_up' and problems && $2 and told.id = any($2)
+        group by told.id
+        "#,
+        target,
+        problems,
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
+}
+
+/// Takes problems out of messages to `target` that were not sent yet, and removes those that then tell of none.
+pub async fn withdraw(transaction: &mut PgConnection, target: &str, problems: &[i64]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.notification
+        set problems = array(select id from unnest(problems) as kept (id) where id <> all($2))
+        where target = $1 and state = 'due' and attempts = 0 and problems && $2
+        ",
+        target,
+        problems,
+    )
+    .execute(&mut *transaction)
+    .in_time()
+    .await?;
+    sqlx::query!(
+        "
+        delete from tidegate.notification
+        where target = $1 and state = 'due' and attempts = 0 and kind <> 'test' and problems = '{}'
+        ",
+        target,
+    )
+    .execute(transaction)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// The open problems of which the target was last told `repeat` ago or longer.
+pub async fn to_remind_of(
+    executor: impl PgExecutor<'_>,
+    target: &str,
+    repeat: Duration,
+) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        select problem.id
+        from tidegate.problem
+        where
+            problem.closed_at is null
+            and problem.opened_at <= now() - $2::interval
+            and coalesce(problem.muted_until <= now(), true)
+            and (
+                select max(coalesce(message.sent_at, message.created_at))
+                from tidegate.notification as message
+                where message.target = $1 and message.problems @> array[problem.id]
+            ) <= now() - $2::interval
+        order by problem.id
+        ",
+        target,
+        interval(repeat),
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
+}
+
+/// The targets among these to which a message is due.
+pub async fn due_targets(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        select distinct target
+        from tidegate.notification
+        where
+            state = 'due'
+            -- A later time was stored while the clock was ahead.
+            and (due_at <= clock_timestamp() or due_at > clock_timestamp() + interval '15 hours')
+            and target = any($1)
+        order by target
+        ",
+        targets,
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
+}
+
+/// A message that this process sends now.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub id: Uuid,
+    pub kind: Kind,
+    pub problems: Vec<i64>,
+    /// `None` before the first attempt.
+    pub body: Option<Value>,
+    /// Including this one.
+    pub attempts: i32,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Claims the next message to `target`, until the end of `lease`: if the process ends before it has recorded an
+/// outcome, any process sends the message again. A message about a problem waits for earlier ones about it.
+/// `only`: this message and no other.
+pub async fn claim(
+    executor: impl PgExecutor<'_>,
+    target: &str,
+    lease: Duration,
+    only: Option<Uuid>,
+) -> Result<Option<Message>, sqlx::Error> {
+    let claimed = sqlx::query!(
+        r#"
+        with next as (
+            select message.id
+            from tidegate.notification as message
+            where
+                message.state = 'due'
+                and (
+                    message.due_at <= clock_timestamp()
+                    or message.due_at > clock_timestamp() + interval '15 hours'
+                )
+                and message.target = $1
+                and ($3::uuid is null or message.id = $3)
+                and not exists (
+                    select
+                    from tidegate.notification as earlier
+                    where
+                        earlier.target = $1
+                        and earlier.state = 'due'
+                        and earlier.problems && message.problems
+                        and earlier.created_at < message.created_at
+                )
+            order by message.due_at, message.created_at
+            limit 1
+            for update skip locked
+        )
+
+        update tidegate.notification as message
+        -- Without an outcome, it is being sent.
+        set attempts = message.attempts + 1, due_at = clock_timestamp() + $2, outcome = null
+        from next
+        where message.id = next.id
+        returning
+            message.id, message.kind, message.problems, message.body, message.attempts, message.created_at
+        "#,
+        target,
+        interval(lease),
+        only,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await?;
+    Ok(claimed.map(|row| Message {
+        id: row.id,
+        kind: Kind::named(&row.kind),
+        problems: row.problems,
+        body: row.body,
+        attempts: row.attempts,
+        created_at: row.created_at,
+    }))
+}
+
+/// Stores the document of a message, which is then the same at each attempt.
+pub async fn compose(executor: impl PgExecutor<'_>, message: Uuid, body: &Value) -> Result<(), sqlx::Error> {
+    sqlx::query!("update tidegate.notification set body = $2 where id = $1", message, body)
+        .execute(executor)
+        .in_time()
+        .await?;
+    Ok(())
+}
+
+/// Removes a message that has nothing to tell any more.
+pub async fn remove(executor: impl PgExecutor<'_>, message: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from tidegate.notification where id = $1", message).execute(executor).in_time().await?;
+    Ok(())
+}
+
+/// Records that the target accepted the message. Others that it did not accept before are tried again at once.
+pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.notification
+        set state = 'sent', sent_at = clock_timestamp(), outcome = $2
+        where id = $1 and state = 'due'
+        ",
+        message,
+        outcome,
+    )
+    .execute(&mut *conn)
+    .in_time()
+    .await?;
+    sqlx::query!(
+        "
+        with failed as (
+            select id
+            from tidegate.notification
+            where target = $1 and state = 'due' and outcome is not null and due_at > clock_timestamp()
+            for update skip locked
+        )
+
+        update tidegate.notification as message
+        set due_at = clock_timestamp()
+        from failed
+        where message.id = failed.id
+        ",
+        target,
+    )
+    .execute(conn)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Records that the attempt failed. The message is tried again after `pause`; `None`: never.
+pub async fn failed(
+    executor: impl PgExecutor<'_>,
+    message: Uuid,
+    attempts: i32,
+    outcome: &str,
+    pause: Option<Duration>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.notification
+        set
+            state = case when $4::interval is null then 'given_up' else state end,
+            due_at = clock_timestamp() + coalesce($4, interval '0'),
+            outcome = $3
+        where id = $1 and attempts = $2 and state = 'due'
+        ",
+        message,
+        attempts,
+        outcome,
+        pause.map(interval) as _,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// How a message stands: its state, the number of attempts, and the outcome of the last one.
+pub async fn outcome(
+    executor: impl PgExecutor<'_>,
+    message: Uuid,
+) -> Result<Option<(String, i32, Option<String>)>, sqlx::Error> {
+    let found = sqlx::query!("select state, attempts, outcome from tidegate.notification where id = $1", message);
+    let found = found.fetch_optional(executor).in_time().await?;
+    Ok(found.map(|row| (row.state, row.attempts, row.outcome)))
+}
+
+/// What is known of the messages to a target.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub target: String,
+    /// When the target last accepted a message.
+    pub last_sent_at: Option<DateTime<Utc>>,
+    /// Messages that wait, and since when the oldest one could have been sent.
+    pub due: i64,
+    pub oldest_due_at: Option<DateTime<Utc>>,
+    /// How long ago that was.
+    pub oldest_seconds: f64,
+    /// Messages of the last 30 days that were given up.
+    pub given_up: i64,
+    /// Of the last failed attempt of a message that waits or was given up.
+    pub outcome: Option<String>,
+}
+
+/// The messages to these targets, by target.
+pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<Vec<Delivery>, sqlx::Error> {
+    sqlx::query_as!(
+        Delivery,
+        r#"
+        select
+            named.target as "target!",
+            max(message.sent_at) as last_sent_at,
+            count(*) filter (where message.state = 'due') as "due!",
+            min(message.created_at) filter (where message.state = 'due') as oldest_due_at,
+            greatest(
+                coalesce(
+                    extract(epoch from now() - min(message.created_at) filter (where message.state = 'due')),
+                    0
+                ),
+                0
+            )::double precision as "oldest_seconds!",
+            count(*) filter (where message.state = 'given_up' and message.kind <> 'test') as "given_up!",
+            (array_agg(message.outcome order by message.created_at desc) filter (
+                where message.state <> 'sent' and message.outcome is not null
+            ))[1] as outcome
+        from unnest($1::text[]) as named (target)
+        left join tidegate.notification as message on named.target = message.target
+        group by named.target
+        order by named.target
+        "#,
+        targets,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// Deletes up to `limit` messages that were written longer than `keep` ago. Returns how many.
+pub async fn prune(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        with past as (
+            select id
+            from tidegate.notification
+            where created_at < now() - $1::interval
+            limit $2
+            for update skip locked
+        )
+
+        delete from tidegate.notification
+        using past
+        where notification.id = past.id
+        ",
+        interval(keep),
+        limit,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}

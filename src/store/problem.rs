@@ -1,0 +1,233 @@
+//! `tidegate.problem`: what is wrong. One statement looks at everything, opens problems and closes them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+
+use super::run::interval;
+use super::session::Deadline as _;
+use super::topic::Topic;
+
+/// The statement reads the state of every stream: 10,000 take a second.
+const LOOK_MAX: Duration = Duration::from_secs(30);
+
+/// When a kind of problem opens, and when it is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub topic: Topic,
+    /// How long the condition must hold before the problem opens.
+    pub delay: Duration,
+    /// How long it must not have held before the problem is over. It is never over at the first look without it.
+    pub quiet: Duration,
+}
+
+/// A problem that opened, or one that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub id: i64,
+    pub kind: String,
+    pub scope: String,
+    pub connection: Option<String>,
+    pub stream: Option<String>,
+    pub job: Option<String>,
+    pub run_id: Option<i64>,
+    pub summary: String,
+    pub is_over: bool,
+    /// Whether nobody needs to be told that it is over, because something else is wrong instead.
+    pub is_silent: bool,
+    /// The jobs that it concerns.
+    pub jobs: Vec<String>,
+}
+
+/// Takes the turn to look, until the end of the transaction. Returns when somebody last looked, or `None` if another
+/// process looks, or looked less than `pause` ago.
+pub async fn take_turn(transaction: &mut PgConnection, pause: Duration) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query!("insert into tidegate.lock (name) values ('problem') on conflict do nothing")
+        .execute(&mut *transaction)
+        .in_time()
+        .await?;
+    let turn = sqlx::query_scalar!(
+        r#"
+        with turn as (
+            select name, done_at
+            from tidegate.lock
+            where
+                name = 'problem'
+                and not current_setting('transaction_read_only')::boolean
+                -- A time in the future was stored while the clock was ahead.
+                and coalesce(done_at <= now() - $1::interval or done_at > now(), true)
+            for update skip locked
+        )
+
+        update tidegate.lock
+        set done_at = now()
+        from turn
+        where lock.name = turn.name
+        returning coalesce(least(turn.done_at, now()), now()) as "looked_at!"
+        "#,
+        interval(pause),
+    );
+    turn.fetch_optional(&mut *transaction).in_time().await
+}
+
+/// Looks at everything that may be wrong. Opens problems and closes them, records both as events, and returns what
+/// changed. `since`: what happened since then is new. `group_from`: so many streams of a connection are one problem.
+/// `targets`: the targets of notifications.
+pub async fn look(
+    transaction: &mut PgConnection,
+    patience: &[Patience],
+    since: DateTime<Utc>,
+    group_from: i64,
+    targets: &[String],
+) -> Result<Vec<Change>, sqlx::Error> {
+    let kinds: Vec<String> = patience.iter().map(|patience| patience.topic.name().to_owned()).collect();
+    let delays: Vec<f64> = patience.iter().map(|patience| patience.delay.as_secs_f64()).collect();
+    let quiet: Vec<f64> = patience.iter().map(|patience| patience.quiet.as_secs_f64()).collect();
+    let changes =
+        sqlx::query_file_as!(Change, "src/store/look.sql", &kinds, &delays, &quiet, since, group_from, targets)
+            .fetch_all(&mut *transaction)
+            .within(LOOK_MAX)
+            .await?;
+    record(transaction, &changes).await?;
+    Ok(changes)
+}
+
+/// Records what changed as events.
+async fn record(transaction: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
+    let told: Vec<i64> = changes.iter().filter(|change| !change.is_over || !change.is_silent).map(|c| c.id).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "
+        insert into tidegate.event (at, kind, connection, stream, job, run_id, summary)
+        select
+            now(),
+            case when closed_at is null then 'problem' else 'recovered' end,
+            connection,
+            stream,
+            job,
+            run_id,
+            replace(kind, '_', ' ') || case when streams > 1 then ' (' || streams || ' streams)' else '' end || ': ' || summary
+        from tidegate.problem
+        where id = any($1)
+        order by id
+        ",
+        &told,
+    )
+    .execute(transaction)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// A problem, for a message.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub id: i64,
+    pub kind: String,
+    pub scope: String,
+    pub connection: Option<String>,
+    pub stream: Option<String>,
+    /// The table that the stream fills, with its schema.
+    pub table: Option<String>,
+    pub job: Option<String>,
+    pub run_id: Option<i64>,
+    pub streams: i32,
+    pub since: DateTime<Utc>,
+    pub closed_at: Option<DateTime<Utc>>,
+    pub complete_until: Option<DateTime<Utc>>,
+    pub summary: String,
+    pub hint: Option<String>,
+    /// Whether the target was told of it before.
+    pub is_told: bool,
+}
+
+/// These problems, in the order in which they opened. `target` and `message`: whom a message tells, and its id.
+pub async fn of_message(
+    executor: impl PgExecutor<'_>,
+    ids: &[i64],
+    target: &str,
+    message: uuid::Uuid,
+) -> Result<Vec<Problem>, sqlx::Error> {
+    sqlx::query_as!(
+        Problem,
+        r#"
+        select
+            problem.id,
+            problem.kind,
+            problem.scope,
+            problem.connection,
+            problem.stream,
+            state.table_schema || '.' || state.table_name as "table?",
+            problem.job,
+            problem.run_id,
+            problem.streams,
+            problem.seen_first_at as since,
+            problem.closed_at,
+            state.complete_until as "complete_until?",
+            problem.summary,
+            problem.hint,
+            exists (
+                select
+                from tidegate.notification as earlier
+                where
+                    earlier.target = $2
+                    and earlier.id <> $3
+                    and earlier.attempts > 0
+                    and earlier.state <> 'given_up'
+                    and earlier.problems @> array[problem.id]
+            ) as "is_told!"
+        from tidegate.problem
+        left join tidegate.stream_state as state
+            on problem.connection = state.connection and problem.stream = state.stream
+        where problem.id = any($1)
+        order by problem.id
+        "#,
+        ids,
+        target,
+        message,
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
+}
+
+/// How many problems are open, by kind. Kinds without a problem are left out.
+pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let found = sqlx::query!(
+        r#"
+        select kind, count(*) as "count!"
+        from tidegate.problem
+        where closed_at is null and opened_at is not null
+        group by kind
+        "#
+    );
+    Ok(found.fetch_all(executor).await?.into_iter().map(|row| (row.kind, row.count)).collect())
+}
+
+/// Deletes up to `limit` problems that were over longer than `keep` ago. Returns how many.
+pub async fn prune(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        with past as (
+            select id
+            from tidegate.problem
+            where closed_at < now() - $1::interval
+            order by closed_at
+            limit $2
+            for update skip locked
+        )
+
+        delete from tidegate.problem
+        using past
+        where problem.id = past.id
+        ",
+        interval(keep),
+        limit,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,242 @@
+//! The outbox: retries, refusals, replicas, and messages that a process left behind.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::config::NotifyFormat;
+use tidegate::notify::{Outcome, Timing};
+use wiremock::ResponseTemplate;
+
+use super::{Bench, body, notifier, quick};
+use crate::support::eventually;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn id(request: &wiremock::Request) -> String {
+    request.headers.get("webhook-id").unwrap().to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_accepted_is_sent_again_under_the_same_id_with_the_same_document() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.responds(ResponseTemplate::new(503).set_body_string("body-s3cret-value")).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Refused(503)));
+    let first = bench.received().await;
+    bench.fail(&["marks"], "another error").await;
+    bench.look().await;
+    bench.accepts().await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Accepted(200)));
+    let second = bench.received().await;
+    assert_eq!((id(&first[0]), body(&first[0])), (id(&second[0]), body(&second[0])));
+    assert_eq!(bench.send_one().await, None);
+    let row = bench.all("select state || ' ' || attempts || ' ' || outcome from tidegate.notification").await;
+    assert_eq!(row, ["sent 2 HTTP 200"]);
+}
+
+#[tokio::test]
+async fn attempts_are_spread_and_end() {
+    let timing = Timing { backoff: vec![MINUTE, 10 * MINUTE], ..quick() };
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    for (pause, state) in [(60.0, "due"), (600.0, "due"), (0.0, "given_up")] {
+        assert_eq!(bench.send().await, 1);
+        let row: (String, f64) = sqlx::query_as(
+            "select state, extract(epoch from due_at - clock_timestamp())::double precision from tidegate.notification",
+        )
+        .fetch_one(&bench.pool)
+        .await
+        .unwrap();
+        assert_eq!(row.0, state);
+        assert!(row.1 > pause * 0.79 - 5.0 && row.1 < pause * 1.21, "{} of {pause}", row.1);
+        bench.execute("update tidegate.notification set due_at = now() where state = 'due'").await;
+    }
+    bench.accepts().await;
+    // Nobody knows of the problem, so nobody is told that it is over.
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 0);
+}
+
+#[tokio::test]
+async fn a_target_that_asks_to_wait_is_left_alone_for_that_time() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.responds(ResponseTemplate::new(429).insert_header("retry-after", "600")).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    let waits =
+        bench.all("select (due_at > now() + interval '9 minutes')::text || outcome from tidegate.notification").await;
+    assert_eq!(waits, ["trueHTTP 429"]);
+}
+
+#[tokio::test]
+async fn a_target_that_is_gone_gets_nothing_until_a_reload() {
+    let mut bench = Bench::new(NotifyFormat::Slack).await;
+    bench.responds(ResponseTemplate::new(410)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    bench.execute("update tidegate.notification set due_at = now()").await;
+    assert_eq!(bench.send().await, 0);
+    bench.accepts().await;
+    bench.configure(|_| {});
+    assert_eq!(bench.send().await, 1);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_a_long_response_not_read() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.responds(ResponseTemplate::new(302).insert_header("location", "/elsewhere")).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Refused(302)));
+    assert_eq!(bench.received().await.len(), 1);
+    bench.responds(ResponseTemplate::new(200).set_body_bytes(vec![b'x'; 20 << 20])).await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Accepted(200)));
+}
+
+#[tokio::test]
+async fn a_target_that_does_not_respond_is_given_its_time() {
+    let timing = Timing { timeout: Duration::from_millis(200), ..quick() };
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Timeout));
+}
+
+#[tokio::test]
+async fn the_end_of_a_problem_is_not_sent_before_its_begin() {
+    let bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff: vec![MINUTE; 7], ..quick() }).await;
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send().await;
+    bench.accepts().await;
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 0, "the target may or may not know of the problem");
+    bench.execute("update tidegate.notification set due_at = now() where outcome is not null").await;
+    assert_eq!(bench.send().await, 2);
+    let kinds: Vec<_> = bench.received().await.iter().map(|request| body(request)["type"].clone()).collect();
+    assert_eq!(kinds, ["tidegate.problem.opened", "tidegate.problem.recovered"]);
+}
+
+#[tokio::test]
+async fn what_was_not_accepted_is_sent_as_soon_as_the_target_accepts_again() {
+    let bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff: vec![60 * MINUTE; 7], ..quick() }).await;
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send().await;
+    bench.accepts().await;
+    bench.fail(&["dialogs"], "does not exist").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 2);
+}
+
+#[tokio::test]
+async fn the_end_of_a_problem_that_waits_for_its_begin_holds_up_nothing_else() {
+    let bench = Bench::with(NotifyFormat::Slack, Timing { backoff: vec![60 * MINUTE; 7], ..quick() }).await;
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send().await;
+    bench.accepts().await;
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 0);
+    bench.fail(&["dialogs"], "does not exist").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 3);
+    let texts = bench.texts().await;
+    let firsts: Vec<&str> = texts.iter().map(|text| text.lines().nth(1).unwrap()).collect();
+    assert!(firsts[0].starts_with("✕ acme/dialogs") && firsts[1].starts_with("✕ acme/marks"), "{firsts:?}");
+    assert!(firsts[2].starts_with("✓ acme/marks"), "{firsts:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_another_process_sends_is_not_sent_again_because_the_target_accepts_another() {
+    let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send_one().await;
+    // Its second attempt takes a while.
+    bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
+    let sending = tokio::spawn({
+        let bench = Arc::clone(&bench);
+        async move { bench.send_one().await }
+    });
+    eventually(Duration::from_secs(20), async || (bench.received().await.len() == 1).then_some(())).await;
+    bench.fail(&["dialogs"], "does not exist").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    assert_eq!(sending.await.unwrap(), Some(Outcome::Accepted(200)));
+    assert_eq!((bench.send().await, bench.received().await.len()), (0, 2));
+}
+
+#[tokio::test]
+async fn two_replicas_look_and_send_once() {
+    let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
+    bench.accepts().await;
+    for n in 0..40 {
+        bench.execute(super::stream_row(&format!("c{n}"), "marks")).await;
+    }
+    bench.execute("update tidegate.stream set needs_operator = true, last_error = 'refused'").await;
+    let replica = |notifier: Arc<tidegate::notify::Notifier>| {
+        let bench = Arc::clone(&bench);
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                let mut conn = bench.pool.acquire().await.unwrap();
+                notifier.look(&mut conn, &bench.config).await.unwrap();
+            }
+            for _ in 0..60 {
+                notifier.send(&bench.pool, &bench.config).await.unwrap();
+            }
+        })
+    };
+    let (one, other) = (replica(notifier(quick())), replica(notifier(quick())));
+    one.await.unwrap();
+    other.await.unwrap();
+    let ids: Vec<String> = bench.received().await.iter().map(id).collect();
+    assert_eq!((ids.len(), ids.into_iter().collect::<BTreeSet<_>>().len()), (40, 40));
+    assert_eq!(bench.all("select 'x' from tidegate.event where kind = 'problem'").await.len(), 40);
+}
+
+#[tokio::test]
+async fn looks_keep_their_distance_whichever_process_looks() {
+    let bench = Bench::with(NotifyFormat::Slack, Timing { look: MINUTE, ..quick() }).await;
+    bench.look().await;
+    let other = notifier(Timing { look: MINUTE, ..quick() });
+    let mut conn = bench.pool.acquire().await.unwrap();
+    assert!(!other.look(&mut conn, &bench.config).await.unwrap());
+    bench.execute("update tidegate.lock set done_at = now() - interval '61 seconds' where name = 'problem'").await;
+    assert!(other.look(&mut conn, &bench.config).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_message_whose_sender_vanished_is_sent_again_under_the_same_id() {
+    let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
+    bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    let sending = tokio::spawn({
+        let bench = Arc::clone(&bench);
+        async move { bench.send_one().await }
+    });
+    eventually(Duration::from_secs(20), async || (bench.received().await.len() == 1).then_some(())).await;
+    sending.abort();
+    assert_eq!(bench.send_one().await, None, "it belongs to the process that sends it, for a while");
+    eventually(Duration::from_secs(20), async || bench.send_one().await).await;
+    let ids: BTreeSet<String> = bench.received().await.iter().map(id).collect();
+    assert_eq!((bench.received().await.len(), ids.len()), (2, 1));
+}

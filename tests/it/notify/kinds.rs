@@ -1,0 +1,142 @@
+//! Every kind of problem: what opens it, after which delay, and what ends it.
+
+use std::time::Duration;
+
+use tidegate::config::NotifyFormat;
+use tidegate::notify::Timing;
+use tidegate::store::problem::Patience;
+use tidegate::store::topic::Topic;
+
+use super::{Bench, quick, stream_row};
+
+#[tokio::test]
+async fn each_kind_of_problem_opens_and_ends() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    for (kind, cause, end) in [
+        (
+            "held acme/marks",
+            "update tidegate.stream set held_slices = 1, last_error = 'rows are missing'",
+            "update tidegate.stream set held_slices = 0",
+        ),
+        (
+            "late acme/marks",
+            "update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at",
+            "update tidegate.stream set expected_by = null",
+        ),
+        ("gap acme/marks", "update tidegate.stream set has_gap = true", "update tidegate.stream set has_gap = false"),
+        (
+            "rejects acme/marks",
+            "insert into tidegate.run (job, connection, kind, state, finished_at)
+            values ('hourly', 'acme', 'manual', 'succeeded', now());
+            insert into tidegate.task (run_id, stream, state, records_rejected)
+            select id, 'marks', 'succeeded', 3 from tidegate.run",
+            "update tidegate.run set finished_at = now() - interval '1 day';
+            update tidegate.problem set seen_last_at = now() - interval '25 hours'",
+        ),
+        (
+            "schema acme/lynn.marks",
+            "insert into tidegate.schema_change (connection, table_schema, table_name, column_name, change, new_type)
+            values ('acme', 'lynn', 'marks', 'x', 'add_column', 'text')",
+            "delete from tidegate.schema_change;
+            update tidegate.problem set seen_last_at = now() - interval '25 hours'",
+        ),
+        (
+            "quota_refused acme",
+            "insert into tidegate.quota_ledger (key, connections) values ('k', '{acme,zoo}');
+            insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width, blocked_until)
+            select id, 'requests', 'calls', 1, '1 s', '1 s', '0', now() + interval '1 h' from tidegate.quota_ledger",
+            "update tidegate.quota_limit set blocked_until = null;
+            update tidegate.problem set seen_last_at = now() - interval '25 hours'",
+        ),
+        (
+            "config_refused system",
+            "insert into tidegate.instance (owner, jobs, seen_at, config_refused) values ('me', '{}', now(), true)",
+            "update tidegate.instance set config_refused = false",
+        ),
+        (
+            "push_unknown outbound",
+            "insert into tidegate.push_batch (job, connection, campaign_id, template_id, rows, state)
+            values ('outbound', 'acme', '1', '1', 5, 'unknown')",
+            "update tidegate.push_batch set state = 'resent'",
+        ),
+        (
+            "notify_stuck oncall",
+            "insert into tidegate.notification (target, kind, state, attempts, outcome, due_at)
+            values ('oncall', 'opened', 'given_up', 8, 'HTTP 500', now())",
+            "insert into tidegate.notification (target, kind, state, attempts, sent_at)
+            values ('oncall', 'test', 'sent', 1, clock_timestamp())",
+        ),
+    ] {
+        bench.execute(stream_row("acme", "marks")).await;
+        bench.execute(cause).await;
+        bench.look().await;
+        assert_eq!(bench.open().await, [kind]);
+        let said = bench.all("select summary || ' ' || hint from tidegate.problem where closed_at is null").await;
+        assert_eq!(said.len(), 1, "{kind} has a hint");
+        bench.execute(end).await;
+        bench.look().await;
+        // Looks set back the time of those that are seen only when they happen.
+        bench.execute(end).await;
+        bench.look().await;
+        assert_eq!(bench.open().await.len(), 0, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_problem_opens_after_the_delay_of_its_kind_and_not_if_it_passes_before() {
+    let late = |secs| {
+        let mut timing = quick();
+        timing.patience.iter_mut().filter(|kind| kind.topic == Topic::Late).for_each(|kind: &mut Patience| {
+            kind.delay = Duration::from_secs(secs);
+        });
+        timing
+    };
+    let bench = Bench::with(NotifyFormat::Slack, late(600)).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute("update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at")
+        .await;
+    bench.look().await;
+    assert_eq!(bench.open().await.len(), 0);
+    bench.execute("update tidegate.problem set seen_first_at = now() - interval '11 minutes'").await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["late acme/marks"]);
+
+    let bench = Bench::with(NotifyFormat::Slack, late(600)).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute("update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at")
+        .await;
+    bench.look().await;
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    assert_eq!(bench.all("select kind from tidegate.problem").await.len(), 0, "nothing is left of it");
+    assert_eq!(bench.all("select kind from tidegate.event").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_gap_that_a_run_will_read_is_no_problem() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute(
+            "update tidegate.stream set has_gap = true;
+            insert into tidegate.run (job, connection, kind, state) values ('hourly', 'acme', 'backfill', 'queued');
+            insert into tidegate.task (run_id, stream) select id, 'marks' from tidegate.run",
+        )
+        .await;
+    bench.look().await;
+    assert_eq!(bench.open().await.len(), 0);
+    bench.execute("update tidegate.run set state = 'cancelled', finished_at = now()").await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["gap acme/marks"]);
+}
+
+#[tokio::test]
+async fn the_usual_delays_are_those_of_the_documents() {
+    let timing = Timing::default();
+    let delay = |topic| timing.patience.iter().find(|kind| kind.topic == topic).unwrap().delay.as_secs() / 60;
+    let minutes = Topic::PROBLEMS.map(delay);
+    assert_eq!(minutes, [0, 0, 10, 60, 0, 0, 0, 2, 0, 15]);
+    assert_eq!(timing.backoff.len(), 7);
+}

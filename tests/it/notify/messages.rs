@@ -1,0 +1,241 @@
+//! What is told, and when.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use tidegate::config::NotifyFormat;
+use tidegate::notify::Timing;
+use tidegate::store::topic::Topic;
+
+use super::{Bench, body, quick, stream_row};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn a_problem_and_its_end_are_told_once_each() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "the vendor responded with status 401").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    bench.look().await;
+    assert_eq!(bench.send().await, 0, "it is the same problem");
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    assert_eq!((bench.send().await, bench.open().await.len()), (0, 1), "one look without it is not enough");
+    bench.look().await;
+    assert_eq!((bench.send().await, bench.open().await.len()), (1, 0));
+    let texts = bench.texts().await;
+    assert!(texts[0].starts_with("*prod*: 1 problem\n✕ acme/marks fails since "), "{}", texts[0]);
+    assert!(texts[0].contains("the vendor responded with status 401"), "{}", texts[0]);
+    assert!(texts[0].ends_with("<https://ops.example/tidegate/streams/acme/marks|open>"), "{}", texts[0]);
+    assert!(texts[1].starts_with("*prod*: 1 over\n✓ acme/marks: over since "), "{}", texts[1]);
+    let events = bench.all("select kind || ': ' || summary from tidegate.event order by id").await;
+    assert_eq!(
+        events,
+        [
+            "problem: failed: the vendor responded with status 401",
+            "recovered: failed: the vendor responded with status 401"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn events_are_cloudevents_with_the_signature_of_standard_webhooks() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "the vendor responded with status 401").await;
+    bench.look().await;
+    bench.send().await;
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    bench.look().await;
+    bench.send().await;
+    let requests = bench.received().await;
+    let [opened, over] = requests.as_slice() else { panic!("{requests:?}") };
+    let header = |name: &str| opened.headers.get(name).unwrap().to_str().unwrap();
+    assert_eq!(header("content-type"), "application/cloudevents+json");
+    assert_eq!(header("x-token"), "header-s3cret-value");
+    let signed = [header("webhook-id"), ".", header("webhook-timestamp"), "."].concat();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"012345678901234567890123");
+    let tag = STANDARD.decode(header("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
+    hmac::verify(&key, &[signed.as_bytes(), &opened.body].concat(), &tag).unwrap();
+    let (opened, over) = (body(opened), body(over));
+    assert_eq!(opened["id"], header("webhook-id"));
+    for (member, value) in [
+        ("specversion", "1.0"),
+        ("type", "tidegate.problem.opened"),
+        ("source", "https://ops.example/tidegate"),
+        ("subject", "acme/marks"),
+        ("datacontenttype", "application/json"),
+    ] {
+        assert_eq!(opened[member], value);
+    }
+    let data = &opened["data"];
+    assert_eq!(
+        (&data["kind"], &data["connection"], &data["stream"]),
+        (&"failed".into(), &"acme".into(), &"marks".into())
+    );
+    assert_eq!((&data["table"], &data["job"]), (&"lynn.marks".into(), &"hourly".into()));
+    assert!(data["closed_at"].is_null());
+    assert_eq!(over["type"], "tidegate.problem.recovered");
+    assert!(over["data"]["closed_at"].is_string() && over["id"] != opened["id"]);
+    assert_eq!(over["data"]["problem"], data["problem"]);
+}
+
+#[tokio::test]
+async fn a_problem_that_is_over_before_its_message_left_is_told_to_nobody() {
+    for format in [NotifyFormat::Slack, NotifyFormat::Cloudevents] {
+        let bench = Bench::with(format, Timing { first: HOUR, ..quick() }).await;
+        bench.accepts().await;
+        bench.fail(&["marks"], "refused").await;
+        bench.look().await;
+        bench.mend(&["marks"]).await;
+        bench.look().await;
+        bench.look().await;
+        bench.send().await;
+        assert_eq!(bench.received().await.len(), 0, "{format:?}");
+        assert_eq!(bench.all("select kind from tidegate.notification").await.len(), 0, "{format:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_is_told_only_to_targets_that_were_told_of_the_problem() {
+    let mut bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.configure(|target| {
+        target.on.remove(&Topic::Failed);
+    });
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    // It wants to know of failures from now on.
+    bench.configure(|target| {
+        target.on.insert(Topic::Failed);
+    });
+    bench.mend(&["marks"]).await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!((bench.send().await, bench.open().await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_target_is_reminded_of_what_stays_open_and_not_of_what_is_muted() {
+    let mut bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send().await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 0);
+    bench.configure(|target| target.repeat = Duration::from_millis(1));
+    bench.execute("update tidegate.problem set muted_until = now() + interval '1 hour'").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 0);
+    bench.execute("update tidegate.problem set muted_until = now() - interval '1 hour'").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    assert!(
+        bench.texts().await[1].starts_with("*prod*: 1 still open\n✕ acme/marks fails"),
+        "{:?}",
+        bench.texts().await
+    );
+}
+
+#[tokio::test]
+async fn streams_with_one_cause_are_one_problem_of_their_connection() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "the credential was refused (request 17)").await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["failed acme/marks"]);
+    bench.fail(&["dialogs", "surveys"], "the credential was refused (request 18)").await;
+    bench.fail(&["other"], "the report does not exist").await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
+    bench.send().await;
+    let texts = bench.texts().await;
+    assert_eq!(texts.len(), 1, "what the connection's problem took in was not told: {texts:?}");
+    assert!(texts[0].contains("3 streams of acme fail since ") && texts[0].contains("acme/other fails"), "{texts:?}");
+    // It stays the same problem while it has a stream.
+    bench.mend(&["dialogs", "surveys"]).await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
+    // The outage shows another error: nobody is told that it is over.
+    bench.fail(&["marks", "dialogs", "surveys"], "the vendor did not respond").await;
+    bench.look().await;
+    bench.look().await;
+    bench.send().await;
+    let texts = bench.texts().await;
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[1].starts_with("*prod*: 1 problem\n✕ 3 streams of acme fail since "), "{texts:?}");
+    bench.mend(&["marks", "dialogs", "surveys", "other"]).await;
+    bench.look().await;
+    bench.look().await;
+    bench.send().await;
+    assert!(bench.texts().await[2].starts_with("*prod*: 2 over\n"), "{:?}", bench.texts().await);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_retried_or_waits_for_a_quota_is_no_problem() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute(
+            "update tidegate.stream
+            set failures = 2, last_error = 'the vendor did not respond', expected_by = now() - interval '1 hour',
+                expected_after = now(), last_success_at = now() - interval '2 hours';
+            insert into tidegate.run (job, connection, kind, state) values ('hourly', 'acme', 'schedule', 'waiting');
+            insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until, attempts)
+            select id, 'marks', 'waiting', 'requests', now() + interval '1 hour', 2 from tidegate.run",
+        )
+        .await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!(bench.open().await.len(), 0);
+    bench.execute("update tidegate.run set state = 'failed', finished_at = now()").await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["late acme/marks"]);
+    // One that was told of does not end because the next run waits.
+    bench.execute("update tidegate.run set state = 'waiting', finished_at = null").await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["late acme/marks"]);
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_a_stream_is_well_that_is_not_read_any_more() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send().await;
+    bench.execute("update tidegate.stream set jobs = '{}'").await;
+    bench.look().await;
+    bench.look().await;
+    assert_eq!((bench.send().await, bench.open().await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn digests_to_a_target_keep_their_distance() {
+    let timing = Timing { pause: HOUR, ..quick() };
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    for stream in ["a", "b", "c"] {
+        bench.fail(&[stream], &format!("{stream} does not exist")).await;
+        bench.look().await;
+    }
+    assert_eq!(bench.send().await, 0);
+    let waiting = bench
+        .all(
+            "select cardinality(problems) || case when due_at > now() + interval '59 minutes' then ' in an hour' else '' end
+            from tidegate.notification where state = 'due'",
+        )
+        .await;
+    assert_eq!(waiting, ["3 in an hour"]);
+}
