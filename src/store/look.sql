@@ -35,7 +35,7 @@ stream_trouble as (
             else ''
         end as cause,
         known.jobs[1] as job,
-        known.holder_run as run_id,
+        null::bigint as run_id,
         case state.state
             when 'failed' then coalesce(state.last_error, 'the last readings failed')
             when 'held' then coalesce(state.last_error, 'the last reading was too doubtful to delete rows')
@@ -120,7 +120,7 @@ placed as (
     from caused
 ),
 
-condition as (
+stream_problem as (
     select
         placed.kind,
         case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end as scope,
@@ -128,23 +128,10 @@ condition as (
         placed.connection,
         case when not placed.is_group then min(placed.stream) end as stream,
         case when count(distinct placed.job) = 1 then min(placed.job) end as job,
-        (array_agg(placed.run_id order by placed.stream))[1] as run_id,
+        min(placed.stream) as example,
+        max(placed.run_id) as run_id,
         count(*)::integer as streams,
-        mode() within group (order by placed.summary) as summary,
-        case placed.kind
-            when 'failed' then (
-                select task.hint
-                from tidegate.task
-                where
-                    task.run_id = (array_agg(placed.run_id order by placed.stream))[1]
-                    and task.stream = min(placed.stream)
-            )
-            when 'held'
-                then 'compare with the vendor; if the rows are really gone, run `tidegate held release`'
-            when 'late' then 'see `tidegate status` for what it waits for'
-            when 'gap' then 'read the missing days with `tidegate backfill`'
-            when 'rejects' then 'see the reasons with `tidegate rejects`'
-        end as hint
+        mode() within group (order by placed.summary) as summary
     from placed
     group by
         placed.kind,
@@ -152,6 +139,44 @@ condition as (
         placed.is_group,
         placed.cause,
         case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end
+),
+
+condition as (
+    select
+        trouble.kind,
+        trouble.scope,
+        trouble.cause,
+        trouble.connection,
+        trouble.stream,
+        trouble.job,
+        coalesce(trouble.run_id, last.run_id) as run_id,
+        trouble.streams,
+        trouble.summary,
+        case trouble.kind
+            when 'failed' then last.hint
+            when 'held'
+                then 'compare with the vendor; if the rows are really gone, run `tidegate held release`'
+            when 'late' then 'see `tidegate status` for what it waits for'
+            when 'gap' then 'read the missing days with `tidegate backfill`'
+            when 'rejects' then 'see the reasons with `tidegate rejects`'
+        end as hint
+    from stream_problem as trouble
+    left join lateral (
+        -- Stops at the first one; a stream that fails was read by one of the last runs.
+        select task.run_id, task.hint
+        from (
+            select run.id
+            from tidegate.run
+            where run.connection = trouble.connection
+            order by run.id desc
+            limit 1000
+        ) as recent
+        inner join tidegate.task on recent.id = task.run_id
+        where task.stream = trouble.example and task.state = trouble.kind
+        order by recent.id desc
+        limit 1
+    ) as last
+        on trouble.kind in ('failed', 'held')
     union all
     select
         'schema',

@@ -8,6 +8,7 @@ use tidegate::store::problem::Patience;
 use tidegate::store::topic::Topic;
 
 use super::{Bench, quick, stream_row};
+use crate::support::World;
 
 #[tokio::test]
 async fn each_kind_of_problem_opens_and_ends() {
@@ -139,4 +140,37 @@ async fn the_usual_delays_are_those_of_the_documents() {
     let minutes = Topic::PROBLEMS.map(delay);
     assert_eq!(minutes, [0, 0, 10, 60, 0, 0, 0, 2, 0, 15]);
     assert_eq!(timing.backoff.len(), 7);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_refused_is_told_with_the_run_and_what_to_do() {
+    let world = World::new().await;
+    let pool = world.database.pool();
+    let config = super::config("http://127.0.0.1:1", NotifyFormat::Slack);
+    let notifier = super::notifier(quick());
+    let look = async || {
+        let mut conn = pool.acquire().await.unwrap();
+        assert!(notifier.look(&mut conn, &config).await.unwrap());
+    };
+    let mut right = String::new();
+    world.edit_config(|text| {
+        right.clone_from(&text);
+        text.lines()
+            .map(|line| if line.contains("access_token_secret:") { "    access_token_secret: wrong" } else { line })
+            .fold(String::new(), |text, line| text + line + "\n")
+    });
+    let tasks = world.sync().await;
+    assert_eq!(tasks[0].state, "failed", "{tasks:?}");
+    look().await;
+    let problem: (String, String, Option<String>, Option<i64>) =
+        sqlx::query_as("select scope, summary, hint, run_id from tidegate.problem").fetch_one(&pool).await.unwrap();
+    let run: i64 = world.scalar("select max(id) from tidegate.run").await;
+    assert_eq!((problem.0.as_str(), problem.3), ("acme/navigation_marks", Some(run)));
+    assert!(problem.2.as_ref().is_some_and(|hint| hint.contains("check the credentials")), "{problem:?}");
+    world.edit_config(|_| right);
+    world.sync_ok().await;
+    look().await;
+    look().await;
+    let closed: bool = world.scalar("select closed_at is not null from tidegate.problem").await;
+    assert!(closed);
 }
