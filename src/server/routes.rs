@@ -286,7 +286,7 @@ fn no_report() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
 }
 
-/// The number of open problems that nobody has muted.
+/// The number of open problems that need a person: that nobody has muted, and not that columns changed.
 pub(super) async fn open_problems(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -295,6 +295,7 @@ pub(super) async fn open_problems(conn: &mut sqlx::PgConnection) -> Result<i64, 
         where
             closed_at is null
             and opened_at is not null
+            and kind <> 'schema'
             and not coalesce(muted_until > statement_timestamp(), false)
         "#
     )

@@ -47,6 +47,8 @@ pub async fn beat(
         do update set
             jobs = excluded.jobs,
             seen_at = excluded.seen_at,
+            started_at = coalesce(instance.started_at, excluded.started_at),
+            version = excluded.version,
             config_hash = excluded.config_hash,
             config_refused = excluded.config_refused,
             loops = excluded.loops

@@ -190,7 +190,17 @@ condition as (
         format('%s changed for new fields or values', case when count(*) = 1 then '1 column' else count(*) || ' columns' end),
         'see the relation mart.schema_changes'
     from tidegate.schema_change as change
-    where change.changed_at >= $4 and change.change <> 'add_table'
+    where
+        change.changed_at >= $4
+        and change.change <> 'add_table'
+        -- A first load makes the columns of its tables, which is no change.
+        and change.changed_at > (
+            select run.created_at + interval '1 day'
+            from tidegate.run
+            where run.connection = change.connection
+            order by run.id
+            limit 1
+        )
     group by change.connection, change.table_schema, change.table_name
     union all
     select

@@ -36,7 +36,10 @@ async fn each_kind_of_problem_opens_and_ends() {
         ),
         (
             "schema acme/lynn.marks",
-            "insert into tidegate.schema_change (connection, table_schema, table_name, column_name, change, new_type)
+            "insert into tidegate.run (job, connection, kind, state, created_at, finished_at)
+            values ('hourly', 'acme', 'manual', 'succeeded', now() - interval '2 days', now() - interval '2 days');
+            update tidegate.run set created_at = now() - interval '2 days';
+            insert into tidegate.schema_change (connection, table_schema, table_name, column_name, change, new_type)
             values ('acme', 'lynn', 'marks', 'x', 'add_column', 'text')",
             "delete from tidegate.schema_change;
             update tidegate.problem set seen_last_at = now() - interval '25 hours'",
@@ -81,6 +84,22 @@ async fn each_kind_of_problem_opens_and_ends() {
         bench.look().await;
         assert_eq!(bench.open().await.len(), 0, "{kind}");
     }
+}
+
+#[tokio::test]
+async fn the_columns_of_a_first_load_are_no_problem() {
+    let bench = Bench::with(NotifyFormat::Slack, quick()).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute(
+            "insert into tidegate.run (job, connection, kind, state, created_at)
+            values ('hourly', 'acme', 'manual', 'running', now() - interval '2 hours');
+            insert into tidegate.schema_change (connection, table_schema, table_name, column_name, change, new_type)
+            values ('acme', 'lynn', 'marks', 'x', 'add_column', 'text')",
+        )
+        .await;
+    bench.look().await;
+    assert_eq!(bench.open().await.len(), 0);
 }
 
 #[tokio::test]
