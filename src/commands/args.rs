@@ -129,7 +129,7 @@ pub enum Command {
     /// Run `tidegate schema > tidegate.schema.json`, and write at the top of a YAML file:
     /// `# yaml-language-server: $schema=tidegate.schema.json`
     #[command(verbatim_doc_comment)]
-    Schema,
+    Schema(SchemaArgs),
     #[cfg(feature = "simulator")]
     /// Run simulators of the vendors, which enforce the documented limits
     ///
@@ -149,6 +149,13 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {}
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Print the JSON API of the status port instead, as an OpenAPI 3.1 document
+    #[arg(long)]
+    pub api: bool,
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -240,7 +247,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Print one JSON document
+    /// Print one JSON document, which is that of the overview page
     #[arg(long)]
     pub json: bool,
 }

@@ -103,9 +103,9 @@ pub fn may_embed(context: &Context, command: &Command) -> bool {
 pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
     let env = config::process_env();
     let config = match &cli.command {
-        Command::Schema => {
+        Command::Schema(args) => {
             let mut text = Vec::new();
-            schema::run(&mut text)?;
+            schema::run(&mut text, args)?;
             output::print(&String::from_utf8(text)?)?;
             return Ok(Prepared::Done(Exit::Done));
         }
@@ -170,6 +170,6 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         }
         Command::Migrate => Box::pin(migrate::run(context)).await,
         // `prepare` runs these.
-        Command::Schema | Command::Health(_) => Ok(Exit::Done),
+        Command::Schema(_) | Command::Health(_) => Ok(Exit::Done),
     }
 }

@@ -1,15 +1,17 @@
-//! `tidegate status`: shows the content of the status page on the command line. Needs no daemon.
+//! `tidegate status`: shows the state of everything that is configured on the command line. Needs no daemon.
+//!
+//! The JSON document is that of the overview page and of `/api/v1/overview`.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use sqlx::Connection as _;
 
 use super::held::Held;
 use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
-use crate::report::{JobState, StatusReport};
+use crate::report::{Document as _, JobState, Overview, Query, Reading, StatusReport};
 use crate::schedule;
 use crate::store::history::{self, Waiting};
 use crate::store::push::{self, BatchCounts};
@@ -21,9 +23,8 @@ use crate::text::plain;
 /// Maximum number of failures in the text; the JSON document has more.
 const FAILURES_SHOWN: usize = 5;
 
-#[derive(Debug, Serialize)]
-struct Document {
-    #[serde(flatten)]
+#[derive(Debug)]
+struct Everything {
     report: StatusReport,
     waiting: Vec<Waiting>,
     /// What the sending jobs have sent, by state.
@@ -31,8 +32,32 @@ struct Document {
 }
 
 pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
+    if args.json {
+        print_overview(&context).await?
+    } else {
+        print_text(&context).await?
+    }
+    Ok(Exit::Done)
+}
+
+async fn print_overview(context: &Context) -> anyhow::Result<()> {
+    let overview = context
+        .with_schema(async |_, conn| {
+            let mut transaction = conn.begin().await?;
+            let now = schedule::clock(&mut transaction).await?;
+            let config = &context.config;
+            let mut reading = Reading { conn: &mut transaction, config, config_refused: false, now };
+            let overview = Overview::read(&mut reading, &Query::default()).await?;
+            transaction.rollback().await?;
+            Ok(overview)
+        })
+        .await?;
+    output::print_json(&overview)
+}
+
+async fn print_text(context: &Context) -> anyhow::Result<()> {
     let config = &context.config;
-    let (document, quotas) = context
+    let (everything, quotas) = context
         .with_schema(async |database, conn| {
             let now = schedule::clock(conn).await?;
             let quotas = quota::read(&database.pool, &config.connections, config.connections.values()).await?;
@@ -42,28 +67,24 @@ pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Ex
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(conn).await?;
             waiting.retain(|task| config.jobs.contains_key(&task.job));
-            Ok((Document { report, waiting, pushes }, quotas))
+            Ok((Everything { report, waiting, pushes }, quotas))
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        let held = held::with_jobs(config, document.report.held.clone());
-        output::print(&text(&document, &held, &quotas))?;
-    }
-    Ok(Exit::Done)
+    let held = held::with_jobs(config, everything.report.held.clone());
+    output::print(&text(&everything, &held, &quotas))?;
+    Ok(())
 }
 
-fn text(document: &Document, held: &[Held], quotas: &[LimitUse]) -> String {
-    let (report, now) = (&document.report, document.report.at);
+fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
+    let (report, now) = (&everything.report, everything.report.at);
     let mut text = String::new();
     if report.jobs.is_empty() {
         text.push_str("no job is configured; see `config/jobs/lynn.yaml` for one\n");
     } else {
         text.push_str(&jobs(&report.jobs, now));
     }
-    if !document.waiting.is_empty() {
-        section(&mut text, "Waiting", &waiting(&document.waiting, now));
+    if !everything.waiting.is_empty() {
+        section(&mut text, "Waiting", &waiting(&everything.waiting, now));
     }
     if report.streams.is_empty() {
         text.push_str("\nnothing has been read yet; `tidegate sync` reads once, `tidegate run` on schedule\n");
@@ -80,8 +101,8 @@ fn text(document: &Document, held: &[Held], quotas: &[LimitUse]) -> String {
     if !report.stored.is_empty() {
         section(&mut text, "Stored rows of the mart", &stored(&report.stored));
     }
-    if !document.pushes.is_empty() {
-        section(&mut text, "Pushes", &tallies(&document.pushes));
+    if !everything.pushes.is_empty() {
+        section(&mut text, "Pushes", &tallies(&everything.pushes));
     }
     if !quotas.is_empty() {
         section(&mut text, "Quotas", &quota::table(quotas, now));

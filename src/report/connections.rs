@@ -63,7 +63,8 @@ impl Document for Connections {
         let more = shown.len() > ROWS_MAX;
         shown.truncate(ROWS_MAX);
         let next = shown.last().filter(|_| more).cloned();
-        let connections = overview::summarize(reading, &shown).await?;
+        let uses = quotas::uses(reading.conn).await?;
+        let connections = overview::summarize(reading, &shown, &uses).await?;
         Ok(Some(Self { at: reading.now, total: all.len(), connections, next }))
     }
 }
@@ -75,10 +76,10 @@ impl Document for ConnectionPage {
         let config = std::sync::Arc::clone(reading.config);
         let Some(connection) = config.connections.get(query.name("connection")) else { return Ok(None) };
         let name = &connection.name;
-        let Some(summary) = overview::summarize(reading, std::slice::from_ref(name)).await?.pop() else {
+        let uses = quotas::uses(reading.conn).await?;
+        let Some(summary) = overview::summarize(reading, std::slice::from_ref(name), &uses).await?.pop() else {
             return Ok(None);
         };
-        let uses = quotas::uses(reading.conn).await?;
         let own: Vec<_> = uses.into_iter().filter(|one| one.connections.contains(name)).collect();
         let mut shares: Vec<String> = own.iter().flat_map(|one| one.connections.clone()).collect();
         shares.sort_unstable();

@@ -3,6 +3,7 @@
 //! The pages, the JSON API and `tidegate status` show the same documents, so they cannot disagree. A document has no
 //! credential and no row of the warehouse. Lists are limited: they are paged by the key of the last row shown.
 
+mod api;
 mod connections;
 mod day;
 mod events;
@@ -27,6 +28,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::Config;
+pub use api::{API, api_path, api_schema};
 pub use connections::{ConnectionPage, Connections};
 pub use day::{Day, DaySpan};
 pub use events::{Event, Events};

@@ -328,11 +328,11 @@ async fn extents(conn: &mut PgConnection, connections: &[String]) -> Result<Vec<
 pub(super) async fn summarize(
     reading: &mut Reading<'_>,
     names: &[String],
+    uses: &[LedgerUse],
 ) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
     let parts = parts(reading.conn).await?;
-    let uses = quotas::uses(reading.conn).await?;
     let extents = extents(reading.conn, names).await?;
-    Ok(summaries(names, &parts, &extents, &uses, reading.now))
+    Ok(summaries(names, &parts, &extents, uses, reading.now))
 }
 
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.

@@ -7,11 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::{Document, Query, ROWS_MAX, ReadError, Reading};
+use super::{Document, Query, ReadError, Reading};
 use crate::store::session::Deadline as _;
 
+/// Credentials on one page, fewer than rows of other lists: each has several limits, a week of hours and its waiters.
+const CREDENTIALS_MAX: usize = 25;
 /// Waiting calls shown per credential.
-const WAITERS_MAX: usize = 20;
+const WAITERS_MAX: usize = 10;
 /// Hours of history: a week.
 const HOURS: i32 = 168;
 
@@ -112,7 +114,7 @@ impl Document for Quotas {
         let total = ordered.len();
         // The order changes with every call, so a page continues by its number.
         let skipped = query.number("after")?.and_then(|after| usize::try_from(after).ok()).unwrap_or(0);
-        let mut shown: Vec<(i64, Credential)> = ordered.into_iter().skip(skipped).take(ROWS_MAX).collect();
+        let mut shown: Vec<(i64, Credential)> = ordered.into_iter().skip(skipped).take(CREDENTIALS_MAX).collect();
         add_waiters(reading.conn, &mut shown).await?;
         add_hours(reading.conn, &mut shown).await?;
         let next = skipped.saturating_add(shown.len());

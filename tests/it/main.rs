@@ -28,6 +28,7 @@ mod quota;
 mod references;
 mod schedule;
 mod secrets;
+mod server;
 mod sixth_vendor;
 mod status_port;
 mod support;

@@ -128,7 +128,19 @@ async fn nothing_comes_out(format: &str) {
         .await
         .unwrap();
     assert!(states.contains(&"failed".to_owned()), "{states:?}");
-    for path in ["/", "/status.json", "/metrics", "/readyz", "/healthz"] {
+    for path in [
+        "/",
+        "/runs",
+        "/events",
+        "/rejects",
+        "/connections",
+        "/system",
+        "/api/v1/overview",
+        "/status.json",
+        "/metrics",
+        "/readyz",
+        "/healthz",
+    ] {
         assert_silent(path, &daemon.get(path).await.1, &secrets);
     }
     let (_, _, said) = daemon.terminate().await;

@@ -1,4 +1,5 @@
-//! The style sheet, the script and the icons. Their names carry a hash of their content, so that browsers may keep them.
+//! The style sheet, the script and the icons. Their names carry a hash of their content, so that browsers may keep
+//! them.
 
 use std::sync::LazyLock;
 

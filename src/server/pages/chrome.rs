@@ -184,8 +184,8 @@ impl Chrome {
     }
 
     /// The last week of a credential, by the hour.
-    pub(super) fn week(&self, hours: &[Hour]) -> Markup {
-        markup::week(hours, self.at)
+    pub(super) fn week(&self, hours: &[Hour], of_one: bool) -> Markup {
+        markup::week(hours, self.at, of_one)
     }
 
     /// Durations and outcomes of runs, the oldest first.

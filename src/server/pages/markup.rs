@@ -1,5 +1,5 @@
-//! The parts of pages that are markup themselves: times, states, bars. Everything else is in the templates, which escape
-//! every value.
+//! The parts of pages that are markup themselves: times, states, bars. Everything else is in the templates, which
+//! escape every value.
 
 use std::fmt::{self, Display, Write};
 
@@ -76,8 +76,8 @@ impl ZoneChoice {
     }
 }
 
-/// `Sat 28 Nov, 03:15 (-03:00)`: a moment in a zone, with the zone's offset, so that it is unambiguous. With its year if
-/// that is not the year of `now`.
+/// `Sat 28 Nov, 03:15 (-03:00)`: a moment in a zone, with the zone's offset, so that it is unambiguous. With its year
+/// if that is not the year of `now`.
 pub(super) fn moment_text(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> String {
     let local = at.with_timezone(&zone);
     let year = if local.year() == now.with_timezone(&zone).year() { "" } else { " %Y" };
@@ -274,14 +274,15 @@ fn day_text(day: &Day) -> String {
     text
 }
 
-/// A week as bars, one per hour: how many calls were sent, and whether calls were refused.
-pub(super) fn week(hours: &[Hour], now: DateTime<Utc>) -> Markup {
+/// A week as bars, one per hour: how many calls were sent, and above them a mark where calls were refused. With
+/// `detailed`, each hour says its numbers when it is pointed at, which is too much for a long list.
+pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup {
     const HOURS: i64 = 168;
-    let most = hours.iter().map(|hour| hour.calls).max().unwrap_or(0).max(1);
-    let refused: i64 = hours.iter().map(|hour| hour.refused).sum();
     if hours.is_empty() {
         return MaybeSafe::Safe("<span class=\"quiet\">nothing</span>".to_owned());
     }
+    let most = hours.iter().map(|hour| hour.calls).max().unwrap_or(0).max(1);
+    let refused: i64 = hours.iter().map(|hour| hour.refused).sum();
     let label = format!("at most {} in an hour, {refused} refused", number(most));
     let mut svg = format!(
         "<svg class=\"bar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {HOURS} 20\" width=\"{}\" height=\"24\" \
@@ -290,19 +291,27 @@ pub(super) fn week(hours: &[Hour], now: DateTime<Utc>) -> Markup {
         HOURS * 2,
     );
     let end = now.timestamp().div_euclid(3_600);
-    for hour in hours {
-        let x = HOURS - 1 - (end - hour.hour.timestamp().div_euclid(3_600));
+    let place = |hour: &Hour| HOURS - 1 - (end - hour.hour.timestamp().div_euclid(3_600));
+    // One outline for all hours: to the height of each, then one to the right.
+    let (mut calls, mut marks, mut at) = ("M0 20".to_owned(), String::new(), 0);
+    for hour in hours.iter().filter(|hour| (0..HOURS).contains(&place(hour))) {
+        let x = place(hour);
         // At least a line, so that a little is not nothing.
-        let height = (hour.calls.saturating_mul(18) / most).clamp(1, 18);
-        let class = if hour.refused > 0 { "d-missing" } else { "d-complete" };
-        if (0..HOURS).contains(&x) {
-            let _ = write!(
-                svg,
-                "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"1\" height=\"{height}\"><title>{}</title></rect>",
-                20 - height,
-                Escaped(hour_text(hour)),
-            );
+        let y = 20 - (hour.calls.saturating_mul(16) / most).clamp(1, 16);
+        let gap = if x > at { format!("V20H{x}") } else { String::new() };
+        let _ = write!(calls, "{gap}V{y}h1");
+        at = x + 1;
+        if hour.refused > 0 {
+            let _ = write!(marks, "M{x} 0h1v3h-1z");
         }
+    }
+    let _ = write!(svg, "<path class=\"d-complete\" d=\"{calls}V20z\"/>");
+    if !marks.is_empty() {
+        let _ = write!(svg, "<path class=\"d-missing\" d=\"{marks}\"/>");
+    }
+    for hour in hours.iter().filter(|hour| detailed && (0..HOURS).contains(&place(hour))) {
+        let (x, text) = (place(hour), Escaped(hour_text(hour)));
+        let _ = write!(svg, "<path class=\"touch\" d=\"M{x} 0h1v20h-1z\"><title>{text}</title></path>");
     }
     svg.push_str("</svg>");
     MaybeSafe::Safe(svg)

@@ -25,8 +25,8 @@ use tokio::sync::Mutex;
 use super::routes::{AppState, HEADERS};
 use crate::clock;
 use crate::report::{
-    ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, QueryError,
-    Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System,
+    API, ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, QueryError,
+    Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System, api_path,
 };
 use crate::text;
 use chrome::Chrome;
@@ -38,7 +38,6 @@ const FRESH: Duration = Duration::from_secs(5);
 const KEPT_MAX: usize = 64;
 /// A longer path or query is refused.
 const ADDRESS_MAX: usize = 2_000;
-const API: &str = "/api/v1";
 const ZONE_COOKIE: &str = "tidegate_zone";
 
 /// Nothing is loaded but our own style sheet, script and icons, and only forms of our own can be sent.
@@ -131,11 +130,6 @@ pub(super) fn router() -> Router<Arc<AppState>> {
 /// Adds a page and the same document in the API.
 fn add<P: Page>(router: Router<Arc<AppState>>) -> Router<Arc<AppState>> {
     router.route(P::PATH, get(page::<P>)).route(&api_path(P::PATH), get(api::<P>))
-}
-
-/// Where the API has the document of a page.
-fn api_path(page: &str) -> String {
-    if page == "/" { format!("{API}/overview") } else { format!("{API}{page}") }
 }
 
 async fn page<P: Page>(

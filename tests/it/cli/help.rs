@@ -118,3 +118,10 @@ async fn the_schema_is_the_committed_one_for_editors() {
     let schema = Shell::without_database().run(&["schema"]).await.expect(0);
     assert_eq!(schema.stdout, include_str!("../../../config/tidegate.schema.json"));
 }
+
+/// A removed or renamed field shows here: clients of the API notice it too.
+#[tokio::test]
+async fn the_api_has_the_documents_and_fields_that_its_clients_know() {
+    let schema = Shell::without_database().run(&["schema", "--api"]).await.expect(0);
+    insta::assert_snapshot!(schema.stdout);
+}

@@ -90,7 +90,7 @@ async fn p10_held_slices_are_shown_everywhere() {
     assert_eq!(status["streams"][0]["held_slices"], 1);
     let metric = format!("tidegate_held_slices{{connection=\"acme\",stream=\"{STREAM}\"}}");
     assert_eq!(daemon.metric(&metric).await, Some(1.0));
-    assert!(daemon.get("/").await.1.contains("none of 250 rows"));
+    assert!(daemon.get(&format!("/streams/acme/{STREAM}")).await.1.contains("none of 250 rows"));
     daemon.kill().await;
     // After a release and a reading, everything is normal again.
     assert!(command(&world, &[], &["held", "release", "lynn", "--stream", STREAM]).await.status.success());

@@ -11,7 +11,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
 use tidegate::schedule::enqueue_due;
-use tidegate::store::history;
+use tidegate::store::history::{self, RunFilter};
 use tidegate::store::run;
 use tidegate::store::status::{Configured, Streams};
 use tidegate::store::task::{self, Progress, TaskEnd};
@@ -147,7 +147,7 @@ async fn commands(connection: &mut PgConnection) -> Vec<String> {
     let streams = ["stream_0".to_owned()];
     let mut meter = Meter::begin(&mut *connection).await;
     for (what, job) in [("runs", None), ("runs of a job", Some("job-7"))] {
-        history::runs(&mut *connection, job, 20).await.unwrap();
+        history::runs(&mut *connection, RunFilter { job, limit: 20, ..RunFilter::default() }).await.unwrap();
         meter.look(what, &mut *connection).await;
     }
     for (what, of) in [("rejects", None), ("rejects of a stream", Some(("connection-4", &streams[..])))] {

@@ -128,17 +128,17 @@ async fn p11_the_daemon_and_sync_store_rows_and_the_command_tells_how_old_they_a
     for relation in stored() {
         assert!(section.lines().any(|line| line.split_whitespace().next() == Some(relation)), "{relation} {text}");
     }
-    let document: serde_json::Value = serde_json::from_str(&said(&["status", "--json"]).await).unwrap();
-    let listed = document["stored"].as_array().unwrap();
-    assert_eq!(listed.len(), stored().len());
-    assert!(listed.iter().all(|rows| rows["age_seconds"].is_i64() && rows["refreshed_at"].is_string()), "{document}");
 
     world.scalar::<i64>("with gone as (delete from lynn.navigation_marks returning 1) select count(*) from gone").await;
     let daemon = Daemon::start(&world).await;
     let age = daemon.metric(r#"tidegate_mart_stored_age_seconds{relation="bot_turns"}"#).await;
     assert!(age.is_some_and(|age| (0.0..600.0).contains(&age)), "{age:?}");
-    let (_, page) = daemon.get("/").await;
-    assert!(page.contains("Stored rows of the mart") && page.contains("<td>bot_turns</td>"), "{page}");
+    let document = daemon.status().await;
+    let listed = document["stored"].as_array().unwrap();
+    assert_eq!(listed.len(), stored().len());
+    assert!(listed.iter().all(|rows| rows["age_seconds"].is_i64() && rows["refreshed_at"].is_string()), "{document}");
+    let (_, page) = daemon.get("/system").await;
+    assert!(page.contains("Stored rows of the mart") && page.contains(">bot_turns</th>"), "{page}");
     eventually(SOON, async || (world.scalar::<i64>(turns).await == 0).then_some(())).await;
 }
 

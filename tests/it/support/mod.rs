@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod database;
 mod folder;
 pub mod pgbouncer;
+pub mod port;
 pub mod process;
 pub mod programs;
 pub mod proxy;
@@ -15,6 +16,7 @@ pub mod random;
 mod reaper;
 pub mod secrets;
 mod server;
+pub mod story;
 pub mod wait;
 pub mod world;
 

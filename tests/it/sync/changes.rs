@@ -58,7 +58,7 @@ async fn a_renamed_connection_is_read_from_its_start_and_the_old_rows_stay_under
     assert_eq!(configured, [&Value::from(false), &Value::from(true)], "{known}");
     assert_eq!(known["connections"][0]["streams"][0]["rows"], old, "{known}");
     let status = asked(&world, &["status", "--json"]).await;
-    assert!(status["streams"].as_array().unwrap().iter().all(|one| one["connection"] == "beta"), "{status}");
+    assert!(status["connections"].as_array().unwrap().iter().all(|one| one["connection"] == "beta"), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,135 @@
+//! What each page shows without rows, with one row of everything, and with problems.
+
+use std::fmt::Write as _;
+
+use super::{PAGES, api};
+use crate::support::TestDatabase;
+use crate::support::port::Port;
+use crate::support::story;
+
+/// The main part of a page. Times, ages, dates and drawings depend on the day and are replaced.
+fn main_part(page: &str) -> String {
+    let (_, rest) = page.split_once("<main").expect("a main part");
+    let (main, _) = rest.split_once("</main>").expect("its end");
+    let mut text = format!("<main{main}");
+    for (from, to) in [("<time", "</time>"), ("<span class=\"age\"", "</span>"), ("<svg", "</svg>")] {
+        text = replaced(&text, from, to, &from[..from.find(' ').unwrap_or(from.len())]);
+    }
+    let lines = text.lines().filter(|line| !line.contains(" = ") && !line.contains("size</th>"));
+    let mut shown = String::new();
+    for line in lines {
+        let words = line.replace("<tr", "\n<tr");
+        // Dates of gaps, years of calendars, sizes of tables.
+        let mut digits = 0;
+        for character in words.chars() {
+            if character.is_ascii_digit() {
+                digits += 1;
+                shown.push(if digits > 3 { '#' } else { character });
+            } else {
+                if character != '-' {
+                    digits = 0;
+                }
+                shown.push(character);
+            }
+        }
+        shown.push('\n');
+    }
+    shown
+}
+
+/// With an empty element instead of everything from `from` to `to`.
+fn replaced(text: &str, from: &str, to: &str, name: &str) -> String {
+    let (mut rest, mut shown) = (text, String::new());
+    while let Some((before, after)) = rest.split_once(from) {
+        let (_, after) = after.split_once(to).expect("the end of an element");
+        let _ = write!(shown, "{before}{name}/>");
+        rest = after;
+    }
+    shown + rest
+}
+
+/// Pages whose content changes with the tables of Postgres or the time of the day.
+const VARIES: [&str; 2] = ["/system", "/jobs/lynn-hourly"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_shows_its_main_states() {
+    let states = [TestDatabase::create().await, TestDatabase::create().await, TestDatabase::create().await];
+    story::calm(&states[1].pool()).await;
+    story::trouble(&states[2].pool(), "the <token> was refused").await;
+    let mut ports = Vec::new();
+    for database in &states {
+        ports.push(Port::open(database.pool(), tidegate::report::no_quota()).await);
+    }
+    for page in PAGES {
+        let mut text = String::new();
+        for (state, port) in ["empty", "calm", "problems"].iter().zip(&ports) {
+            let reply = port.fetch(page, "").await;
+            let is_missing = *state == "empty" && matches!(page, "/runs/1" | "/streams/acme-lynn/survey_result");
+            assert_eq!(reply.status, if is_missing { 404 } else { 200 }, "{page} {state}: {}", reply.body);
+            well_formed(page, &reply.body);
+            let document = port.fetch(&api(page), "").await;
+            assert_eq!(document.status, reply.status, "{page} {state}: {}", document.body);
+            assert!(document.json().is_object());
+            let _ = writeln!(text, "==== {state}\n{}", main_part(&reply.body));
+        }
+        if !VARIES.contains(&page) {
+            let name = page.trim_matches('/').replace(['/', '-'], "_");
+            insta::assert_snapshot!(if name.is_empty() { "overview".to_owned() } else { name }, text);
+        }
+    }
+    for port in ports {
+        port.close().await;
+    }
+}
+
+/// Every element is closed in order, every id is unique, and no style or handler is inline.
+fn well_formed(page: &str, html: &str) {
+    const EMPTY: [&str; 7] = ["meta", "link", "input", "br", "img", "option", "rect"];
+    let (mut open, mut ids) = (Vec::new(), std::collections::BTreeSet::new());
+    for part in html.split('<').skip(1) {
+        let Some((tag, _)) = part.split_once('>') else { panic!("{page}: <{part}") };
+        let name = tag.split([' ', '/', '\n']).next().unwrap();
+        if let Some(name) = tag.strip_prefix('/') {
+            if !EMPTY.contains(&name) {
+                assert_eq!(open.pop(), Some(name), "{page}: {html}");
+            }
+        } else if !tag.starts_with('!') && !EMPTY.contains(&name) && !tag.ends_with('/') {
+            open.push(name);
+        }
+        if let Some((_, id)) = tag.split_once(" id=\"") {
+            assert!(ids.insert(id.split('"').next().unwrap()), "{page}: two elements have the id {id}");
+        }
+        let is_inline = |names: &str| names.contains(" style=") || names.trim_start().starts_with("on");
+        assert!(!tag.split('"').step_by(2).skip(1).any(is_inline), "{page}: <{tag}>");
+    }
+    assert_eq!(open, Vec::<&str>::new(), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instant_reads_the_same_on_every_page() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let port = Port::open(database.pool(), tidegate::report::no_quota()).await;
+    // 03:16 in UTC; the browser has chosen Kathmandu.
+    let at = "<time datetime=\"2026-01-05T03:16:00Z\" title=\"2026-01-05T03:16:00Z\">";
+    for (zone, shown) in [("Asia/Kathmandu", "09:01 (+05:45)"), ("UTC", "03:16 (UTC)")] {
+        let mut pages = 0;
+        for page in PAGES {
+            let reply = port.fetch(page, &format!("cookie: a=b; tidegate_zone={zone}")).await;
+            for found in reply.body.split(at).skip(1) {
+                let text = found.split('<').next().unwrap();
+                assert!(text.starts_with("Mon 5 Jan") && text.ends_with(shown), "{page}: {text}");
+            }
+            pages += usize::from(reply.body.contains(at));
+        }
+        assert!(pages >= 8, "{pages} pages show it");
+    }
+    let thing = port.fetch("/streams", "").await.body;
+    assert!(thing.contains(&format!("{at}Mon 5 Jan, 00:16 (-03:00)")) || thing.contains("00:16 (-03:00)"), "{thing}");
+    let chosen = port.fetch("/zone?zone=Asia%2FKathmandu&back=%2Fstreams%3Fq%3Da", "").await;
+    assert_eq!((chosen.status, chosen.header("location")), (303, "/streams?q=a"));
+    assert!(chosen.header("set-cookie").starts_with("tidegate_zone=asia/kathmandu; path=/;"), "{chosen:?}");
+    let evil = port.fetch("/zone?zone=nowhere&back=%2F%2Fevil.example", "").await;
+    assert_eq!((evil.header("location"), evil.header("set-cookie").starts_with("tidegate_zone=thing;")), ("/", true));
+    port.close().await;
+}

@@ -1,0 +1,151 @@
+//! What a page costs: statements, and nothing at all if the client has it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::PgPoolOptions;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+
+use super::{PAGES, api};
+use crate::support::TestDatabase;
+use crate::support::port::Port;
+use crate::support::story;
+
+/// Statements of a page: its own, the deadline's and that of the open problems.
+const STATEMENTS_MAX: usize = 8;
+/// A response that says that nothing has changed.
+const NOT_MODIFIED_BYTES_MAX: usize = 400;
+
+/// Stands between a pool and the server, and counts the statements that pass: the messages `Execute` and `Query`.
+struct Counter {
+    address: SocketAddr,
+    statements: Arc<AtomicUsize>,
+}
+
+impl Counter {
+    async fn before(url: &Url) -> Self {
+        let target = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, statements) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&statements);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, target.clone(), Arc::clone(&counted)));
+            }
+        });
+        Self { address, statements }
+    }
+
+    fn url(&self, of: &Url) -> String {
+        let mut url = of.clone();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(self.address.port())).unwrap();
+        url.query_pairs_mut().append_pair("sslmode", "disable");
+        url.to_string()
+    }
+
+    fn take(&self) -> usize {
+        self.statements.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// Passes messages until one end closes. The first message has no type.
+async fn pass(client: TcpStream, target: (String, u16), statements: Arc<AtomicUsize>) {
+    let server = TcpStream::connect(target).await.unwrap();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+    let mut is_first = true;
+    loop {
+        let kind = if is_first { None } else { from_client.read_u8().await.ok() };
+        if kind.is_none() && !is_first {
+            return;
+        }
+        let Ok(length) = from_client.read_u32().await else { return };
+        let mut message = kind.map(|kind| vec![kind]).unwrap_or_default();
+        message.extend(length.to_be_bytes());
+        let start = message.len();
+        message.resize(start + length as usize - 4, 0);
+        if from_client.read_exact(&mut message[start..]).await.is_err() {
+            return;
+        }
+        // `begin` and `rollback` are sent as `Query`.
+        let is_counted = kind == Some(b'E') || kind == Some(b'Q') && !is_of_a_transaction(&message[start..]);
+        statements.fetch_add(usize::from(is_counted), Ordering::SeqCst);
+        is_first = false;
+        if to_server.write_all(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_of_a_transaction(query: &[u8]) -> bool {
+    let query = query.to_ascii_lowercase();
+    query.starts_with(b"begin") || query.starts_with(b"rollback") || query == b"\0"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
+    let database = TestDatabase::create().await;
+    story::trouble(&database.pool(), "refused").await;
+    let url: Url = database.url().parse().unwrap();
+    let counter = Counter::before(&url).await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(&counter.url(&url)).await.unwrap();
+    let port = Port::open(pool.clone(), tidegate::report::no_quota()).await;
+    let mut counts = String::new();
+    for page in PAGES {
+        counter.take();
+        let first = port.fetch(page, "").await;
+        let statements = counter.take();
+        counts.push_str(&format!("{statements} {page}\n"));
+        assert!(statements >= 2, "{page}: {statements}");
+        // The API, another client and a client that has the page cost nothing.
+        let tag = first.header("etag").to_owned();
+        let known = port.fetch(page, &format!("if-none-match: {tag}")).await;
+        assert_eq!((known.status, known.body.as_str()), (304, ""), "{page}");
+        assert!(known.head.len() + 4 <= NOT_MODIFIED_BYTES_MAX, "{page}: {} bytes", known.head.len());
+        let document = port.fetch(&api(page), "").await;
+        let known = port.fetch(&api(page), &format!("if-none-match: {}", document.header("etag"))).await;
+        assert_eq!(known.status, 304, "{page}");
+        let other_zone = port.fetch(page, &format!("cookie: tidegate_zone=Asia/Tokyo\r\nif-none-match: {tag}")).await;
+        assert_eq!(other_zone.status, 200, "{page}: times read otherwise");
+        assert_eq!(counter.take(), 0, "{page}");
+    }
+    insta::assert_snapshot!("statements", counts);
+    // Many clients at once cost as much as one.
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    counter.take();
+    let pages = (0..20).map(|_| port.fetch("/", ""));
+    let replies = futures_util::future::join_all(pages).await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    let at_once = counter.take();
+    assert!(at_once <= STATEMENTS_MAX, "{at_once}");
+    port.close().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_changes_with_the_content_only() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let mut tags = Vec::new();
+    for change in
+        ["", "update tidegate.stream set expected_by = now() - interval '1 minute' where stream = 'menu_detail'"]
+    {
+        for _ in 0..2 {
+            sqlx::raw_sql(change).execute(&database.pool()).await.unwrap();
+            // A process that has read nothing yet.
+            let port = Port::open(database.pool(), tidegate::report::no_quota()).await;
+            tags.push(port.fetch("/runs", "").await.header("etag").to_owned());
+            tags.push(port.fetch("/streams/acme-lynn/menu_detail", "").await.header("etag").to_owned());
+            port.close().await;
+        }
+    }
+    assert_eq!(tags[0], tags[2]);
+    assert_eq!(tags[0], tags[4], "another page has not changed");
+    assert_ne!(tags[1], tags[5]);
+}
