@@ -64,7 +64,7 @@ impl Port {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         let status = response.split(' ').nth(1).expect("a status line").parse().unwrap();
         (status, response)
     }

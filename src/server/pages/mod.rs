@@ -185,6 +185,11 @@ async fn api<P: Page>(
 
 const TOO_LONG: &str = "the address is longer than 2,000 characters";
 
+/// Whether a path is one of the API, whose errors are JSON.
+pub(super) fn is_api(path: &str) -> bool {
+    path.starts_with("/api/")
+}
+
 fn query(names: &RawPathParams, parameters: Option<&str>) -> Query {
     let names = names.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     Query::new(names, parameters.unwrap_or_default())
