@@ -1,6 +1,7 @@
 //! What the daemon says of the streams of its configuration, and what a load says.
 
-use tidegate::store::{instance, stream};
+use tidegate::store::instance::{self, About};
+use tidegate::store::stream;
 
 use super::summary::assert_summaries;
 use super::{STREAM, execute, text};
@@ -69,9 +70,9 @@ async fn p11_a_stream_is_retired_when_no_running_process_has_its_jobs() {
     let state = "select state from mart.data_status";
     assert_eq!(stream::retire(&pool).await.unwrap(), 0, "no process has said who reads it");
     execute(&pool, "update tidegate.stream set jobs = '{one,other}'").await;
-    instance::beat(&pool, "me", &["other".to_owned()]).await.unwrap();
+    instance::beat(&pool, "me", &["other".to_owned()], &About::default()).await.unwrap();
     assert_eq!(stream::retire(&pool).await.unwrap(), 0);
-    instance::beat(&pool, "me", &["third".to_owned()]).await.unwrap();
+    instance::beat(&pool, "me", &["third".to_owned()], &About::default()).await.unwrap();
     assert_eq!(stream::retire(&pool).await.unwrap(), 1);
     assert_eq!(text(&pool, state).await.unwrap(), "retired");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidegate::schedule::ByHand;
-use tidegate::store::instance;
+use tidegate::store::instance::{self, About};
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;
@@ -25,9 +25,9 @@ async fn p12_only_runs_of_jobs_that_no_running_process_has_are_cancelled() {
     let fresh = "insert into tidegate.run (job, connection, kind) values ('young', 'acme', 'manual')";
     sqlx::query(fresh).execute(&pool).await.unwrap();
     let jobs = |name: &str| vec![name.to_owned()];
-    instance::beat(&pool, "me", &jobs("mine")).await.unwrap();
-    instance::beat(&pool, "other", &jobs("theirs")).await.unwrap();
-    instance::beat(&pool, "silent", &jobs("gone")).await.unwrap();
+    instance::beat(&pool, "me", &jobs("mine"), &About::default()).await.unwrap();
+    instance::beat(&pool, "other", &jobs("theirs"), &About::default()).await.unwrap();
+    instance::beat(&pool, "silent", &jobs("gone"), &About::default()).await.unwrap();
     assert!(instance::cancel_orphans(&pool).await.unwrap().is_empty());
     sqlx::query("update tidegate.instance set seen_at = now() - interval '2 minutes' where owner = 'silent'")
         .execute(&pool)

@@ -147,7 +147,8 @@ async fn commands(connection: &mut PgConnection) -> Vec<String> {
     let streams = ["stream_0".to_owned()];
     let mut meter = Meter::begin(&mut *connection).await;
     for (what, job) in [("runs", None), ("runs of a job", Some("job-7"))] {
-        history::runs(&mut *connection, job, 20).await.unwrap();
+        let filter = history::RunFilter { job, limit: 20, ..history::RunFilter::default() };
+        history::runs(&mut *connection, filter).await.unwrap();
         meter.look(what, &mut *connection).await;
     }
     for (what, of) in [("rejects", None), ("rejects of a stream", Some(("connection-4", &streams[..])))] {

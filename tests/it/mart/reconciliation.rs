@@ -6,7 +6,7 @@ use chrono::Utc;
 use sqlx::{AssertSqlSafe, PgConnection};
 use tidegate::app::compare_totals;
 use tidegate::config::Config;
-use tidegate::server::StatusReport;
+use tidegate::report::StatusReport;
 use tidegate::store::reconciliation::{self, Reconciliation};
 
 use super::Mart;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tidegate::quota::{Dispute, Ledger, LedgerKey, Limit, Stated, renew};
-use tidegate::store::instance;
+use tidegate::store::instance::{self, About};
 use url::Url;
 
 use super::{HALF_DAY, SECOND, bytes, calls, granted, new_pool, refused, request};
@@ -22,7 +22,7 @@ async fn in_force(ledger: &Ledger) -> Vec<(u64, Duration)> {
 
 /// Renews the process's entry, with the connection `acme`.
 async fn beat(pool: &PgPool, owner: &str) -> Vec<Dispute> {
-    instance::beat(pool, owner, &[]).await.unwrap();
+    instance::beat(pool, owner, &[], &About::default()).await.unwrap();
     renew(pool, owner, &["acme".to_owned()]).await.unwrap()
 }
 
