@@ -12,9 +12,9 @@
 //! not accumulate runs and takes only its share from other jobs. Manual runs and backfills are not firings: they
 //! neither block the schedule nor wait for it.
 //!
-//! **Pauses.** `paused: true` in the configuration has no end, so its firings pass and are not made up for. A pause that
-//! an operator sets (`tidegate.pause`) has an end: until then firings wait, and afterwards `catch_up` decides about them as
-//! about any others that were missed.
+//! **Pauses.** `paused: true` in the configuration has no end, so its firings pass and are not made up for. A pause
+//! that an operator sets (`tidegate.pause`) has an end: until then firings wait, and afterwards `catch_up` decides
+//! about them as about any others that were missed.
 
 use std::collections::HashMap;
 

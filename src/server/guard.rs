@@ -1,5 +1,5 @@
-//! What a request must fulfil before any route sees it: a host of ours, a login, and for a POST that a page of ours or a
-//! script made it. One function decides, from the request's head and the configuration alone.
+//! What a request must fulfil before any route sees it: a host of ours, a login, and for a POST that a page of ours or
+//! a script made it. One function decides, from the request's head and the configuration alone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

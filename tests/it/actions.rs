@@ -296,6 +296,10 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
         let response = port.post("/jobs/lynn/backfills", &format!("{}&{wrong}", request(1))).await;
         assert_eq!(response.status, 422, "{wrong}: {}", response.body);
     }
+    sqlx::raw_sql("update tidegate.stream set jobs = '{lynn}', wanted_from = now()")
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
     assert!(port.get(STREAM).await.body.contains("/jobs/lynn/backfills?stream=navigation_marks"));
 }
 

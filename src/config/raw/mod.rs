@@ -91,7 +91,8 @@ pub(super) struct Server {
     /// A login for pages, API and metrics. Without it, everyone who reaches the port can read them, and nobody can
     /// change anything there.
     pub(super) auth: Option<Auth>,
-    /// Further addresses under which people reach the pages, if a proxy changes the name: `https://tidegate.example.com`.
+    /// Further addresses under which people reach the pages, if a proxy changes the name:
+    /// `https://tidegate.example.com`.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) origins: Option<Vec<Option<String>>>,
 }
@@ -140,7 +141,8 @@ pub(super) struct Auth {
     pub(super) user: Option<String>,
     /// The password of `user`: at least 12 characters.
     pub(super) password: Option<Credential>,
-    /// For scripts and Prometheus, as a bearer token: at least 12 characters. Without it, only the password is accepted.
+    /// For scripts and Prometheus, as a bearer token: at least 12 characters. Without it, only the password is
+    /// accepted.
     pub(super) token: Option<Credential>,
 }
 
