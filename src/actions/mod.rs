@@ -70,7 +70,7 @@ const DAYS: FieldKind =
     FieldKind::Choice(&[("1", "1 day"), ("2", "2 days"), ("3", "3 days"), ("5", "5 days"), ("7", "7 days")]);
 
 /// Everything that can be done.
-pub static ACTIONS: [Action; 10] = [
+pub static ACTIONS: [Action; 11] = [
     Action {
         route: "/jobs/{job}/runs",
         fields: &[STREAM],
@@ -144,6 +144,13 @@ pub static ACTIONS: [Action; 10] = [
         propose: |asked| Box::pin(propose::mute(asked)),
         perform: |asked| Box::pin(perform::mute(asked)),
         place: |_, _| "/problems".to_owned(),
+    },
+    Action {
+        route: "/system/notify/{target}/test",
+        fields: &[],
+        propose: |asked| Box::pin(propose::notify(asked)),
+        perform: |asked| Box::pin(perform::notify(asked)),
+        place: |_, _| "/system".to_owned(),
     },
 ];
 
@@ -310,6 +317,13 @@ impl<'a> Asked<'a> {
             return Err(ActionError::Refused(reason.to_owned()));
         }
         Ok(found)
+    }
+
+    /// The target of notifications that the path names.
+    fn target(&self) -> Result<&'a str, ActionError> {
+        let targets = self.config.notify.iter().map(|target| target.name.as_str());
+        let missing = || ActionError::NotFound("no target of notifications has this name".to_owned());
+        targets.into_iter().find(|target| *target == self.query.name("target")).ok_or_else(missing)
     }
 
     /// The number that the path names.

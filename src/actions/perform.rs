@@ -7,7 +7,7 @@ use crate::config::{Job, JobStream};
 use crate::connector::Window;
 use crate::quota::{self, LedgerKey};
 use crate::schedule::{ByHand, enqueue_manual};
-use crate::store::{held, mute, pause, progress};
+use crate::store::{held, mute, notification, pause, progress};
 use crate::worker::grid::midnight;
 
 /// A longer pause is rather a job that is not wanted: `paused: true` in the configuration.
@@ -215,4 +215,10 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
         job: found.job,
         ..Done::default()
     })
+}
+
+pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let target = asked.target()?;
+    notification::add_test(&mut *asked.conn, target).await?;
+    Ok(Done { summary: format!("a test message to {target} was requested"), ..Done::default() })
 }

@@ -180,3 +180,13 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
         ..Proposal::default()
     })
 }
+
+pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    Ok(Proposal {
+        title: format!("Send a test message to {}", asked.target()?),
+        effects: vec!["It says that it is a test. The page of the system shows the outcome.".to_owned()],
+        ready: true,
+        back: "/system".to_owned(),
+        ..Proposal::default()
+    })
+}

@@ -22,6 +22,8 @@ use crate::support::{World, ago};
 const BASIC: &str = "authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZQ==\r\n";
 const BEARER: &str = "authorization: Bearer t0ken-of-scripts\r\n";
 const SAME_ORIGIN: &str = "sec-fetch-site: same-origin\r\n";
+/// A target that nobody sends to: no daemon runs.
+const TARGET: &str = "notify: [{ name: oncall, url: \"https://hooks.example.com/x\", format: slack }]\n";
 const JOB: &str = "/jobs/lynn";
 const STREAM: &str = "/streams/acme/navigation_marks";
 
@@ -114,6 +116,7 @@ impl Port {
 
 async fn world() -> (World, Port) {
     let world = World::new().await;
+    world.edit_config(|text| text + TARGET);
     let port = Port::open(world.database.pool(), world.config(), true).await;
     (world, port)
 }
@@ -230,6 +233,9 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     .unwrap();
     assert_eq!(port.act("/problems/1/mute", "days=7").await.place(), "/problems");
     assert_eq!(port.post("/problems/1/mute", &format!("{}&days=8", request(1))).await.status, 422);
+    assert_eq!(port.act("/system/notify/oncall/test", "").await.place(), "/system");
+    let due: i64 = world.scalar("select count(*) from tidegate.notification where kind = 'test'").await;
+    assert_eq!(due, 1);
     let muted: bool = world.scalar("select muted_until > now() + interval '6 days' from tidegate.problem").await;
     assert!(muted);
     let events: Vec<String> =
@@ -239,7 +245,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
             .unwrap();
     let by = "action operator operator from 127.0.0.1: ";
     let done: Vec<&str> = events.iter().map(|event| event.strip_prefix(by).unwrap()).collect();
-    assert_eq!(done.len(), 7, "{events:?}");
+    assert_eq!(done.len(), 8, "{events:?}");
     assert!(done[0].starts_with("run 1 of lynn was requested"), "{done:?}");
     assert_eq!(done[1], "run 1 was cancelled");
     assert!(done[2].starts_with("lynn is paused until") && done[3].starts_with("everything is paused"), "{done:?}");
@@ -351,6 +357,7 @@ async fn the_api_acts_with_the_token_and_says_what_is_wrong() {
         ("/problems/1/mute", json!({ "days": 1 }), 404),
         ("/connections/acme/unblock", json!({}), 409),
         ("/connections/none/unblock", json!({}), 404),
+        ("/system/notify/none/test", json!({}), 404),
     ] {
         let response = port.api(path, &body).await;
         assert_eq!(response.status, status, "{path} {body}: {}", response.body);
