@@ -232,9 +232,11 @@ fn parameters(body: &[u8]) -> Option<String> {
     for (name, value) in members {
         match value {
             serde_json::Value::Null => {}
-            serde_json::Value::String(text) => drop(form.append_pair(&name, &text)),
+            serde_json::Value::String(text) => {
+                form.append_pair(&name, &text);
+            }
             serde_json::Value::Number(_) | serde_json::Value::Bool(_) => {
-                drop(form.append_pair(&name, &value.to_string()))
+                form.append_pair(&name, &value.to_string());
             }
             _ => return None,
         }
