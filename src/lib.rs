@@ -7,6 +7,7 @@
 // So that the compiler finds code that only `pub` keeps alive.
 #![warn(unreachable_pub)]
 
+pub mod actions;
 pub mod app;
 pub mod catalogue;
 pub mod clock;

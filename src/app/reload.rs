@@ -84,7 +84,13 @@ impl Reload {
                 };
                 let same_targets = secrets(&before) == secrets(&loaded);
                 health.config_loaded();
-                if change.is_none() && same_accounts && same_targets && fingerprint(&before) == fingerprint(&loaded) {
+                let same_login = login(&before) == login(&loaded);
+                if change.is_none()
+                    && same_accounts
+                    && same_targets
+                    && same_login
+                    && fingerprint(&before) == fingerprint(&loaded)
+                {
                     return None;
                 }
                 warn_of_restart(&before, &loaded);
@@ -156,6 +162,12 @@ fn fingerprint(config: &Config) -> u128 {
 fn account(connection: &crate::connector::Connection) -> (String, Vec<String>) {
     let secrets = connection.settings.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
     (format!("{connection:?}"), secrets)
+}
+
+/// The secrets of the status port.
+fn login(config: &Config) -> Vec<&str> {
+    let auth = config.server.auth.iter();
+    auth.flat_map(|auth| std::iter::once(&auth.password).chain(&auth.token)).map(|secret| secret.expose()).collect()
 }
 
 /// Jobs and connections are reloaded; what was built at start is not.

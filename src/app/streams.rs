@@ -66,7 +66,7 @@ fn planned(config: &Config, successes: &HashMap<(String, String), DateTime<Utc>>
             slice: entry.slice.to_string(),
             wanted_from: jobs.iter().map(start).min().filter(|_| entry.stream.windowed()),
             jobs: jobs.iter().map(|job| job.name.clone()).collect(),
-            paused: jobs.iter().all(|job| job.paused),
+            active_jobs: jobs.iter().filter(|job| !job.paused).map(|job| job.name.clone()).collect(),
             last_success_at,
             // A success in the future was stored while the clock was ahead.
             expected: last_success_at.and_then(|at| schedule::expected(&jobs, at.min(now))),

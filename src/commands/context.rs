@@ -36,6 +36,10 @@ impl Context {
             self.config.connections.values().flat_map(|connection| connection.settings.secrets()).collect();
         secrets.extend(self.config.database.target.secrets());
         secrets.extend(self.config.notify.iter().flat_map(|target| target.secrets().cloned()));
+        if let Some(auth) = &self.config.server.auth {
+            secrets.push(auth.password.clone());
+            secrets.extend(auth.token.clone());
+        }
         secrets
     }
 

@@ -11,6 +11,7 @@ use super::output::{self, Table};
 use super::{CommandError, Context, Exit, HeldArgs, ReleaseArgs, names, show};
 use crate::config::{Config, Job};
 use crate::schedule;
+use crate::store::audit::{self, Subject};
 use crate::store::cursor;
 use crate::store::held::{self, HeldSlice};
 use crate::text::plain;
@@ -169,6 +170,11 @@ async fn release_all(
         let midnight = |day: Option<NaiveDate>| day.map(|day| grid::midnight(day, zone));
         let window = (midnight(args.from), midnight(args.to));
         let slices = held::release(&mut *transaction, &job.connection, stream, window).await?;
+        if slices > 0 {
+            let subject = Subject { connection: Some(&job.connection), stream: Some(stream), ..Subject::default() };
+            let summary = format!("{slices} held slices of {}/{stream} were released", job.connection);
+            audit::record(&mut *transaction, audit::COMMAND, subject, &summary).await?;
+        }
         done.push(Released { connection: job.connection.clone(), stream: (*stream).to_owned(), slices });
     }
     transaction.commit().await?;

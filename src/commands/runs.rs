@@ -10,6 +10,7 @@ use super::output::{self, Table};
 use super::{CancelArgs, CommandError, Context, Exit, RunsArgs, names, show, status};
 use crate::config::Config;
 use crate::schedule;
+use crate::store::audit::{self, Subject};
 use crate::store::history::{self, Run, RunFilter, Task};
 use crate::store::progress;
 use crate::text::plain;
@@ -62,6 +63,11 @@ pub async fn cancel(context: Context, args: CancelArgs) -> anyhow::Result<Exit> 
             let ended = progress::cancel(&mut *transaction, &runs, None, Some("cancelled by an operator")).await?;
             let missed: Vec<i64> = runs.iter().copied().filter(|run| !ended.contains(run)).collect();
             if missed.is_empty() {
+                for run in &runs {
+                    let subject = Subject { run_id: Some(*run), ..Subject::default() };
+                    audit::record(&mut *transaction, audit::COMMAND, subject, &format!("run {run} was cancelled"))
+                        .await?;
+                }
                 transaction.commit().await?;
             }
             Ok(missed)

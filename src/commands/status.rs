@@ -124,6 +124,8 @@ fn jobs(jobs: &[JobState], now: DateTime<Utc>) -> String {
         let schedule = job.schedule.as_ref().map(|schedule| format!("{schedule} {}", job.timezone));
         let next = if job.paused {
             "paused".to_owned()
+        } else if let Some(pause) = &job.pause {
+            format!("paused until {}", show::moment(pause.until, now))
         } else {
             job.next_firing.map_or_else(|| "by hand".to_owned(), |at| show::moment(at, now))
         };

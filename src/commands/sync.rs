@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::output::{self, Table};
 use super::progress::Progress;
@@ -14,6 +14,7 @@ use crate::app::{Database, Foreground, compare_totals, owner};
 use crate::config::Job;
 use crate::mart;
 use crate::schedule::{ByHand, enqueue_manual};
+use crate::store::audit::{self, Subject};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
 use crate::store::trouble::chain;
@@ -86,7 +87,11 @@ async fn work(
     let mut runs = Vec::new();
     let mut connection = database.pool.acquire().await?;
     for (job, streams, by_hand) in wanted {
-        runs.push(enqueue(&mut connection, job, &streams, by_hand).await?);
+        let mut transaction = connection.begin().await?;
+        let run = enqueue(&mut transaction, job, &streams, by_hand).await?;
+        record(&mut transaction, job, run, by_hand).await?;
+        transaction.commit().await?;
+        runs.push(run);
     }
     drop(connection);
     let foreground = Foreground::start(context.config.clone(), database.pool.clone(), runs.clone(), Arc::clone(&views));
@@ -119,6 +124,17 @@ async fn work(
         tracing::warn!("the stored rows of the mart are not up to date; the daemon and the next `sync` refresh them");
     }
     Ok(tasks?)
+}
+
+/// Records for the other operators that the command made the run.
+async fn record(conn: &mut PgConnection, job: &Job, run: i64, by_hand: ByHand) -> Result<(), sqlx::Error> {
+    let what = match by_hand {
+        ByHand::Manual => "run",
+        ByHand::Backfill { .. } => "backfill",
+    };
+    let subject =
+        Subject { connection: Some(&job.connection), job: Some(&job.name), run_id: Some(run), ..Subject::default() };
+    audit::record(conn, audit::COMMAND, subject, &format!("{what} {run} of {} was requested", job.name)).await
 }
 
 /// A new run, or the same backfill that was left unfinished.

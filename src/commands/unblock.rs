@@ -10,6 +10,7 @@ use super::output::{self, Table};
 use super::{Context, Exit, UnblockArgs, names, show};
 use crate::quota::{self, LedgerKey};
 use crate::schedule;
+use crate::store::audit::{self, Subject};
 use crate::store::progress;
 use crate::text::plain;
 
@@ -42,6 +43,12 @@ pub(crate) async fn run(context: Context, args: UnblockArgs) -> anyhow::Result<E
             let sharing = lifted.first().map(|lifted| lifted.connections.clone()).unwrap_or_default();
             let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
             let streams_due = progress::wake(&mut *transaction, &sharing, &waiting).await?;
+            if !lifted.is_empty() {
+                let names: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();
+                let subject = Subject { connection: Some(&connection.name), ..Subject::default() };
+                let summary = format!("the block of {} was lifted", names.join(", "));
+                audit::record(&mut *transaction, audit::COMMAND, subject, &summary).await?;
+            }
             transaction.commit().await?;
             let lifted = lifted
                 .into_iter()

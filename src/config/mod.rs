@@ -30,6 +30,7 @@ use crate::catalogue::{ColumnType, SliceLength, Stream};
 use crate::connector::{self, Connection, Connector};
 use crate::cron::{CatchUp, Schedule};
 use crate::mart;
+use crate::secret::Secret;
 use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use notify::{NotifyFormat, Target};
@@ -73,6 +74,19 @@ pub struct Server {
     pub url: Option<Url>,
     /// What this installation is called in messages.
     pub title: String,
+    /// The login for pages, API and metrics. `None`: everyone may read, and nobody may change anything.
+    pub auth: Option<Auth>,
+    /// Further addresses of the pages, as browsers write origins.
+    pub origins: Vec<String>,
+}
+
+/// What operators and scripts log in with on the status port.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    pub user: String,
+    pub password: Secret,
+    /// For scripts.
+    pub token: Option<Secret>,
 }
 
 impl Server {

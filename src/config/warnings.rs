@@ -1,13 +1,12 @@
 //! Settings that are allowed but probably not intended. `tidegate check` shows them; nothing is refused.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use url::{Host, Url};
 
-use super::{Config, Job, Target};
+use super::{Config, Job, Server, Target};
 use crate::connector::{Connection, UtcOffset};
 
 /// Clock changes last for weeks, so one comparison per week finds every difference.
@@ -20,7 +19,7 @@ impl Config {
     pub fn warnings(&self, now: DateTime<Utc>) -> Vec<String> {
         let of_job = |job: &Job| days_apart(job, self.connections.get(&job.connection)?, now);
         let mut warnings = self.unread.clone();
-        warnings.extend(every_interface(self.server.listen));
+        warnings.extend(open_port(&self.server));
         warnings.extend(self.connections.values().flat_map(plain_http));
         warnings.extend(self.notify.iter().filter_map(plain_http_to_target));
         warnings.extend(quotas_apart(&self.connections));
@@ -30,11 +29,13 @@ impl Config {
 }
 
 /// A status port without a login that other hosts can reach.
-fn every_interface(listen: SocketAddr) -> Option<String> {
-    listen.ip().to_canonical().is_unspecified().then(|| {
+fn open_port(server: &Server) -> Option<String> {
+    let listen = server.listen;
+    let where_to = if listen.ip().to_canonical().is_unspecified() { "every interface" } else { "a public interface" };
+    (server.auth.is_none() && !listen.ip().to_canonical().is_loopback()).then(|| {
         format!(
-            "server.listen: `{listen}` listens on every interface, and the status port has no login; write \
-             `127.0.0.1:{}`, or let a firewall or a network policy keep others away",
+            "server.listen: `{listen}` listens on {where_to}, and the status port has no login; write `server.auth` with \
+             `user` and `password`, or `127.0.0.1:{}`, or let a firewall or a network policy keep others away",
             listen.port()
         )
     })
@@ -141,14 +142,25 @@ fn shown(offset: UtcOffset) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Auth;
+    use crate::secret::Secret;
 
     #[test]
-    fn a_status_port_on_every_interface_causes_a_warning() {
-        for (listen, warned) in
-            [("0.0.0.0:8080", true), ("[::]:8080", true), ("127.0.0.1:8080", false), ("[::1]:8080", false)]
-        {
-            let warning = every_interface(listen.parse().unwrap());
+    fn p7_a_status_port_without_login_that_others_can_reach_causes_a_warning() {
+        for (listen, warned) in [
+            ("0.0.0.0:8080", true),
+            ("[::]:8080", true),
+            ("10.0.0.5:80", true),
+            ("127.0.0.1:8080", false),
+            ("[::1]:8080", false),
+        ] {
+            let auth = Auth { user: "operator".to_owned(), password: Secret::new("x"), token: None };
+            let listen = listen.parse().unwrap();
+            let title = String::new();
+            let server = Server { listen, url: None, title, auth: None, origins: Vec::new() };
+            let warning = open_port(&server);
             assert_eq!(warning.is_some(), warned, "{warning:?}");
+            assert_eq!(open_port(&Server { auth: Some(auth), ..server }), None);
         }
     }
 

@@ -65,6 +65,7 @@ pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
 pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
 pub const START_TIME_SECONDS: &str = "tidegate_start_time_seconds";
+pub const AUTH_FAILURES: &str = "tidegate_auth_failures";
 pub const UP: &str = "tidegate_up";
 pub const BUILD: &str = "tidegate_build";
 
@@ -148,6 +149,7 @@ pub struct Metrics {
     notifications: Family<NotificationLabels, Counter>,
     /// Whose metrics exist: what is configured, and what was counted since it was removed.
     names: Mutex<Names>,
+    auth_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -168,6 +170,7 @@ impl Default for Metrics {
             quota_wait_seconds: Family::default(),
             notifications: Family::default(),
             names: Mutex::default(),
+            auth_failures: Counter::default(),
         };
         metrics.register();
         metrics
@@ -212,6 +215,8 @@ impl Metrics {
         registry.register(QUOTA_WAIT_SECONDS, "Time that runs waited for a limit", waited);
         let notifications = self.notifications.clone();
         registry.register(NOTIFICATIONS, "Attempts to send a notification", notifications);
+        let failures = self.auth_failures.clone();
+        registry.register(AUTH_FAILURES, "Requests to the status port with wrong credentials", failures);
     }
 
     /// Creates the metrics of what is configured with the value 0, and removes those of what no longer is.
@@ -340,6 +345,11 @@ impl Metrics {
     pub fn quota_wait(&self, connection: &str, limit: &str, waited: Duration) {
         self.names().note_limit(connection, limit);
         self.quota_wait_seconds.get_or_create(&limit_labels(connection, limit)).inc_by(waited.as_secs_f64());
+    }
+
+    /// Counts a request with wrong credentials.
+    pub fn login_failed(&self) {
+        self.auth_failures.inc();
     }
 
     /// All metrics in the Prometheus text format.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Document, Query, ROWS_MAX, ReadError, Reading};
 use crate::config::Job;
 use crate::store::history::{self, Run, RunFilter};
+use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
 use crate::store::status::{self, LastRun};
 
@@ -33,7 +34,10 @@ pub struct JobRow {
     /// The schedule in words, if it has a common pattern.
     pub words: Option<String>,
     pub timezone: String,
+    /// Whether the configuration pauses it, which has no end.
     pub paused: bool,
+    /// The pause that an operator has set, of the job or of everything.
+    pub pause: Option<Pause>,
     /// `None` for a job that is paused, has no schedule, or never fires.
     pub next_firing: Option<DateTime<Utc>>,
     pub last_run: Option<LastRun>,
@@ -78,7 +82,10 @@ pub struct JobStreamState {
 }
 
 impl JobRow {
-    fn new(job: &Job, last_run: Option<LastRun>, now: DateTime<Utc>) -> Self {
+    fn new(job: &Job, last_run: Option<LastRun>, pauses: &[Pause], now: DateTime<Utc>) -> Self {
+        let pause = pause::of_job(pauses, &job.name).cloned();
+        // At the end of a pause, `catch_up` may make a run before it.
+        let after = pause.as_ref().map_or(now, |pause| pause.until.max(now));
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),
@@ -86,7 +93,8 @@ impl JobRow {
             words: job.schedule.as_ref().and_then(crate::cron::Schedule::words),
             timezone: job.timezone.name().to_owned(),
             paused: job.paused,
-            next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now)),
+            next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(after)),
+            pause,
             last_run,
         }
     }
@@ -110,11 +118,12 @@ impl Document for Jobs {
         shown.truncate(ROWS_MAX);
         let names: Vec<String> = shown.iter().map(|job| job.name.clone()).collect();
         let last = status::last_runs(reading.conn, &names).await?;
+        let pauses = pause::list(&mut *reading.conn).await?;
         let last_run = |job: &Job| last.iter().find(|run| run.job == job.name).cloned();
         Ok(Some(Self {
             at: reading.now,
             total: all.len(),
-            jobs: shown.iter().map(|job| JobRow::new(job, last_run(job), reading.now)).collect(),
+            jobs: shown.iter().map(|job| JobRow::new(job, last_run(job), &pauses, reading.now)).collect(),
             next: shown.last().filter(|_| more).map(|job| job.name.clone()),
         }))
     }
@@ -129,6 +138,7 @@ impl Document for JobPage {
         let filter = RunFilter { job: Some(&job.name), limit: RUNS, ..RunFilter::default() };
         let runs = history::runs(&mut *reading.conn, filter).await?;
         let last = status::last_runs(reading.conn, std::slice::from_ref(&job.name)).await?.pop();
+        let row = JobRow::new(job, last, &pause::list(&mut *reading.conn).await?, reading.now);
         Ok(Some(Self {
             at: reading.now,
             catch_up: format!("{:?}", job.catch_up).to_lowercase(),
@@ -137,9 +147,9 @@ impl Document for JobPage {
             timeout_seconds: job.timeout.as_secs(),
             hold_below: job.hold_below,
             sends: job.push.is_some(),
-            firings: firings(job, reading.now),
+            firings: firings(job, row.pause.as_ref().map_or(reading.now, |pause| pause.until.max(reading.now))),
             streams: streams(reading, job).await?,
-            job: JobRow::new(job, last, reading.now),
+            job: row,
             runs,
         }))
     }

@@ -11,7 +11,8 @@ use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
 use super::quotas::{self, LedgerUse, LimitState};
 use super::{Document, Query, ReadError, Reading, state};
-use crate::config::Config;
+use crate::config::{Config, Job};
+use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
 
 /// Problems, runs and firings shown; there may be more.
@@ -134,6 +135,7 @@ impl Document for Overview {
         let (running, waiting): (Vec<_>, Vec<_>) =
             unfinished(reading.conn).await?.into_iter().partition(|run| run.state == "running");
         let totals = totals(reading.conn).await?;
+        let pauses = pause::list(&mut *reading.conn).await?;
         let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
         let counts = state::STATES.iter().filter(|state| state.name != "retired");
         Ok(Some(Self {
@@ -148,7 +150,7 @@ impl Document for Overview {
             waiting: waiting.into_iter().map(Waiting::from).collect(),
             waiting_total: totals.waiting,
             queued_total: totals.queued,
-            next: next_firings(reading.config, now),
+            next: next_firings(reading.config, &pauses, now),
             connections: summaries(&shown, &parts, &extents, &uses, now),
             connections_total: reading.config.connections.len(),
             differences: totals.differences,
@@ -414,10 +416,11 @@ fn days(extents: &[&Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
 }
 
 /// The next firings of all jobs, the earliest first.
-fn next_firings(config: &Config, now: DateTime<Utc>) -> Vec<Firing> {
+fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Firing> {
     let mut next: BTreeMap<(DateTime<Utc>, &str), &str> = BTreeMap::new();
+    let after = |job: &Job| pause::of_job(pauses, &job.name).map_or(now, |pause| pause.until.max(now));
     for job in config.jobs.values().filter(|job| !job.paused) {
-        if let Some(at) = job.schedule.as_ref().and_then(|schedule| schedule.next_after(now)) {
+        if let Some(at) = job.schedule.as_ref().and_then(|schedule| schedule.next_after(after(job))) {
             next.insert((at, &job.name), job.timezone.name());
             if next.len() > FIRINGS_MAX {
                 next.pop_last();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use url::form_urlencoded;
 
 /// The names and parameters of a request. A parameter without a value counts as absent, as browsers send empty fields.
@@ -54,13 +54,14 @@ impl Query {
         self.text(name).map(|text| text.parse().map_err(|_| expected)).transpose()
     }
 
-    /// A moment as RFC 3339, or a date, which begins at 00:00 UTC.
+    /// A moment as RFC 3339, without an offset in UTC, as browsers send it; or a date, which begins at 00:00 UTC.
     pub fn moment(&self, name: &'static str) -> Result<Option<DateTime<Utc>>, QueryError> {
         let expected =
             QueryError { name, expected: "a date such as 2026-11-28, or a time such as 2026-11-28T10:00:00Z" };
         let read = |text: &str| {
             let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
-            DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(day)
+            let in_utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M").ok()?.and_utc());
+            DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(in_utc).or_else(day)
         };
         self.text(name).map(|text| read(text).ok_or(expected)).transpose()
     }
@@ -103,6 +104,8 @@ mod tests {
         assert_eq!(query.number("n"), Ok(Some(12)));
         assert_eq!(query.pair("after"), Ok(Some(("a", "b"))));
         assert_eq!(query.moment("at").unwrap().unwrap().to_rfc3339(), "2026-11-28T00:00:00+00:00");
+        let local = Query::new([], "at=2026-11-28T10:30");
+        assert_eq!(local.moment("at").unwrap().unwrap().to_rfc3339(), "2026-11-28T10:30:00+00:00");
         assert_eq!(query.date("day").unwrap().unwrap().to_string(), "2026-11-28");
         assert_eq!(query.number("bad").unwrap_err().to_string(), "the parameter `bad` is not a whole number");
         assert!(query.pair("bad").is_err() && query.moment("bad").is_err() && query.date("bad").is_err());

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use crate::config::{Config, Job};
 use crate::quota::QuotaUse;
 use crate::store::held::{self, HeldSlice};
+use crate::store::pause::{self, Pause};
 use crate::store::reconciliation::{self, Reconciliation};
 use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
 use crate::store::stored_rows::{self, StoredRows};
@@ -59,7 +60,10 @@ pub struct JobState {
     pub connection: String,
     pub schedule: Option<String>,
     pub timezone: String,
+    /// Whether the configuration pauses it, which has no end.
     pub paused: bool,
+    /// The pause that an operator has set, of the job or of everything.
+    pub pause: Option<Pause>,
     /// `None` for a job that is paused, has no schedule, or never fires.
     pub next_firing: Option<DateTime<Utc>>,
     pub last_run: Option<LastRun>,
@@ -84,12 +88,13 @@ impl StatusReport {
     ) -> Result<Self, sqlx::Error> {
         let configured = configured(config);
         let mut last_runs = status::last_runs(conn, &configured.jobs).await?;
+        let pauses = pause::list(&mut *conn).await?;
         let jobs = config
             .jobs
             .values()
             .map(|job| {
                 let last = last_runs.iter().position(|run| run.job == job.name);
-                JobState::new(job, last.map(|last| last_runs.swap_remove(last)), now)
+                JobState::new(job, last.map(|last| last_runs.swap_remove(last)), &pauses, now)
             })
             .collect();
         Ok(Self {
@@ -109,14 +114,17 @@ impl StatusReport {
 }
 
 impl JobState {
-    fn new(job: &Job, last_run: Option<LastRun>, now: DateTime<Utc>) -> Self {
+    fn new(job: &Job, last_run: Option<LastRun>, pauses: &[Pause], now: DateTime<Utc>) -> Self {
+        let pause = pause::of_job(pauses, &job.name).cloned();
+        let after = pause.as_ref().map_or(now, |pause| pause.until.max(now));
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),
             schedule: job.schedule.as_ref().map(|schedule| schedule.expression().to_owned()),
             timezone: job.timezone.name().to_owned(),
             paused: job.paused,
-            next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now)),
+            next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(after)),
+            pause,
             last_run,
         }
     }

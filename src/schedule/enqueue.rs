@@ -11,6 +11,10 @@
 //! one of the last minute, `all` the oldest, then the others one after another. So a job slower than its schedule does
 //! not accumulate runs and takes only its share from other jobs. Manual runs and backfills are not firings: they
 //! neither block the schedule nor wait for it.
+//!
+//! **Pauses.** `paused: true` in the configuration has no end, so its firings pass and are not made up for. A pause
+//! that an operator sets (`tidegate.pause`) has an end: until then firings wait, and afterwards `catch_up` decides
+//! about them as about any others that were missed.
 
 use std::collections::HashMap;
 
@@ -54,6 +58,8 @@ struct Known {
     /// Firings up to this time need no run any more.
     settled_until: DateTime<Utc>,
     unfinished: bool,
+    /// Whether an operator has paused the job, or everything.
+    paused: bool,
 }
 
 /// The database's clock, the only one that replicas share: the `now` for [`enqueue_due`]. Also updates
@@ -89,7 +95,7 @@ impl Calendar {
             return Ok(Vec::new());
         }
         let names: Vec<String> = candidates.iter().map(|candidate| candidate.job.name.clone()).collect();
-        let known = known_jobs(conn, &names).await?;
+        let known = known_jobs(conn, &names, now).await?;
         let mut enqueued = Vec::new();
         for candidate in candidates {
             let job = candidate.job;
@@ -116,7 +122,7 @@ impl Calendar {
 enum Look {
     /// Nothing is due.
     Nothing,
-    /// Its last scheduled run has not ended, so the next firing waits.
+    /// Its last scheduled run has not ended, or an operator has paused it, so the next firing waits.
     Unfinished,
     /// Another replica enqueues it now, or has done so.
     Elsewhere,
@@ -140,7 +146,7 @@ async fn look(
         }
         return Ok(Look::Nothing);
     }
-    if known.unfinished {
+    if known.unfinished || known.paused {
         return Ok(Look::Unfinished);
     }
     if settled_until > now + SETTLED_AHEAD_MAX {
@@ -283,7 +289,11 @@ pub async fn enqueue_manual(
     .await
 }
 
-async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap<String, Known>, sqlx::Error> {
+async fn known_jobs(
+    conn: &mut PgConnection,
+    names: &[String],
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, Known>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         select
@@ -295,11 +305,16 @@ async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap
             exists (
                 select from tidegate.run
                 where run.job = job.name and run.kind = 'schedule' and run.state in ('queued', 'running', 'waiting')
-            ) as "unfinished!"
+            ) as "unfinished!",
+            exists (
+                select from tidegate.pause
+                where pause.job in (job.name, '') and pause.until > $2
+            ) as "paused!"
         from tidegate.job
         where job.name = any($1)
         "#,
         names,
+        now,
     )
     .fetch_all(conn)
     .in_time()
@@ -312,6 +327,7 @@ async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap
                 timezone: row.timezone,
                 settled_until: row.settled_until,
                 unfinished: row.unfinished,
+                paused: row.paused,
             };
             (row.name, known)
         })

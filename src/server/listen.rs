@@ -18,6 +18,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::guard::Peer;
 use crate::store::trouble::Repeats;
 
 /// Enough for probes, a scraper and a few people.
@@ -68,9 +69,10 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
             }
         }
         match accepted {
-            Ok((stream, _)) if places.make_room() => {
+            Ok((stream, peer)) if places.make_room() => {
                 let asked = Arc::<AtomicBool>::default();
-                let connection = connections.spawn(serve_connection(stream, router.clone(), Arc::clone(&asked)));
+                let connection =
+                    connections.spawn(serve_connection(stream, Peer(peer), router.clone(), Arc::clone(&asked)));
                 places.0.push_back(Place { connection, asked });
             }
             Ok(_) => tracing::debug!("a status client was refused: all connections are in use"),
@@ -113,9 +115,10 @@ impl Places {
 }
 
 /// Serves the single request of a connection and sets `asked` when it has arrived.
-async fn serve_connection(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
-    let router = router.layer(map_request(move |request: Request| {
+async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, asked: Arc<AtomicBool>) {
+    let router = router.layer(map_request(move |mut request: Request| {
         asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(peer);
         std::future::ready(request)
     }));
     let connection = http1::Builder::new()

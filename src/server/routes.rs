@@ -9,14 +9,15 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sqlx::{Connection as _, PgPool};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use super::Health;
 use super::pages::{self, Shelf};
+use super::{Health, guard};
 use crate::clock;
 use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
@@ -79,7 +80,7 @@ impl<T> Cached<T> {
 }
 
 impl StatusSources {
-    /// The routes. `GET` (and `HEAD`) only, everything else is 404 or 405.
+    /// The routes. `GET` (and `HEAD`), and `POST` for actions; everything else is 404 or 405.
     pub fn router(self) -> Router {
         let desk = AppState {
             sources: self,
@@ -89,16 +90,23 @@ impl StatusSources {
             gauges: Cached::new(),
             trouble: Repeats::default(),
         };
+        let desk = Arc::new(desk);
         pages::router()
             .route("/status.json", get(show_json))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
-            .with_state(Arc::new(desk))
+            .layer(from_fn_with_state(Arc::clone(&desk), guard::guard))
+            .with_state(desk)
     }
 }
 
 impl AppState {
+    /// Limits how often the same trouble is logged.
+    pub(super) const fn trouble(&self) -> &Repeats {
+        &self.trouble
+    }
+
     async fn ready(&self) -> Result<(), &'static str> {
         // Never cached: a process that stops must say so at once.
         if let Some(obstacle) = self.sources.health.obstacle() {

@@ -1,6 +1,7 @@
 //! Slices that are held: their last reading was too doubtful to delete rows (promise 10).
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgExecutor;
 
@@ -8,7 +9,7 @@ use super::session::Deadline as _;
 use super::status::Streams;
 
 /// A held slice. A list has one slice, without a window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HeldSlice {
     pub connection: String,
     pub stream: String,

@@ -1,6 +1,7 @@
 //! The control tables: static, checked SQL. The executor is always an argument, so callers choose the transaction.
 
 pub mod account;
+pub mod audit;
 pub mod comments;
 pub mod cursor;
 pub mod demo;
@@ -14,7 +15,9 @@ pub mod ident;
 pub mod instance;
 pub mod migrate;
 pub mod migrations;
+pub mod mute;
 pub mod notification;
+pub mod pause;
 pub mod problem;
 pub mod progress;
 pub mod prune;

@@ -85,6 +85,22 @@ pub async fn cancel(
     .await
 }
 
+/// What a run belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOf {
+    pub job: String,
+    pub connection: String,
+    pub state: String,
+}
+
+/// What this run belongs to; `None` if there is no such run.
+pub async fn run_of(executor: impl PgExecutor<'_>, run: i64) -> Result<Option<RunOf>, sqlx::Error> {
+    sqlx::query_as!(RunOf, "select job, connection, state from tidegate.run where id = $1", run)
+        .fetch_optional(executor)
+        .in_time()
+        .await
+}
+
 /// Makes tasks of these connections due now that wait for one of `waiting_for`, and their runs with them. Returns how
 /// many tasks.
 pub async fn wake(

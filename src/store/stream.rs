@@ -113,8 +113,8 @@ pub struct Planned {
     pub wanted_from: Option<DateTime<Utc>>,
     /// The jobs that read it.
     pub jobs: Vec<String>,
-    /// Whether all of them are paused.
-    pub paused: bool,
+    /// Those of them that the configuration does not pause.
+    pub active_jobs: Vec<String>,
     /// The success that `expected` follows.
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected: Option<Expected>,
@@ -149,7 +149,8 @@ pub async fn plan(executor: impl PgExecutor<'_>, planned: &[Planned]) -> Result<
     let wanted: Vec<_> = planned.iter().map(|stream| stream.wanted_from).collect();
     // An array of arrays of different lengths does not exist. A line feed is in no job's name.
     let jobs: Vec<_> = planned.iter().map(|stream| stream.jobs.join("\n")).collect();
-    let paused: Vec<_> = planned.iter().map(|stream| stream.paused).collect();
+    let paused: Vec<_> = planned.iter().map(|stream| stream.active_jobs.is_empty()).collect();
+    let active: Vec<_> = planned.iter().map(|stream| stream.active_jobs.join("\n")).collect();
     let after: Vec<_> = planned.iter().map(|stream| stream.last_success_at).collect();
     let by: Vec<_> = planned.iter().map(|stream| stream.expected.map(|expected| expected.by)).collect();
     let every: Vec<_> = planned.iter().map(|stream| stream.expected.map(|expected| expected.every_secs)).collect();
@@ -168,6 +169,7 @@ pub async fn plan(executor: impl PgExecutor<'_>, planned: &[Planned]) -> Result<
         &after as &[Option<DateTime<Utc>>],
         &by as &[Option<DateTime<Utc>>],
         &every as &[Option<i64>],
+        &active,
     )
     .execute(executor)
     .in_time()

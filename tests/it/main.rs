@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
+mod actions;
 mod architecture;
 mod cli;
 mod completeness;

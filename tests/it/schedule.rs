@@ -107,6 +107,35 @@ async fn p8_a_firing_becomes_one_run_with_a_task_per_stream() {
 }
 
 #[tokio::test]
+async fn p8_firings_of_an_operators_pause_wait_and_catch_up_decides_afterwards() {
+    for scope in ["'paused'", "''"] {
+        let database = Database::fresh().await;
+        for (catch_up, expected) in [
+            (CatchUp::Latest, vec!["2026-01-01T12:15:00Z"]),
+            (CatchUp::All, vec!["2026-01-01T10:15:00Z"]),
+            (CatchUp::None, vec![]),
+        ] {
+            let job = job("paused", "15 * * * *", catch_up);
+            sqlx::raw_sql("delete from tidegate.run; delete from tidegate.job; delete from tidegate.pause")
+                .execute(&database.pool)
+                .await
+                .unwrap();
+            database.firings(&job, "2026-01-01T10:00:00Z").await;
+            let pause = format!(
+                "insert into tidegate.pause (job, until, reason, actor)
+                 values ({scope}, '2026-01-01T13:00:00Z', 'maintenance', 'operator')"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(pause)).execute(&database.pool).await.unwrap();
+            for now in ["2026-01-01T10:15:00Z", "2026-01-01T11:15:00Z", "2026-01-01T12:59:59Z"] {
+                assert!(database.firings(&job, now).await.is_empty(), "{scope} {catch_up:?} {now}");
+            }
+            let fired = database.firings(&job, "2026-01-01T13:00:00Z").await;
+            assert_eq!(fired, expected.into_iter().map(at).collect::<Vec<_>>(), "{scope} {catch_up:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn p8_a_cached_schedule_changes_nothing() {
     let (forgetful, remembering) = tokio::join!(Database::fresh(), Database::fresh());
     let mut calendar = Calendar::default();

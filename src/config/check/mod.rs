@@ -3,6 +3,7 @@
 //! A refused setting is replaced by its default for the rest of the check, so that one fault does not hide the next.
 //! The default is never used, since any fault refuses the whole configuration.
 
+mod auth;
 mod database;
 mod job;
 mod mart;

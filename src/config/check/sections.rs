@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw};
+use super::auth;
 use crate::settings::{DurationText, Keep, KeyPath, Report, closest, parse_base_url, secs};
 use crate::text;
 
@@ -33,6 +34,8 @@ pub(super) fn embedded(raw: raw::Embedded, report: &mut Report<'_>) -> Embedded 
 
 pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
     let section = KeyPath::default().key("server");
+    let auth = auth::auth(raw.auth, &section.key("auth"), report);
+    let origins = auth::origins(raw.origins, &section.key("origins"), report);
     let path = section.key("listen");
     let default = SocketAddr::from(([127, 0, 0, 1], 8080));
     let listen = raw.listen.map_or(default, |text| {
@@ -53,7 +56,7 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
         let remedy = format!("write a name of at most {TITLE_CHARACTERS_MAX} characters on one line");
         report.refuse(&section.key("title"), format!("is not a title; {remedy}"));
     }
-    Server { listen, url, title }
+    Server { listen, url, title, auth, origins }
 }
 
 pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {

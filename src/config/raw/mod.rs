@@ -88,6 +88,13 @@ pub(super) struct Server {
     /// What this installation is called in messages, so that test and production differ.
     #[schemars(extend("default" = "Tidegate"))]
     pub(super) title: Option<String>,
+    /// A login for pages, API and metrics. Without it, everyone who reaches the port can read them, and nobody can
+    /// change anything there.
+    pub(super) auth: Option<Auth>,
+    /// Further addresses under which people reach the pages, if a proxy changes the name:
+    /// `https://tidegate.example.com`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) origins: Option<Vec<Option<String>>>,
 }
 
 /// A place that is told of problems.
@@ -125,6 +132,18 @@ pub(super) struct NotifyOnly {
     /// Names of jobs.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) jobs: Option<Vec<Option<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Auth {
+    /// The name that people log in with.
+    pub(super) user: Option<String>,
+    /// The password of `user`: at least 12 characters.
+    pub(super) password: Option<Credential>,
+    /// For scripts and Prometheus, as a bearer token: at least 12 characters. Without it, only the password is
+    /// accepted.
+    pub(super) token: Option<Credential>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

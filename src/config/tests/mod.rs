@@ -9,6 +9,7 @@ use super::*;
 use crate::secret::Secret;
 use crate::settings::{SourceFile, keys_of};
 
+mod auth;
 mod csv;
 mod database;
 mod fuzz;

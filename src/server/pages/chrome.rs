@@ -4,11 +4,13 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
 
 use super::assets;
 use super::markup::{self, Markup, ZoneChoice};
 use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
 use crate::store::history::Run;
+use crate::store::pause::Pause;
 use crate::store::status::LastRun;
 use crate::text;
 
@@ -47,6 +49,10 @@ pub(super) struct Chrome {
     pub(super) version: &'static str,
     /// The path of the same content in the API.
     pub(super) json: Option<String>,
+    /// The pause of every job, if an operator has set one.
+    pub(super) pause: Option<Pause>,
+    /// Whether a login is configured, so that operators may act.
+    pub(super) acts: bool,
     /// What is wrong with the page itself.
     pub(super) alarm: Option<String>,
 }
@@ -156,6 +162,15 @@ impl Chrome {
 
     pub(super) fn bytes(&self, bytes: &i64) -> String {
         markup::bytes(u64::try_from(*bytes).unwrap_or(0))
+    }
+
+    pub(super) fn size(&self, bytes: &u64) -> String {
+        markup::bytes(*bytes)
+    }
+
+    /// The id of a form, different each time.
+    pub(super) fn request(&self) -> Uuid {
+        Uuid::from_bytes(rand::random())
     }
 
     /// An amount of calls or bytes.

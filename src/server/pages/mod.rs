@@ -3,6 +3,7 @@
 //! Every page is complete HTML; the script only keeps it current. A page is read once for all clients within a few
 //! seconds, by one request at a time, so that many clients cost Postgres no more than one.
 
+mod act;
 mod assets;
 mod chrome;
 mod markup;
@@ -20,6 +21,7 @@ use axum::routing::get;
 use axum::{Router, extract};
 use schemars::JsonSchema;
 use serde::Serialize;
+use sqlx::PgConnection;
 use tokio::sync::Mutex;
 
 use super::routes::{AppState, HEADERS};
@@ -28,6 +30,7 @@ use crate::report::{
     API, ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, QueryError,
     Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System, api_path,
 };
+use crate::store::pause::{self, Pause};
 use crate::text;
 use chrome::Chrome;
 use markup::ZoneChoice;
@@ -72,6 +75,8 @@ struct Shown {
     content: Option<Arc<dyn Content>>,
     at: chrono::DateTime<chrono::Utc>,
     problems: i64,
+    /// The pause of every job.
+    pause: Option<Pause>,
     config_refused: bool,
     /// Hash of everything but the time.
     hash: u64,
@@ -85,6 +90,20 @@ pub(super) struct Shelf {
     overview: std::sync::Mutex<Option<Shown>>,
     /// Since when the database has not responded.
     gone_since: std::sync::Mutex<Option<chrono::DateTime<chrono::Utc>>>,
+}
+
+impl Shelf {
+    /// Forgets what was read, because something was changed.
+    async fn clear(&self) {
+        self.shown.lock().await.clear();
+    }
+}
+
+/// What every page shows: the number of open problems, and the pause of every job.
+async fn surroundings(conn: &mut PgConnection) -> Result<(i64, Option<Pause>), sqlx::Error> {
+    let problems = super::routes::open_problems(conn).await?;
+    let pauses = pause::list(conn).await?;
+    Ok((problems, pauses.into_iter().find(|pause| pause.job == pause::EVERYTHING)))
 }
 
 /// Why a page cannot be shown.
@@ -124,6 +143,7 @@ pub(super) fn router() -> Router<Arc<AppState>> {
     let router = add::<SchemaChanges>(router);
     let router = add::<Pushes>(router);
     let router = add::<System>(router);
+    let router = act::router(router);
     router.route("/zone", get(choose_zone)).route("/assets/{name}", get(asset)).fallback(not_found)
 }
 
@@ -179,6 +199,11 @@ async fn api<P: Page>(
 
 const TOO_LONG: &str = "the address is longer than 2,000 characters";
 
+/// Whether a path is one of the API, whose errors are JSON.
+pub(super) fn is_api(path: &str) -> bool {
+    path.starts_with("/api/")
+}
+
 fn query(names: &RawPathParams, parameters: Option<&str>) -> Query {
     let names = names.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     Query::new(names, parameters.unwrap_or_default())
@@ -228,6 +253,8 @@ impl Visit {
             zone: self.zone,
             at: shown.map_or_else(clock::now, |shown| shown.at),
             problems: shown.map_or(0, |shown| shown.problems),
+            pause: shown.and_then(|shown| shown.pause.clone()),
+            acts: config.server.auth.is_some(),
             config_refused: shown.map_or_else(|| desk.sources.health.is_reload_refused(), |shown| shown.config_refused),
             version: env!("CARGO_PKG_VERSION"),
             json: shown.map(|_| json),
@@ -364,24 +391,24 @@ impl AppState {
         let now = clock::now();
         let read = self
             .read(async |conn| {
-                let problems = super::routes::open_problems(conn).await?;
+                let around = surroundings(conn).await?;
                 let mut reading = Reading { conn, config: &config, config_refused, now };
                 match P::read(&mut reading, query).await {
-                    Ok(document) => Ok((problems, Ok(document))),
-                    Err(ReadError::Query(error)) => Ok((problems, Err(error))),
+                    Ok(document) => Ok((around, Ok(document))),
+                    Err(ReadError::Query(error)) => Ok((around, Err(error))),
                     Err(ReadError::Database(error)) => Err(error),
                 }
             })
             .await;
         let mut gone_since = lock(&self.shelf.gone_since);
-        let Some((problems, document)) = read else {
+        let Some(((problems, pause), document)) = read else {
             gone_since.get_or_insert(now);
             return Err(Fault::Gone);
         };
         *gone_since = None;
         drop(gone_since);
         let document = document.map_err(Fault::Query)?;
-        let mut hashed = format!("{problems} {config_refused} ");
+        let mut hashed = format!("{problems} {pause:?} {config_refused} ");
         if let Some(mut value) = document.as_ref().and_then(|document| serde_json::to_value(document).ok()) {
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("at");
@@ -389,7 +416,7 @@ impl AppState {
             hashed.push_str(&value.to_string());
         }
         let content = document.map(|document| Arc::new(document) as Arc<dyn Content>);
-        Ok(Shown { content, at: now, problems, config_refused, hash: hash(&hashed) })
+        Ok(Shown { content, at: now, problems, pause, config_refused, hash: hash(&hashed) })
     }
 }
 

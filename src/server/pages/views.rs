@@ -1,11 +1,13 @@
 //! The templates of the pages. Each has the document and what surrounds it.
 
 use askama::Template;
+use chrono::{DateTime, Utc};
 
 use super::{Chrome, Page};
+use crate::actions::{Action, Field, FieldKind, Proposal};
 use crate::report::{
-    ConnectionPage, Connections, Events, JobPage, Jobs, Overview, Problems, Pushes, Quotas, Rejects, RunPage, Runs,
-    SchemaChanges, StreamPage, Streams, System,
+    ConnectionPage, Connections, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, Quotas, Rejects, RunPage,
+    Runs, SchemaChanges, StreamPage, Streams, System,
 };
 
 /// Makes the template of a document's page.
@@ -53,6 +55,56 @@ impl OverviewView<'_> {
             (number, _) => format!("{number} things need you"),
         }
     }
+}
+
+#[derive(Template)]
+#[template(path = "action.html")]
+struct ActionView<'a> {
+    chrome: &'a Chrome,
+    action: &'a Action,
+    proposal: &'a Proposal,
+    query: &'a Query,
+}
+
+impl ActionView<'_> {
+    /// Whether something is asked for on which the proposal depends.
+    fn asks_first(&self) -> bool {
+        self.action.fields.iter().any(|field| field.first)
+    }
+
+    fn value(&self, name: &str) -> &str {
+        self.query.text(name).unwrap_or_default()
+    }
+
+    fn is_option(&self, field: &Field) -> bool {
+        field.kind == FieldKind::Option
+    }
+
+    fn is_choice(&self, field: &Field) -> bool {
+        matches!(field.kind, FieldKind::Choice(_))
+    }
+
+    fn choices(&self, field: &Field) -> &'static [(&'static str, &'static str)] {
+        if let FieldKind::Choice(choices) = field.kind { choices } else { &[] }
+    }
+
+    fn input_type(&self, field: &Field) -> &'static str {
+        match field.kind {
+            FieldKind::Date => "date",
+            FieldKind::Moment => "datetime-local",
+            _ => "text",
+        }
+    }
+
+    /// When the quotas allow the last call.
+    fn ends_at(&self) -> Option<DateTime<Utc>> {
+        self.proposal.plan.iter().filter(|plan| plan.slices > 0).map(|plan| plan.ends_at).max()
+    }
+}
+
+/// The page that explains an action and asks for confirmation.
+pub(super) fn action(chrome: &Chrome, action: &Action, proposal: &Proposal, query: &Query) -> askama::Result<String> {
+    ActionView { chrome, action, proposal, query }.render()
 }
 
 #[derive(Template)]

@@ -43,6 +43,38 @@ async fn p11_a_stream_that_was_never_read_to_its_end_is_not_on_time() {
 }
 
 #[tokio::test]
+async fn p11_a_stream_is_paused_if_the_configuration_or_an_operator_pauses_each_of_its_jobs() {
+    let database = on_time().await;
+    let pool = database.pool();
+    execute(
+        &pool,
+        "update tidegate.stream
+         set jobs = '{daily,hourly,weekly}', active_jobs = '{daily,hourly}', expected_by = now() - interval '1 second'",
+    )
+    .await;
+    let pause = |job: &str, until: &str| {
+        format!(
+            "insert into tidegate.pause (job, until, reason, actor) values ('{job}', now() + interval '{until}', 'x', 'y')
+             on conflict (job) do update set until = excluded.until"
+        )
+    };
+    for (job, until, state) in [
+        ("other", "1 hour", "late, late"),
+        ("hourly", "1 hour", "late, late"),
+        ("daily", "-1 second", "late, late"),
+        ("daily", "1 hour", "paused"),
+        ("hourly", "-1 second", "late, late"),
+        ("", "1 hour", "paused"),
+        ("", "-1 second", "late, late"),
+    ] {
+        execute(&pool, pause(job, until)).await;
+        assert_eq!(text(&pool, STATE).await.unwrap(), state, "{job:?} {until}");
+    }
+    execute(&pool, "update tidegate.stream set active_jobs = null").await;
+    assert_eq!(text(&pool, STATE).await.unwrap(), "late, late", "a version before did not say which jobs are paused");
+}
+
+#[tokio::test]
 async fn p11_a_stream_is_late_by_its_schedule_and_never_while_it_is_paused_or_without_one() {
     let database = on_time().await;
     let pool = database.pool();

@@ -114,7 +114,7 @@ impl Port {
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         let status = response.split(' ').nth(1).expect("a status line").parse().unwrap();
         (status, response)
     }
@@ -122,7 +122,7 @@ impl Port {
     /// The response to a request with this header, such as `cookie: a=b`; empty for none.
     pub async fn fetch(&self, path: &str, header: &str) -> Reply {
         let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
-        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n{header}\r\n")).await;
+        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{header}\r\n")).await;
         let (head, body) = response.split_once("\r\n\r\n").expect("a response");
         let status = head.split(' ').nth(1).expect("a status line").parse().unwrap();
         Reply { status, head: head.to_ascii_lowercase().replace('\r', ""), body: body.to_owned() }

@@ -1,0 +1,333 @@
+//! What operators can have done on the pages and in the API: one table of actions.
+//!
+//! An action changes something and records who asked for it, in one transaction. Its request id is unique among events,
+//! so an action that is sent twice, to whatever replica, is done once. What has a risk that a page cannot show, such as
+//! resetting cursors, is left to commands.
+
+mod perform;
+pub mod plan;
+mod propose;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::config::{Config, Job};
+use crate::report::{Query, QueryError};
+use crate::store::audit::{self, Subject};
+use crate::store::held::HeldSlice;
+use plan::{QuotaError, StreamPlan};
+
+/// A way to change something.
+pub struct Action {
+    /// Path of the page that explains it and of the form's target. The API has it under the same path.
+    pub route: &'static str,
+    /// What it asks for.
+    pub fields: &'static [Field],
+    /// What would happen.
+    propose: for<'a> fn(&'a mut Asked<'_>) -> BoxFuture<'a, Result<Proposal, ActionError>>,
+    /// Does it.
+    perform: for<'a> fn(&'a mut Asked<'_>) -> BoxFuture<'a, Result<Done, ActionError>>,
+    /// Where it leads, from what was asked and the run that it made.
+    place: fn(&Query, Option<i64>) -> String,
+}
+
+/// A value that an action asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub kind: FieldKind,
+    /// Whether what would happen depends on it, so that it is asked for before.
+    pub first: bool,
+    pub required: bool,
+}
+
+/// How a field is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    Date,
+    /// A time in UTC.
+    Moment,
+    Text,
+    /// One of the options of the proposal; none means all.
+    Option,
+    /// One of these values.
+    Choice(&'static [(&'static str, &'static str)]),
+}
+
+const fn field(name: &'static str, label: &'static str, kind: FieldKind, first: bool, required: bool) -> Field {
+    Field { name, label, kind, first, required }
+}
+
+const STREAM: Field = field("stream", "Stream", FieldKind::Option, true, false);
+const UNTIL: Field = field("until", "Until, in UTC", FieldKind::Moment, false, true);
+const REASON: Field = field("reason", "Reason", FieldKind::Text, false, true);
+const DAYS: FieldKind =
+    FieldKind::Choice(&[("1", "1 day"), ("2", "2 days"), ("3", "3 days"), ("5", "5 days"), ("7", "7 days")]);
+
+/// Everything that can be done.
+pub static ACTIONS: [Action; 11] = [
+    Action {
+        route: "/jobs/{job}/runs",
+        fields: &[STREAM],
+        propose: |asked| Box::pin(propose::run(asked)),
+        perform: |asked| Box::pin(perform::run(asked)),
+        place: place_of_run,
+    },
+    Action {
+        route: "/jobs/{job}/backfills",
+        fields: &[
+            field("from", "From, the first day", FieldKind::Date, true, true),
+            field("to", "To, the day after the last", FieldKind::Date, true, true),
+            STREAM,
+        ],
+        propose: |asked| Box::pin(propose::backfill(asked)),
+        perform: |asked| Box::pin(perform::backfill(asked)),
+        place: place_of_run,
+    },
+    Action {
+        route: "/runs/{run}/cancel",
+        fields: &[],
+        propose: |asked| Box::pin(propose::cancel(asked)),
+        perform: |asked| Box::pin(perform::cancel(asked)),
+        place: |query, _| format!("/runs/{}", part(query.name("run"))),
+    },
+    Action {
+        route: "/jobs/{job}/pause",
+        fields: &[UNTIL, REASON],
+        propose: |asked| Box::pin(propose::pause(asked)),
+        perform: |asked| Box::pin(perform::pause(asked)),
+        place: place_of_job,
+    },
+    Action {
+        route: "/jobs/{job}/resume",
+        fields: &[],
+        propose: |asked| Box::pin(propose::resume(asked)),
+        perform: |asked| Box::pin(perform::resume(asked)),
+        place: place_of_job,
+    },
+    Action {
+        route: "/system/pause",
+        fields: &[UNTIL, REASON],
+        propose: |asked| Box::pin(propose::pause(asked)),
+        perform: |asked| Box::pin(perform::pause(asked)),
+        place: |_, _| "/system".to_owned(),
+    },
+    Action {
+        route: "/system/resume",
+        fields: &[],
+        propose: |asked| Box::pin(propose::resume(asked)),
+        perform: |asked| Box::pin(perform::resume(asked)),
+        place: |_, _| "/system".to_owned(),
+    },
+    Action {
+        route: "/streams/{connection}/{stream}/release",
+        fields: &[field("name", "Type the name of the stream", FieldKind::Text, false, true)],
+        propose: |asked| Box::pin(propose::release(asked)),
+        perform: |asked| Box::pin(perform::release(asked)),
+        place: |query, _| format!("/streams/{}/{}", part(query.name("connection")), part(query.name("stream"))),
+    },
+    Action {
+        route: "/connections/{connection}/unblock",
+        fields: &[],
+        propose: |asked| Box::pin(propose::unblock(asked)),
+        perform: |asked| Box::pin(perform::unblock(asked)),
+        place: |query, _| format!("/connections/{}", part(query.name("connection"))),
+    },
+    Action {
+        route: "/problems/{problem}/mute",
+        fields: &[field("days", "For", DAYS, false, true)],
+        propose: |asked| Box::pin(propose::mute(asked)),
+        perform: |asked| Box::pin(perform::mute(asked)),
+        place: |_, _| "/problems".to_owned(),
+    },
+    Action {
+        route: "/system/notify/{target}/test",
+        fields: &[],
+        propose: |asked| Box::pin(propose::notify(asked)),
+        perform: |asked| Box::pin(perform::notify(asked)),
+        place: |_, _| "/system".to_owned(),
+    },
+];
+
+fn place_of_run(query: &Query, run: Option<i64>) -> String {
+    run.map_or_else(|| place_of_job(query, None), |run| format!("/runs/{run}"))
+}
+
+fn place_of_job(query: &Query, _: Option<i64>) -> String {
+    format!("/jobs/{}", part(query.name("job")))
+}
+
+/// `text` as one part of a path.
+fn part(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// What an action works with.
+pub struct Asked<'a> {
+    /// To perform, in the transaction of the event; to propose, in one that only reads.
+    pub conn: &'a mut PgConnection,
+    pub pool: &'a PgPool,
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// The names in the path, and the fields.
+    pub query: &'a Query,
+    /// Who asks for it.
+    pub actor: &'a str,
+    /// By the database's clock.
+    pub now: DateTime<Utc>,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Proposal {
+    /// What is done, in the imperative: also the text of the button.
+    pub title: String,
+    /// What follows from it, in sentences.
+    pub effects: Vec<String>,
+    /// Whether it can be asked for: all values that it depends on are known.
+    pub ready: bool,
+    /// The streams to choose from.
+    pub options: Vec<String>,
+    /// What would be read.
+    pub plan: Vec<StreamPlan>,
+    /// The slices that would be released, with the rows before and after.
+    pub held: Vec<HeldSlice>,
+    /// The page of what it concerns.
+    pub back: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default)]
+struct Done {
+    connection: Option<String>,
+    stream: Option<String>,
+    job: Option<String>,
+    run_id: Option<i64>,
+    /// In a sentence.
+    summary: String,
+}
+
+/// The outcome of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Outcome {
+    /// Whether the same request had done it before, so that nothing was done now.
+    pub repeated: bool,
+    pub summary: String,
+    pub run_id: Option<i64>,
+    /// The page of what was made or changed.
+    pub place: String,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// What the path names does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// A field is missing or wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be done in the present state.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the database did not respond; nothing was done")]
+    Database(#[from] sqlx::Error),
+    #[error("the quotas could not be read; nothing was done")]
+    Quota(#[from] QuotaError),
+}
+
+impl From<QueryError> for ActionError {
+    fn from(error: QueryError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+impl Action {
+    /// What would happen.
+    pub async fn propose(&self, mut asked: Asked<'_>) -> Result<Proposal, ActionError> {
+        let (pool, config) = (asked.pool, asked.config);
+        let mut proposal = (self.propose)(&mut asked).await?;
+        plan::with_quotas(pool, config, &mut proposal.plan).await?;
+        Ok(proposal)
+    }
+
+    /// Does it, unless `request` was done before.
+    pub async fn perform(
+        &self,
+        pool: &PgPool,
+        config: &Config,
+        query: &Query,
+        actor: &str,
+        request: Uuid,
+    ) -> Result<Outcome, ActionError> {
+        let mut transaction = pool.begin().await?;
+        let now = crate::schedule::clock(&mut transaction).await?;
+        let Some(event) = audit::begin(&mut *transaction, actor, request).await? else {
+            let (run_id, summary) = audit::done(&mut *transaction, request).await?.unwrap_or_default();
+            transaction.rollback().await?;
+            return Ok(Outcome { repeated: true, place: (self.place)(query, run_id), summary, run_id });
+        };
+        let mut asked = Asked { conn: &mut transaction, pool, config, query, actor, now };
+        let done = (self.perform)(&mut asked).await?;
+        let subject = Subject {
+            connection: done.connection.as_deref(),
+            stream: done.stream.as_deref(),
+            job: done.job.as_deref(),
+            run_id: done.run_id,
+        };
+        audit::end(&mut *transaction, event, subject, &done.summary).await?;
+        transaction.commit().await?;
+        let place = (self.place)(query, done.run_id);
+        Ok(Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place })
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// The job that the path names, which must be one that reads.
+    fn reading_job(&self) -> Result<&'a Job, ActionError> {
+        let job = self.job()?;
+        if job.push.is_some() {
+            let remedy = format!("the job sends rows and reads nothing: run `tidegate push {}`", job.name);
+            return Err(ActionError::Refused(remedy));
+        }
+        Ok(job)
+    }
+
+    fn job(&self) -> Result<&'a Job, ActionError> {
+        let missing = || ActionError::NotFound("no job of the configuration has this name".to_owned());
+        self.config.jobs.get(self.query.name("job")).ok_or_else(missing)
+    }
+
+    /// The chosen stream of a job, else all of them; for a backfill, those with windows.
+    fn streams(&self, job: &'a Job, windowed: bool) -> Result<Vec<&'a crate::config::JobStream>, ActionError> {
+        let chosen = self.query.text("stream");
+        let is_chosen = |entry: &&crate::config::JobStream| chosen.is_none_or(|name| entry.stream.name == name);
+        let found: Vec<_> = job.streams.iter().filter(is_chosen).collect();
+        if found.is_empty() {
+            return Err(ActionError::Invalid("the job has no stream of this name".to_owned()));
+        }
+        let found: Vec<_> = found.into_iter().filter(|entry| !windowed || entry.stream.windowed()).collect();
+        if found.is_empty() {
+            let reason = "a list is read completely by every run, so there is no past range to read again";
+            return Err(ActionError::Refused(reason.to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// The target of notifications that the path names.
+    fn target(&self) -> Result<&'a str, ActionError> {
+        let targets = self.config.notify.iter().map(|target| target.name.as_str());
+        let missing = || ActionError::NotFound("no target of notifications has this name".to_owned());
+        targets.into_iter().find(|target| *target == self.query.name("target")).ok_or_else(missing)
+    }
+
+    /// The number that the path names.
+    fn id(&self, name: &str) -> Result<i64, ActionError> {
+        self.query.id(name).ok_or_else(|| ActionError::NotFound(format!("there is no such {name}")))
+    }
+}

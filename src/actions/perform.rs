@@ -1,0 +1,224 @@
+//! Does what was asked for, in the transaction of its event.
+
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+
+use super::{ActionError, Asked, Done};
+use crate::config::{Job, JobStream};
+use crate::connector::Window;
+use crate::quota::{self, LedgerKey};
+use crate::schedule::{ByHand, enqueue_manual};
+use crate::store::{held, mute, notification, pause, progress};
+use crate::worker::grid::midnight;
+
+/// A longer pause is rather a job that is not wanted: `paused: true` in the configuration.
+const PAUSE_MAX: TimeDelta = TimeDelta::days(30);
+const MUTE_DAYS_MAX: i64 = 7;
+const REASON_CHARACTERS_MAX: usize = 200;
+/// No vendor has older data.
+const FIRST_YEAR: i32 = 1990;
+
+fn names<'s>(streams: &[&'s JobStream]) -> Vec<&'s str> {
+    streams.iter().map(|entry| &*entry.stream.name).collect()
+}
+
+/// How many streams, in words: the chosen one by its name.
+fn in_words(asked: &Asked<'_>, streams: usize) -> String {
+    match asked.query.text("stream") {
+        Some(stream) => format!("stream {stream}"),
+        None if streams == 1 => "1 stream".to_owned(),
+        None => format!("{streams} streams"),
+    }
+}
+
+fn of_job(asked: &Asked<'_>, job: &Job, run_id: i64, summary: String) -> Done {
+    Done {
+        connection: Some(job.connection.clone()),
+        stream: asked.query.text("stream").map(ToOwned::to_owned),
+        job: Some(job.name.clone()),
+        run_id: Some(run_id),
+        summary,
+    }
+}
+
+pub(super) async fn run(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let job = asked.reading_job()?;
+    let streams = names(&asked.streams(job, false)?);
+    let run = enqueue_manual(asked.conn, job, &streams, ByHand::Manual).await?;
+    let summary = format!("run {run} of {} was requested: {}", job.name, in_words(asked, streams.len()));
+    Ok(of_job(asked, job, run, summary))
+}
+
+pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let job = asked.reading_job()?;
+    let missing = || ActionError::Invalid("write the first day, and the day after the last".to_owned());
+    let Window { start: from, end: to } = range(asked, job)?.ok_or_else(missing)?;
+    let streams = names(&asked.streams(job, true)?);
+    let run = enqueue_backfill(asked.conn, job, &streams, (from, to)).await?;
+    let days = |at: DateTime<Utc>| at.with_timezone(&job.timezone).date_naive();
+    let summary = format!(
+        "backfill {run} of {} from {} to {} was requested: {}",
+        job.name,
+        days(from),
+        days(to),
+        in_words(asked, streams.len())
+    );
+    Ok(of_job(asked, job, run, summary))
+}
+
+/// A new backfill, or the same one that was left unfinished.
+async fn enqueue_backfill(
+    conn: &mut sqlx::PgConnection,
+    job: &Job,
+    streams: &[&str],
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<i64, sqlx::Error> {
+    let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
+    names.sort();
+    if let Some(run) = progress::resume_backfill(&mut *conn, &job.name, (from, to), &names).await? {
+        return Ok(run);
+    }
+    enqueue_manual(conn, job, streams, ByHand::Backfill { from, to }).await
+}
+
+/// The days that a backfill reads; `None` if they were not chosen yet.
+pub(super) fn range(asked: &Asked<'_>, job: &Job) -> Result<Option<Window>, ActionError> {
+    let (from, to) = match (asked.query.date("from")?, asked.query.date("to")?) {
+        (Some(from), Some(to)) => (from, to),
+        (None, None) => return Ok(None),
+        _ => return Err(ActionError::Invalid("write both the first day and the day after the last".to_owned())),
+    };
+    if from >= to {
+        return Err(ActionError::Invalid(format!("{from} is not before {to}, which is the day after the range")));
+    }
+    if from.year() < FIRST_YEAR || to.year() > 9_999 {
+        return Err(ActionError::Invalid(format!("the years are not between {FIRST_YEAR} and 9999")));
+    }
+    let window = Window { start: midnight(from, job.timezone), end: midnight(to, job.timezone) };
+    if window.start > asked.now {
+        return Err(ActionError::Invalid(format!("{from} is in the future: there is nothing to read")));
+    }
+    Ok(Some(window))
+}
+
+pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let run = asked.id("run")?;
+    let of = progress::run_of(&mut *asked.conn, run).await?;
+    let of = of.ok_or_else(|| ActionError::NotFound("there is no such run".to_owned()))?;
+    let reason = format!("cancelled by {}", asked.actor);
+    let ended = progress::cancel(&mut *asked.conn, &[run], None, Some(&reason)).await?;
+    if ended.is_empty() {
+        return Err(ActionError::Refused(format!("run {run} has ended: {}", of.state)));
+    }
+    Ok(Done {
+        connection: Some(of.connection),
+        job: Some(of.job),
+        run_id: Some(run),
+        summary: format!("run {run} was cancelled"),
+        ..Done::default()
+    })
+}
+
+/// The job that the path names, or `None` for everything.
+pub(super) fn paused_job<'a>(asked: &Asked<'a>) -> Result<Option<&'a Job>, ActionError> {
+    if asked.query.name("job").is_empty() { Ok(None) } else { asked.job().map(Some) }
+}
+
+pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let job = paused_job(asked)?;
+    if job.is_some_and(|job| job.paused) {
+        return Err(ActionError::Refused("`paused: true` in the configuration pauses the job already".to_owned()));
+    }
+    let until = asked.query.moment("until")?.ok_or_else(|| ActionError::Invalid("write the end".to_owned()))?;
+    if until <= asked.now || until > asked.now + PAUSE_MAX {
+        return Err(ActionError::Invalid("the end is not within the next 30 days".to_owned()));
+    }
+    let reason = asked.query.text("reason").unwrap_or_default();
+    let is_long = reason.chars().count() > REASON_CHARACTERS_MAX;
+    if reason.is_empty() || is_long || reason.chars().any(char::is_control) {
+        let remedy = format!("write a reason of at most {REASON_CHARACTERS_MAX} characters on one line");
+        return Err(ActionError::Invalid(remedy));
+    }
+    let name = job.map_or(pause::EVERYTHING, |job| &*job.name);
+    pause::set(asked.conn, name, until, reason, asked.actor).await?;
+    let what = job.map_or("everything", |job| &*job.name);
+    Ok(Done {
+        connection: job.map(|job| job.connection.clone()),
+        job: job.map(|job| job.name.clone()),
+        summary: format!("{what} is paused until {}: {reason}", until.format("%Y-%m-%d %H:%MZ")),
+        ..Done::default()
+    })
+}
+
+pub(super) async fn resume(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let job = paused_job(asked)?;
+    if !pause::end(&mut *asked.conn, job.map_or(pause::EVERYTHING, |job| &*job.name)).await? {
+        return Err(ActionError::Refused("no pause of an operator is in force".to_owned()));
+    }
+    let what = job.map_or("everything", |job| &*job.name);
+    Ok(Done {
+        connection: job.map(|job| job.connection.clone()),
+        job: job.map(|job| job.name.clone()),
+        summary: format!("the pause of {what} was ended"),
+        ..Done::default()
+    })
+}
+
+pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let (connection, stream) = (asked.query.name("connection"), asked.query.name("stream"));
+    if asked.query.text("name") != Some(stream) {
+        return Err(ActionError::Invalid(format!("type the name of the stream, `{stream}`, to release its slices")));
+    }
+    let slices = held::release(&mut *asked.conn, connection, stream, (None, None)).await?;
+    if slices == 0 {
+        return Err(ActionError::Refused("no slice of this stream is held".to_owned()));
+    }
+    Ok(Done {
+        connection: Some(connection.to_owned()),
+        stream: Some(stream.to_owned()),
+        summary: format!("{slices} held slices of {connection}/{stream} were released"),
+        ..Done::default()
+    })
+}
+
+pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let name = asked.query.name("connection");
+    let missing = || ActionError::NotFound("no connection of the configuration has this name".to_owned());
+    let connection = asked.config.connections.get(name).ok_or_else(missing)?;
+    let key = LedgerKey::derive(asked.pool, &connection.base_url, &connection.settings.credential()).await?;
+    let limits: Vec<String> = connection.limits.iter().map(|limit| limit.name.clone()).collect();
+    let lifted = quota::unblock(&mut *asked.conn, &key, &limits).await?;
+    let Some(first) = lifted.first() else {
+        return Err(ActionError::Refused("no limit of this connection is blocked".to_owned()));
+    };
+    let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
+    let streams = progress::wake(&mut *asked.conn, &first.connections, &waiting).await?;
+    let limits: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();
+    Ok(Done {
+        connection: Some(name.to_owned()),
+        summary: format!("the block of {} was lifted; {streams} waiting streams are due now", limits.join(", ")),
+        ..Done::default()
+    })
+}
+
+pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let problem = asked.id("problem")?;
+    let found = mute::find(&mut *asked.conn, problem).await?;
+    let found = found.ok_or_else(|| ActionError::NotFound("the problem is not open any more".to_owned()))?;
+    let days = asked.query.number("days")?.filter(|days| (1..=MUTE_DAYS_MAX).contains(days));
+    let days = days.ok_or_else(|| ActionError::Invalid(format!("write a number of days from 1 to {MUTE_DAYS_MAX}")))?;
+    let until = asked.now + TimeDelta::days(days);
+    mute::mute(&mut *asked.conn, problem, until, asked.actor).await?;
+    Ok(Done {
+        summary: format!("{} of {} was muted until {}", found.kind, found.scope, until.format("%Y-%m-%d %H:%MZ")),
+        connection: found.connection,
+        stream: found.stream,
+        job: found.job,
+        ..Done::default()
+    })
+}
+
+pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
+    let target = asked.target()?;
+    notification::add_test(&mut *asked.conn, target).await?;
+    Ok(Done { summary: format!("a test message to {target} was requested"), ..Done::default() })
+}

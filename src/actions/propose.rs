@@ -1,0 +1,192 @@
+//! What an action would do, for the page that asks for confirmation.
+
+use super::perform::{paused_job, range};
+use super::{ActionError, Asked, Proposal, part, plan};
+use crate::config::{Job, JobStream};
+use crate::connector::Window;
+use crate::store::status::Streams;
+use crate::store::{held, mute, pause, progress};
+
+/// Held slices shown.
+const HELD_MAX: i64 = 100;
+
+fn of_job(asked: &Asked<'_>, job: &Job) -> String {
+    let what = asked.query.text("stream").map(|stream| format!("{stream} of ")).unwrap_or_default();
+    format!("{what}{}", job.name)
+}
+
+async fn planned(
+    asked: &mut Asked<'_>,
+    job: &Job,
+    streams: &[&JobStream],
+    range: Option<Window>,
+) -> Result<Vec<plan::StreamPlan>, ActionError> {
+    let mut plans = Vec::new();
+    let Some(connection) = asked.config.connections.get(&job.connection) else { return Ok(plans) };
+    for stream in streams {
+        plans.push(plan::stream(asked.conn, job, connection, stream, range, asked.now).await?);
+    }
+    Ok(plans)
+}
+
+fn back(job: &Job) -> String {
+    format!("/jobs/{}", part(&job.name))
+}
+
+pub(super) async fn run(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let job = asked.reading_job()?;
+    let streams = asked.streams(job, false)?;
+    let mut effects = vec!["It reads what the next firing would read; the schedule stays as it is.".to_owned()];
+    if job.paused {
+        effects.push("The job is paused in the configuration; this run is made nevertheless.".to_owned());
+    }
+    Ok(Proposal {
+        title: format!("Run {} now", of_job(asked, job)),
+        effects,
+        ready: true,
+        options: job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect(),
+        plan: planned(asked, job, &streams, None).await?,
+        back: back(job),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let job = asked.reading_job()?;
+    let streams = asked.streams(job, true)?;
+    let range = range(asked, job)?;
+    let windowed = job.streams.iter().filter(|entry| entry.stream.windowed());
+    Ok(Proposal {
+        title: format!("Backfill {}", of_job(asked, job)),
+        effects: vec![format!(
+            "It reads past days again, in {}. Scheduled runs go first, so it may take longer than the quotas require.",
+            job.timezone.name()
+        )],
+        ready: range.is_some(),
+        options: windowed.map(|entry| entry.stream.name.clone().into_owned()).collect(),
+        plan: if range.is_some() { planned(asked, job, &streams, range).await? } else { Vec::new() },
+        back: back(job),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let run = asked.id("run")?;
+    let of = progress::run_of(&mut *asked.conn, run).await?;
+    let of = of.ok_or_else(|| ActionError::NotFound("there is no such run".to_owned()))?;
+    if !matches!(of.state.as_str(), "queued" | "running" | "waiting") {
+        return Err(ActionError::Refused(format!("run {run} has ended: {}", of.state)));
+    }
+    Ok(Proposal {
+        title: format!("Cancel run {run} of {}", of.job),
+        effects: vec![
+            "Its worker stops at the next checkpoint. The rows that it read are kept, and the next run goes on \
+                       from there."
+                .to_owned(),
+        ],
+        ready: true,
+        back: format!("/runs/{run}"),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let job = paused_job(asked)?;
+    if job.is_some_and(|job| job.paused) {
+        return Err(ActionError::Refused("`paused: true` in the configuration pauses the job already".to_owned()));
+    }
+    let catch_up = job.map_or_else(String::new, |job| format!(", here `{:?}`,", job.catch_up).to_lowercase());
+    Ok(Proposal {
+        title: format!("Pause {}", job.map_or("every job", |job| &*job.name)),
+        effects: vec![
+            "No firing makes a run until then, for 30 days at most. Runs that exist go on, and runs by hand are possible."
+                .to_owned(),
+            format!("Afterwards `catch_up`{catch_up} decides about the firings that were missed."),
+        ],
+        ready: true,
+        back: job.map_or_else(|| "/system".to_owned(), back),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn resume(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let job = paused_job(asked)?;
+    let name = job.map_or(pause::EVERYTHING, |job| &*job.name);
+    let pauses = pause::list(&mut *asked.conn).await?;
+    let Some(found) = pauses.iter().find(|pause| pause.job == name) else {
+        return Err(ActionError::Refused("no pause of an operator is in force".to_owned()));
+    };
+    Ok(Proposal {
+        title: format!("End the pause of {}", job.map_or("every job", |job| &*job.name)),
+        effects: vec![format!("It was set by {}: {}.", found.actor, found.reason)],
+        ready: true,
+        back: job.map_or_else(|| "/system".to_owned(), back),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let (connection, stream) = (asked.query.name("connection"), asked.query.name("stream"));
+    let of = Streams { connections: vec![connection.to_owned()], names: vec![stream.to_owned()] };
+    let held = held::list(&mut *asked.conn, Some(&of), HELD_MAX).await?;
+    if held.is_empty() {
+        return Err(ActionError::Refused("no slice of this stream is held".to_owned()));
+    }
+    Ok(Proposal {
+        title: format!("Release the held slices of {connection}/{stream}"),
+        effects: vec![
+            "The next run reads them again and deletes the rows that the vendor does not report. Deleted rows \
+                       cannot be brought back."
+                .to_owned(),
+        ],
+        ready: true,
+        held,
+        back: format!("/streams/{}/{}", part(connection), part(stream)),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let name = asked.query.name("connection");
+    if !asked.config.connections.contains_key(name) {
+        return Err(ActionError::NotFound("no connection of the configuration has this name".to_owned()));
+    }
+    Ok(Proposal {
+        title: format!("Lift the block of {name}"),
+        effects: vec![
+            "The vendor has refused a call and asked to wait. Calls are sent again now; what was used stays counted."
+                .to_owned(),
+            "If the vendor refuses again, the limits are blocked again, for every connection of the credential."
+                .to_owned(),
+        ],
+        ready: true,
+        back: format!("/connections/{}", part(name)),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    let problem = asked.id("problem")?;
+    let found = mute::find(&mut *asked.conn, problem).await?;
+    let found = found.ok_or_else(|| ActionError::NotFound("the problem is not open any more".to_owned()))?;
+    Ok(Proposal {
+        title: format!("Mute {} of {}", found.kind, found.scope),
+        effects: vec![
+            format!("The problem: {}.", found.summary.trim_end_matches('.')),
+            "Nobody is reminded of it until then, for 7 days at most. It is still shown.".to_owned(),
+        ],
+        ready: true,
+        back: "/problems".to_owned(),
+        ..Proposal::default()
+    })
+}
+
+pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+    Ok(Proposal {
+        title: format!("Send a test message to {}", asked.target()?),
+        effects: vec!["It says that it is a test. The page of the system shows the outcome.".to_owned()],
+        ready: true,
+        back: "/system".to_owned(),
+        ..Proposal::default()
+    })
+}

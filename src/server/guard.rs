@@ -1,0 +1,206 @@
+//! What a request must fulfil before any route sees it: a host of ours, a login, and for a POST that a page of ours or
+//! a script made it. One function decides, from the request's head and the configuration alone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use url::Url;
+
+use super::auth::{self, Login, NoLogin};
+use super::pages;
+use super::routes::{AppState, HEADERS};
+use crate::config::Server;
+
+/// How long the response to wrong credentials takes at least, so that trying them is slow.
+const WRONG_LOGIN_TAKES: Duration = Duration::from_millis(300);
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const JSON: &str = "application/json";
+
+/// The address of the client, or of the proxy in front.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It names another host: a page of someone else may have made the browser send it here (DNS rebinding).
+    Host,
+    Login(NoLogin),
+    /// A page of another site made it.
+    CrossSite,
+    /// It is not a form, or for the API no JSON.
+    Kind,
+    /// The API is changed with the token only.
+    NotBearer,
+}
+
+/// The head of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+}
+
+/// Who sends the request, or why it is refused.
+pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
+    let path = head.uri.path();
+    if matches!(path, "/healthz" | "/readyz") {
+        return Ok(Login::Open);
+    }
+    // A scraper may use any name of the service.
+    if path != "/metrics" && !is_own_host(server, head) {
+        return Err(Refusal::Host);
+    }
+    let login = auth::login(server.auth.as_ref(), head.headers).map_err(Refusal::Login)?;
+    // Without a login nothing can be changed: the routes refuse it.
+    if login == Login::Open || matches!(*head.method, Method::GET | Method::HEAD) {
+        return Ok(login);
+    }
+    if !is_own_page(server, login, head.headers) {
+        return Err(Refusal::CrossSite);
+    }
+    let is_api = pages::is_api(path);
+    if is_api && login != Login::Bearer {
+        return Err(Refusal::NotBearer);
+    }
+    let kind = one(head.headers, &CONTENT_TYPE).flatten().and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    if !kind.trim().eq_ignore_ascii_case(if is_api { JSON } else { FORM }) {
+        return Err(Refusal::Kind);
+    }
+    Ok(login)
+}
+
+/// The value of a header: `None` if it occurs twice or is not text, `Some(None)` if it is absent.
+fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Option<&'h str>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Some(None) };
+    if values.next().is_some() {
+        return None;
+    }
+    first.to_str().ok().map(Some)
+}
+
+/// Whether the request names this server: by an address, as `localhost`, or by a name of the configuration. Any other
+/// name may be one of an attacker that resolves to this server.
+fn is_own_host(server: &Server, head: Head<'_>) -> bool {
+    let Some(Some(host)) = one(head.headers, &HOST) else { return false };
+    let is_own = |authority: &str| host_of(authority).is_some_and(|host| is_own_name(server, &host));
+    is_own(host) && head.uri.authority().is_none_or(|authority| is_own(authority.as_str()))
+}
+
+/// The host of `host:port` in lower case, without brackets and a final dot.
+fn host_of(authority: &str) -> Option<String> {
+    if authority.contains(['@', '/', '?', '#', '\\']) {
+        return None;
+    }
+    let authority: axum::http::uri::Authority = authority.parse().ok()?;
+    let host = authority.host();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some(host.trim_end_matches('.').to_ascii_lowercase())
+}
+
+fn is_own_name(server: &Server, host: &str) -> bool {
+    let configured = server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
+    let is_configured =
+        |url: &Url| url.host_str().is_some_and(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host));
+    host.parse::<IpAddr>().is_ok()
+        || host == "localhost"
+        || server.url.as_ref().is_some_and(is_configured)
+        || configured.into_iter().any(|url| is_configured(&url))
+}
+
+/// Whether a page of this server, or a script, sent the request. Browsers say in `Sec-Fetch-Site` which page made it,
+/// but not over plain http; older ones say it in `Origin` only. Whoever says neither must have the token, because
+/// browsers add user and password by themselves.
+fn is_own_page(server: &Server, login: Login, headers: &HeaderMap) -> bool {
+    match (one(headers, &SEC_FETCH_SITE), one(headers, &ORIGIN)) {
+        (Some(Some(site)), Some(_)) => matches!(site, "same-origin" | "none"),
+        (Some(None), Some(Some(origin))) => is_own_origin(server, origin, headers),
+        (Some(None), Some(None)) => login == Login::Bearer,
+        _ => false,
+    }
+}
+
+fn is_own_origin(server: &Server, origin: &str, headers: &HeaderMap) -> bool {
+    let of_host = || {
+        let host = one(headers, &HOST).flatten()?;
+        let (scheme, authority) = origin.split_once("://")?;
+        Some(matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(host))
+    };
+    let listed = |known: &str| known.eq_ignore_ascii_case(origin);
+    let own = server.url.as_ref().map(|url| url.origin().ascii_serialization());
+    of_host().unwrap_or(false)
+        || own.is_some_and(|own| listed(&own))
+        || server.origins.iter().any(|known| listed(known))
+}
+
+/// Wrong credentials, for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("from {0}")]
+struct WrongLogin(IpAddr);
+
+/// Judges every request before its route, and notes its login for the route.
+pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {
+    let config = Arc::clone(&desk.sources.config.borrow());
+    let head = Head { method: request.method(), uri: request.uri(), headers: request.headers() };
+    let refusal = match judge(&config.server, head) {
+        Ok(login) => {
+            request.extensions_mut().insert(login);
+            return next.run(request).await;
+        }
+        Err(refusal) => refusal,
+    };
+    if refusal == Refusal::Login(NoLogin::Wrong) {
+        desk.sources.metrics.login_failed();
+        if let Some(Peer(peer)) = request.extensions().get() {
+            desk.trouble().warn("wrong credentials on the status port", &WrongLogin(peer.ip()));
+        }
+        tokio::time::sleep(WRONG_LOGIN_TAKES).await;
+    }
+    let (status, text) = refusal.response();
+    let mut response = if pages::is_api(request.uri().path()) {
+        pages::api_error(status, text)
+    } else {
+        (status, HEADERS, format!("{text}\n")).into_response()
+    };
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = axum::http::HeaderValue::from_static("Basic realm=\"Tidegate\", charset=\"UTF-8\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+impl Refusal {
+    const fn response(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Host => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "this name is not known here; write it as `server.url` or in `server.origins`, or use the address",
+            ),
+            Self::Login(NoLogin::Missing) => (StatusCode::UNAUTHORIZED, "log in with the user of `server.auth`"),
+            Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),
+            Self::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "a page of another site sent this; if a proxy changes the name, write its address in `server.origins`. \
+                 Scripts send `Authorization: Bearer` with the token of `server.auth`",
+            ),
+            Self::NotBearer => (StatusCode::FORBIDDEN, "send `Authorization: Bearer` with the token of `server.auth`"),
+            Self::Kind => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send a form as application/x-www-form-urlencoded, or to the API application/json",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

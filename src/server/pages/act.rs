@@ -1,0 +1,259 @@
+//! Actions as pages, forms and calls of the API. [`crate::actions`] has what they do; `guard` has judged the request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, RawPathParams, RawQuery, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::super::auth::Login;
+use super::super::guard::{JSON, Peer};
+use super::super::routes::{AppState, HEADERS};
+use super::{API, Visit, api_error, html, query, views};
+use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal};
+use crate::config::Config;
+use crate::report::Query;
+use crate::store::pause::Pause;
+use crate::{clock, text};
+
+/// Forms are small.
+const BODY_BYTES_MAX: usize = 8 * 1024;
+/// An action is a few statements.
+const ACTION_MAX: Duration = Duration::from_secs(10);
+const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
+                      commands.";
+
+/// The routes of all actions.
+pub(super) fn router(router: Router<Arc<AppState>>) -> Router<Arc<AppState>> {
+    ACTIONS.iter().fold(router, |router, action| {
+        let page =
+            get(move |desk, names, parameters, uri, headers| show(action, desk, names, parameters, uri, headers));
+        let page = page.post(move |desk, names, uri, headers, login, peer, body| {
+            act(action, desk, names, uri, headers, login, peer, body)
+        });
+        let api = get(move |desk, names, parameters| show_json(action, desk, names, parameters));
+        let api = api.post(move |desk, names, login, peer, body| act_json(action, desk, names, login, peer, body));
+        router.route(action.route, page).route(&format!("{API}{}", action.route), api)
+    })
+}
+
+fn status(error: &ActionError) -> StatusCode {
+    match error {
+        ActionError::NotFound(_) => StatusCode::NOT_FOUND,
+        ActionError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ActionError::Refused(_) => StatusCode::CONFLICT,
+        ActionError::Database(_) | ActionError::Quota(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn is_open(config: &Config) -> bool {
+    config.server.auth.is_none()
+}
+
+/// What would happen, and what surrounds every page.
+async fn proposed(
+    action: &Action,
+    desk: &AppState,
+    query: &Query,
+) -> Result<(Proposal, i64, Option<Pause>), ActionError> {
+    let config = Arc::clone(&desk.sources.config.borrow());
+    let read = desk
+        .read(async |conn| {
+            let (problems, pause) = super::surroundings(conn).await?;
+            let (now, pool) = (clock::now(), &desk.sources.pool);
+            let asked = Asked { conn, pool, config: &config, query, actor: "", now };
+            match action.propose(asked).await {
+                Err(ActionError::Database(error)) => Err(error),
+                proposal => Ok(proposal.map(|proposal| (proposal, problems, pause))),
+            }
+        })
+        .await;
+    read.unwrap_or_else(|| Err(ActionError::Database(sqlx::Error::PoolTimedOut)))
+}
+
+async fn show(
+    action: &'static Action,
+    State(desk): State<Arc<AppState>>,
+    names: RawPathParams,
+    RawQuery(parameters): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let query = query(&names, parameters.as_deref());
+    let visit = Visit::new(&uri, &headers, query.clone());
+    if is_open(&desk.sources.config.borrow()) {
+        return visit.message(&desk, StatusCode::FORBIDDEN, "Not allowed", REMEDY);
+    }
+    match proposed(action, &desk, &query).await {
+        Ok((proposal, problems, pause)) => {
+            let mut chrome = visit.chrome(&desk, None);
+            (chrome.problems, chrome.pause) = (problems, pause);
+            html(StatusCode::OK, views::action(&chrome, action, &proposal, &query), None)
+        }
+        Err(error) => visit.message(&desk, status(&error), "Not possible", &sentence(&error)),
+    }
+}
+
+/// An error as a sentence.
+fn sentence(error: &ActionError) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", characters.as_str())
+}
+
+async fn show_json(
+    action: &'static Action,
+    State(desk): State<Arc<AppState>>,
+    names: RawPathParams,
+    RawQuery(parameters): RawQuery,
+) -> Response {
+    if is_open(&desk.sources.config.borrow()) {
+        return api_error(StatusCode::FORBIDDEN, REMEDY);
+    }
+    match proposed(action, &desk, &query(&names, parameters.as_deref())).await {
+        Ok((proposal, ..)) => json(&proposal),
+        Err(error) => api_error(status(&error), &error.to_string()),
+    }
+}
+
+fn json<T: serde::Serialize>(document: &T) -> Response {
+    match serde_json::to_string(document) {
+        Ok(document) => (HEADERS, [(CONTENT_TYPE, JSON)], text::json(&document).into_owned()).into_response(),
+        Err(error) => api_error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn perform(
+    action: &Action,
+    desk: &AppState,
+    query: &Query,
+    login: Login,
+    peer: Peer,
+    request: Uuid,
+) -> Result<Outcome, ActionError> {
+    let config = Arc::clone(&desk.sources.config.borrow());
+    let name = match (login, &config.server.auth) {
+        (Login::Basic, Some(auth)) => auth.user.clone(),
+        _ => "with the token".to_owned(),
+    };
+    let actor = format!("operator {name} from {}", peer.0.ip().to_canonical());
+    let performing = action.perform(&desk.sources.pool, &config, query, &actor, request);
+    let outcome =
+        timeout(ACTION_MAX, performing).await.unwrap_or(Err(ActionError::Database(sqlx::Error::PoolTimedOut)));
+    match &outcome {
+        Ok(outcome) if outcome.repeated => {}
+        Ok(outcome) => tracing::info!(actor, run = outcome.run_id, action = outcome.summary, "an operator acted"),
+        Err(ActionError::Database(error)) => desk.trouble().warn("an action could not be done", error),
+        Err(error) => tracing::info!(actor, %error, "an action was refused"),
+    }
+    // The page that follows shows it.
+    desk.shelf.clear().await;
+    outcome
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
+async fn act(
+    action: &'static Action,
+    State(desk): State<Arc<AppState>>,
+    names: RawPathParams,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(login): Extension<Login>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    let visit = Visit::new(&uri, &headers, Query::default());
+    if login == Login::Open {
+        return visit.message(&desk, StatusCode::FORBIDDEN, "Not allowed", REMEDY);
+    }
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+        return visit.message(&desk, StatusCode::PAYLOAD_TOO_LARGE, "Too large", TOO_LARGE);
+    };
+    // What is not UTF-8 becomes U+FFFD, which no name has.
+    let query = query(&names, Some(&String::from_utf8_lossy(&body)));
+    let Some(request) = query.text("request").and_then(|id| Uuid::try_parse(id).ok()) else {
+        let text = "The form has no id. Load the page again and send its form.";
+        return visit.message(&desk, StatusCode::UNPROCESSABLE_ENTITY, "Not possible", text);
+    };
+    match perform(action, &desk, &query, login, peer, request).await {
+        Ok(outcome) => {
+            let base = desk.sources.config.borrow().server.base_path();
+            (StatusCode::SEE_OTHER, HEADERS, [(LOCATION, format!("{base}{}", outcome.place))]).into_response()
+        }
+        Err(error) => visit.message(&desk, status(&error), "Not possible", &sentence(&error)),
+    }
+}
+
+const TOO_LARGE: &str = "The body is larger than 8 KiB.";
+
+async fn act_json(
+    action: &'static Action,
+    State(desk): State<Arc<AppState>>,
+    names: RawPathParams,
+    Extension(login): Extension<Login>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    if login == Login::Open {
+        return api_error(StatusCode::FORBIDDEN, REMEDY);
+    }
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+        return api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+    };
+    let Some(parameters) = parameters(&body) else {
+        let text = "the body is not a JSON object whose values are texts, numbers or booleans";
+        return api_error(StatusCode::BAD_REQUEST, text);
+    };
+    let query = query(&names, Some(&parameters));
+    let request = match query.text("request").map(Uuid::try_parse) {
+        None => Uuid::from_bytes(rand::random()),
+        Some(Ok(request)) => request,
+        Some(Err(_)) => return api_error(StatusCode::UNPROCESSABLE_ENTITY, "`request` is not a UUID"),
+    };
+    match perform(action, &desk, &query, login, peer, request).await {
+        Ok(outcome) => json(&outcome),
+        Err(error) => api_error(status(&error), &error.to_string()),
+    }
+}
+
+/// The members of a JSON object as the fields of a form. `None` if it is something else.
+fn parameters(body: &[u8]) -> Option<String> {
+    let members: serde_json::Map<String, serde_json::Value> =
+        if body.is_empty() { serde_json::Map::new() } else { serde_json::from_slice(body).ok()? };
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in members {
+        match value {
+            serde_json::Value::Null => {}
+            serde_json::Value::String(text) => {
+                form.append_pair(&name, &text);
+            }
+            serde_json::Value::Number(_) | serde_json::Value::Bool(_) => {
+                form.append_pair(&name, &value.to_string());
+            }
+            _ => return None,
+        }
+    }
+    Some(form.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_an_object_are_fields() {
+        assert_eq!(parameters(br#"{"a": "x y&z", "b": 3, "c": null}"#).as_deref(), Some("a=x+y%26z&b=3"));
+        assert_eq!(parameters(b"").as_deref(), Some(""));
+        for wrong in [&b"[]"[..], b"{\"a\": []}", b"{", b"\xff", b"null"] {
+            assert_eq!(parameters(wrong), None);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Problems that an operator does not want to be reminded of for a while.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::session::Deadline as _;
+
+/// An open problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenProblem {
+    pub kind: String,
+    pub scope: String,
+    pub connection: Option<String>,
+    pub stream: Option<String>,
+    pub job: Option<String>,
+    pub summary: String,
+}
+
+/// The open problem with this id.
+pub async fn find(executor: impl PgExecutor<'_>, problem: i64) -> Result<Option<OpenProblem>, sqlx::Error> {
+    sqlx::query_as!(
+        OpenProblem,
+        "
+        select kind, scope, connection, stream, job, summary
+        from tidegate.problem
+        where id = $1 and closed_at is null and opened_at is not null
+        ",
+        problem,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await
+}
+
+/// Mutes an open problem until then.
+pub async fn mute(
+    executor: impl PgExecutor<'_>,
+    problem: i64,
+    until: DateTime<Utc>,
+    actor: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update tidegate.problem set muted_until = $2, muted_by = $3 where id = $1 and closed_at is null",
+        problem,
+        until,
+        actor,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}

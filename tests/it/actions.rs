@@ -1,0 +1,387 @@
+//! Actions on the pages and in the API, over real HTTP and with a real Postgres.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tidegate::config::{Auth, Config};
+use tidegate::metrics::Metrics;
+use tidegate::report::no_quota;
+use tidegate::secret::Secret;
+use tidegate::server::{Health, StatusSources, bind, serve};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::support::world::{assert_succeeded, run_to_end};
+use crate::support::{World, ago};
+
+const BASIC: &str = "authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZQ==\r\n";
+const BEARER: &str = "authorization: Bearer t0ken-of-scripts\r\n";
+const SAME_ORIGIN: &str = "sec-fetch-site: same-origin\r\n";
+/// A target that nobody sends to: no daemon runs.
+const TARGET: &str = "notify: [{ name: oncall, url: \"https://hooks.example.com/x\", format: slack }]\n";
+const JOB: &str = "/jobs/lynn";
+const STREAM: &str = "/streams/acme/navigation_marks";
+
+/// The status port of one process.
+struct Port {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    _config: watch::Sender<Arc<Config>>,
+    _stop: DropGuard,
+}
+
+struct Response {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Response {
+    /// Where it leads.
+    fn place(&self) -> &str {
+        let line = self.head.lines().find_map(|line| line.strip_prefix("location: "));
+        line.unwrap_or_else(|| panic!("no location: {} {}", self.head, self.body))
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Port {
+    async fn open(pool: PgPool, mut config: Config, with_auth: bool) -> Self {
+        let token = Some(Secret::new("t0ken-of-scripts"));
+        let auth = Auth { user: "operator".to_owned(), password: Secret::new("correct horse"), token };
+        config.server.auth = with_auth.then_some(auth);
+        let metrics = Arc::new(Metrics::default());
+        let (sender, config) = watch::channel(Arc::new(config));
+        let (health, pulse, quota) = (Arc::new(Health::default()), Arc::default(), no_quota());
+        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, config, quota };
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let token = CancellationToken::new();
+        tokio::spawn(serve(listener, sources.router(), token.clone()));
+        Self { address, metrics, _config: sender, _stop: token.drop_guard() }
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let length = body.len();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}content-length: {length}\r\n\r\n{body}");
+        // A refusal may arrive before the body is sent.
+        let _refused = stream.write_all(request.as_bytes()).await;
+        let mut response = Vec::new();
+        let _reset = stream.read_to_end(&mut response).await;
+        let text = String::from_utf8(response).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {text}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Response { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.send("GET", path, BASIC, "").await
+    }
+
+    /// Sends a form as a browser does that shows a page of this server.
+    async fn post(&self, path: &str, form: &str) -> Response {
+        let headers = format!("{BASIC}{SAME_ORIGIN}content-type: application/x-www-form-urlencoded\r\n");
+        self.send("POST", path, &headers, form).await
+    }
+
+    /// Loads the page of an action and sends its form with these further fields.
+    async fn act(&self, path: &str, fields: &str) -> Response {
+        let page = self.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        let form = page.body.split("method=\"post\"").nth(1).unwrap_or_else(|| panic!("no form: {}", page.body));
+        let mut sent = url::form_urlencoded::Serializer::new(String::new());
+        for hidden in form.split("<input type=\"hidden\" name=\"").skip(1) {
+            let (name, rest) = hidden.split_once("\" value=\"").unwrap();
+            sent.append_pair(name, rest.split('"').next().unwrap());
+        }
+        let sent = format!("{}&{fields}", sent.finish());
+        self.post(path.split('?').next().unwrap(), &sent).await
+    }
+
+    async fn api(&self, path: &str, body: &Value) -> Response {
+        let headers = format!("{BEARER}content-type: application/json\r\n");
+        self.send("POST", &format!("/api/v1{path}"), &headers, &body.to_string()).await
+    }
+}
+
+async fn world() -> (World, Port) {
+    let world = World::new().await;
+    world.edit_config(|text| text + TARGET);
+    let port = Port::open(world.database.pool(), world.config(), true).await;
+    (world, port)
+}
+
+fn request(id: u128) -> String {
+    format!("request={}", uuid::Uuid::from_u128(id))
+}
+
+#[tokio::test]
+async fn p7_without_a_login_nothing_can_be_changed() {
+    let world = World::new().await;
+    let port = Port::open(world.database.pool(), world.config(), false).await;
+    for page in ["/", JOB, "/system", "/quotas", "/connections/acme"] {
+        let page = port.get(page).await;
+        assert_eq!(page.status, 200);
+        assert!(!page.body.contains("class=\"act\"") && !page.body.contains("method=\"post\""), "{}", page.body);
+    }
+    for path in ["/jobs/lynn/runs", "/jobs/lynn/pause", "/system/pause", "/problems/1/mute", "/runs/1/cancel"] {
+        for method in ["GET", "POST"] {
+            let headers = format!("{SAME_ORIGIN}content-type: application/x-www-form-urlencoded\r\n");
+            let page = port.send(method, path, &headers, &request(1)).await;
+            assert_eq!(page.status, 403, "{method} {path}: {}", page.body);
+            assert!(page.body.contains("server.auth"), "{}", page.body);
+            let document = port.send(method, &format!("/api/v1{path}"), BEARER, "{}").await;
+            assert_eq!((document.status, document.json()["status"].as_u64()), (403, Some(403)), "{method} {path}");
+        }
+    }
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 0);
+}
+
+#[tokio::test]
+async fn p7_wrong_credentials_are_slow_counted_and_not_logged() {
+    let (_world, port) = world().await;
+    let begun = Instant::now();
+    let wrong = port.send("GET", "/", "authorization: Basic b3BlcmF0b3I6aHVudGVyMg==\r\n", "").await;
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert_eq!(wrong.status, 401);
+    assert!(wrong.head.contains("www-authenticate: Basic realm=\"Tidegate\""), "{}", wrong.head);
+    assert!(!wrong.body.contains("hunter2") && !wrong.body.contains("b3BlcmF0b3I6"), "{}", wrong.body);
+    assert_eq!(port.send("GET", "/", "", "").await.status, 401);
+    assert_eq!(port.send("GET", "/healthz", "", "").await.status, 200);
+    assert_eq!(port.send("GET", "/metrics", "", "").await.status, 401);
+    let metrics = port.send("GET", "/metrics", BEARER, "").await;
+    assert!(metrics.body.contains("tidegate_auth_failures_total 1\n"), "only the wrong one counts: {}", metrics.body);
+    assert_eq!(port.send("GET", "/api/v1/overview", BEARER, "").await.status, 200);
+    assert_eq!(port.get("/").await.status, 200);
+    let _ = &port.metrics;
+}
+
+#[tokio::test]
+async fn p7_a_large_body_is_refused() {
+    let (world, port) = world().await;
+    let large = format!("{}&stream={}", request(1), "x".repeat(9_000));
+    let response = port.post("/jobs/lynn/runs", &large).await;
+    assert_eq!(response.status, 413, "{}", response.body);
+    let response = port.api("/jobs/lynn/runs", &json!({ "stream": "x".repeat(9_000) })).await;
+    assert_eq!(response.status, 413, "{}", response.body);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
+}
+
+#[tokio::test]
+async fn p7_a_repeated_action_is_done_once_also_with_two_replicas() {
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    let form = request(7);
+    let (first, second) = tokio::join!(one.post("/jobs/lynn/runs", &form), two.post("/jobs/lynn/runs", &form));
+    assert_eq!((first.status, second.status), (303, 303), "{} {}", first.body, second.body);
+    assert_eq!(first.place(), second.place(), "both lead to the run");
+    assert_eq!(one.post("/jobs/lynn/runs", &form).await.place(), first.place());
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 1);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 1);
+    assert_eq!(one.get(first.place()).await.status, 200);
+    // One that failed may be tried again.
+    let wrong = format!("{}&stream=nothing", request(8));
+    assert_eq!(one.post("/jobs/lynn/runs", &wrong).await.status, 422);
+    assert_eq!(one.post("/jobs/lynn/runs", &request(8)).await.status, 303);
+    for without in ["", "request=1", "request=x"] {
+        assert_eq!(one.post("/jobs/lynn/runs", without).await.status, 422, "{without}");
+    }
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 2);
+}
+
+#[tokio::test]
+async fn p7_every_action_is_recorded_with_its_operator() {
+    let (world, port) = world().await;
+    let run = port.act("/jobs/lynn/runs", "").await;
+    assert_eq!(run.status, 303, "{}", run.body);
+    let cancelled = port.act(&format!("{}/cancel", run.place()), "").await;
+    assert_eq!(cancelled.place(), run.place());
+    let state: String = world.scalar("select state || ': ' || error from tidegate.run").await;
+    assert_eq!(state, "cancelled: cancelled by operator operator from 127.0.0.1");
+    assert_eq!(port.get(&format!("{}/cancel", run.place())).await.status, 409, "it has ended");
+    let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).format("%Y-%m-%dT%H:%M").to_string();
+    let fields = format!("until={until}&reason=maintenance <b>of</b> the vendor");
+    assert_eq!(port.act("/jobs/lynn/pause", &fields).await.place(), JOB);
+    assert_eq!(port.act("/system/pause", &fields).await.place(), "/system");
+    for page in ["/", "/streams", JOB, "/events", "/system"] {
+        let page = port.get(page).await.body;
+        assert!(
+            page.contains("Every job is paused until") && page.contains("maintenance &lt;b&gt;of&lt;/b&gt;"),
+            "{page}"
+        );
+    }
+    assert_eq!(port.act("/system/resume", "").await.status, 303);
+    assert_eq!(port.act("/jobs/lynn/resume", "").await.status, 303);
+    assert_eq!(port.get("/jobs/lynn/resume").await.status, 409);
+    sqlx::raw_sql(
+        "insert into tidegate.problem (kind, scope, connection, opened_at, summary)
+         values ('failed', 'acme', 'acme', now(), 'credential refused')",
+    )
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    assert_eq!(port.act("/problems/1/mute", "days=7").await.place(), "/problems");
+    assert_eq!(port.post("/problems/1/mute", &format!("{}&days=8", request(1))).await.status, 422);
+    assert_eq!(port.act("/system/notify/oncall/test", "").await.place(), "/system");
+    let due: i64 = world.scalar("select count(*) from tidegate.notification where kind = 'test'").await;
+    assert_eq!(due, 1);
+    let muted: bool = world.scalar("select muted_until > now() + interval '6 days' from tidegate.problem").await;
+    assert!(muted);
+    let events: Vec<String> =
+        sqlx::query_scalar("select kind || ' ' || actor || ': ' || summary from tidegate.event order by id")
+            .fetch_all(&world.database.pool())
+            .await
+            .unwrap();
+    let by = "action operator operator from 127.0.0.1: ";
+    let done: Vec<&str> = events.iter().map(|event| event.strip_prefix(by).unwrap()).collect();
+    assert_eq!(done.len(), 8, "{events:?}");
+    assert!(done[0].starts_with("run 1 of lynn was requested"), "{done:?}");
+    assert_eq!(done[1], "run 1 was cancelled");
+    assert!(done[2].starts_with("lynn is paused until") && done[3].starts_with("everything is paused"), "{done:?}");
+    assert!(done[6].starts_with("failed of acme was muted until"), "{done:?}");
+    assert!(port.get(run.place()).await.body.contains("run 1 was cancelled"), "the page of the run has its events");
+}
+
+#[tokio::test]
+async fn a_pause_has_an_end_within_30_days_and_a_reason() {
+    let (world, port) = world().await;
+    let now = chrono::Utc::now();
+    let at = |days: i64| (now + chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H:%M").to_string();
+    for (until, reason) in [
+        (at(31), "x"),
+        (at(-1), "x"),
+        ("2026-13-01".to_owned(), "x"),
+        (String::new(), "x"),
+        (at(1), ""),
+        (at(1), &*"x".repeat(201)),
+    ] {
+        let response = port.post("/jobs/lynn/pause", &format!("{}&until={until}&reason={reason}", request(1))).await;
+        assert_eq!(response.status, 422, "{until} {reason}: {}", response.body);
+    }
+    assert_eq!(port.get("/jobs/nothing/pause").await.status, 404);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.pause").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
+    let (world, port) = world().await;
+    world.sync_ok().await;
+    let (from, to) = (ago(1).date_naive(), ago(0).date_naive());
+    let path = format!("/jobs/lynn/backfills?from={from}&to={to}&stream=navigation_marks");
+    let page = port.get(&path).await;
+    assert!(page.body.contains("What it would read; the quotas allow all of it by"), "{}", page.body);
+    let plan = port.send("GET", &format!("/api/v1{path}"), BEARER, "").await.json();
+    assert_eq!((&plan["plan"][0]["slices"], &plan["plan"][0]["again"]), (&json!(1), &json!(1)), "{plan}");
+    let before = port.get("/jobs/lynn/backfills").await.body;
+    assert!(!before.contains("method=\"post\""), "first the days are chosen: {before}");
+    let made = port.act(&path, "").await;
+    let run: i64 = made.place().strip_prefix("/runs/").unwrap().parse().unwrap();
+    let read: String = world.scalar(&format!("select kind from tidegate.run where id = {run}")).await;
+    assert_eq!(read, "backfill");
+    let tasks = run_to_end(Arc::new(world.config()), world.database.pool(), run).await;
+    assert_succeeded(&tasks);
+    assert_eq!((tasks.len(), tasks[0].slices_done), (1, 1));
+    for wrong in [
+        format!("from={to}&to={from}"),
+        format!("from={from}"),
+        format!("from=2999-01-01&to=2999-01-02"),
+        format!("from=-200000-01-01&to={to}"),
+        format!("from={from}&to={to}&stream=nothing"),
+    ] {
+        let response = port.post("/jobs/lynn/backfills", &format!("{}&{wrong}", request(1))).await;
+        assert_eq!(response.status, 422, "{wrong}: {}", response.body);
+    }
+    sqlx::raw_sql("update tidegate.stream set jobs = '{lynn}', wanted_from = now()")
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
+    assert!(port.get(STREAM).await.body.contains("/jobs/lynn/backfills?stream=navigation_marks"));
+}
+
+#[tokio::test]
+async fn p7_a_release_needs_the_name_of_the_stream() {
+    let (world, port) = world().await;
+    assert_eq!(port.get(&format!("{STREAM}/release")).await.status, 409, "nothing is held");
+    sqlx::raw_sql(
+        "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+         values ('acme', 'navigation_marks', 'lynn', 'navigation_marks', '2026-01-01', 'UTC', '1d');
+         insert into tidegate.slice
+            (connection, stream, window_start, window_end, read_until, finished_at, held_since, held_reason,
+             held_rows_there, held_rows_reported)
+         values ('acme', 'navigation_marks', '2026-01-01', '2026-01-02', '2026-01-02', now(), now(), 'few rows', 1234, 5)",
+    )
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    let page = port.get(&format!("{STREAM}/release")).await.body;
+    assert!(page.contains("<td>1,234</td><td>5</td>") && page.contains("few rows"), "{page}");
+    for name in ["", "name=navigation_mark", "name=NAVIGATION_MARKS"] {
+        let refused = port.act(&format!("{STREAM}/release"), name).await;
+        assert_eq!(refused.status, 422, "{name}: {}", refused.body);
+        assert!(!world.scalar::<bool>("select released from tidegate.slice").await);
+    }
+    assert_eq!(port.act(&format!("{STREAM}/release"), "name=navigation_marks").await.place(), STREAM);
+    assert!(world.scalar::<bool>("select released from tidegate.slice").await);
+}
+
+#[tokio::test]
+async fn the_api_acts_with_the_token_and_says_what_is_wrong() {
+    let (world, port) = world().await;
+    let id = uuid::Uuid::from_u128(5).to_string();
+    let body = json!({ "stream": "navigation_marks", "request": id });
+    let first = port.api("/jobs/lynn/runs", &body).await.json();
+    assert_eq!((&first["repeated"], &first["place"]), (&json!(false), &json!("/runs/1")), "{first}");
+    let again = port.api("/jobs/lynn/runs", &body).await.json();
+    assert_eq!((&again["repeated"], &again["run_id"]), (&json!(true), &json!(1)), "{again}");
+    let actor: String = world.scalar("select actor from tidegate.event").await;
+    assert_eq!(actor, "operator with the token from 127.0.0.1");
+    for (path, body, status) in [
+        ("/jobs/lynn/runs", json!([]), 400),
+        ("/jobs/lynn/runs", json!({ "stream": ["a"] }), 400),
+        ("/jobs/lynn/runs", json!({ "stream": "a" }), 422),
+        ("/jobs/lynn/runs", json!({ "request": "a" }), 422),
+        ("/jobs/none/runs", json!({}), 404),
+        ("/runs/99/cancel", json!({}), 404),
+        ("/runs/x/cancel", json!({}), 404),
+        ("/problems/1/mute", json!({ "days": 1 }), 404),
+        ("/connections/acme/unblock", json!({}), 409),
+        ("/connections/none/unblock", json!({}), 404),
+        ("/system/notify/none/test", json!({}), 404),
+    ] {
+        let response = port.api(path, &body).await;
+        assert_eq!(response.status, status, "{path} {body}: {}", response.body);
+        assert!(response.head.contains("content-type: application/problem+json"), "{}", response.head);
+        assert_eq!(response.json()["status"], json!(status));
+    }
+}
+
+#[tokio::test]
+async fn p7_hostile_names_are_names_of_nothing() {
+    let (world, port) = world().await;
+    for name in ["%3Cscript%3E", "..%2F..%2Fetc", "a%22b", "%00", "%FF", "lynn%0d%0aset-cookie:x", "'%3B--"] {
+        for path in
+            [format!("/jobs/{name}/runs"), format!("/jobs/{name}/pause"), format!("/connections/{name}/unblock")]
+        {
+            let page = port.get(&path).await;
+            assert!(matches!(page.status, 400 | 404), "{path}: {}", page.status);
+            assert!(!page.body.contains("<script>") && !page.head.contains("set-cookie"), "{path}: {}", page.body);
+            let response = port.post(&path, &request(1)).await;
+            assert!(matches!(response.status, 400 | 404), "{path}: {}", response.status);
+        }
+        let release = port.post(&format!("/streams/acme/{name}/release"), &format!("{}&name={name}", request(1))).await;
+        assert!(matches!(release.status, 400 | 409 | 422 | 503), "{name}: {}", release.status);
+        assert!(!release.body.contains("<script>"), "{}", release.body);
+    }
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 0);
+}
