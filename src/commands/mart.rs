@@ -287,9 +287,8 @@ fn differing(document: &Document) -> String {
     }
     let by = document.applied_by.as_deref().map(plain).unwrap_or_default();
     let at = document.applied_at.map(show::time).unwrap_or_default();
-    let mut text = format!(
-        "\nthe views have the settings that {by} applied at {at}; this configuration differs, and the table follows it\n"
-    );
+    let mut text =
+        format!("\nthe views have the settings that {by} applied at {at}; those of this configuration differ:\n");
     let mut table = Table::new().left(&["SETTING", "IN FORCE", "IN THIS CONFIGURATION"]);
     for found in &document.differences {
         let [in_force, configured] = [&found.in_force, &found.configured].map(|value| show::text(value.as_deref()));
@@ -297,6 +296,7 @@ fn differing(document: &Document) -> String {
     }
     text.push_str(&table.show());
     text.push_str("`tidegate migrate`, and the start of a daemon, apply the settings of their configuration\n");
+    text.push_str("the fields below follow this configuration, not the settings in force\n");
     text
 }
 

@@ -240,7 +240,14 @@ impl Maker {
         sqlx::query(
             "
             insert into tidegate.mart_setting (settings, revision, applied_by, is_daemon, applied_at)
-            values ($1, 1, $2, $3, clock_timestamp())
+            values (
+                $1,
+                -- No view has this revision yet, even if somebody deleted the row.
+                (select coalesce(max(made.revision), 0) + 1 from tidegate.mart_view as made),
+                $2,
+                $3,
+                clock_timestamp()
+            )
             on conflict on constraint mart_setting_pkey do update
             set
                 settings = excluded.settings,

@@ -7,10 +7,12 @@
 //! A view whose rows are [`stored`] reads their table as soon as it is there; until then, it computes them.
 //!
 //! Processes do not replace each other's views in turn. All of them make the views by the settings in force
-//! ([`applied`]), and a process of another version replaces a view only if its own statements have changed since its
-//! last pass. Nor does it store rows for a view that is not its own.
+//! ([`applied`]), and each view is recorded with the revision of these settings and with the version that made it. A
+//! view of another version by the settings in force stays, unless this process wants other statements than in its last
+//! pass; nor does this process store rows for it. Any other view with other statements is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use chrono_tz::Tz;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
@@ -38,6 +40,10 @@ const IN_USE: &str = "2BP01";
 const LOCKED: &str = "55P03";
 /// SQLSTATE of a time zone that the server does not know.
 const UNKNOWN_ZONE: &str = "22023";
+
+/// This version of the program, as it is recorded with the views. The hash tells apart builds of the same number.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} {}", env!("CARGO_PKG_VERSION"), template::fingerprint()));
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -173,11 +179,15 @@ impl Memory {
     }
 
     async fn work(&mut self, connection: &mut PgConnection, own: &Settings) -> Result<(), Error> {
-        let state = State::read(connection).in_time().await?;
+        let mut state = State::read(connection).in_time().await?;
         if !state.is_ours() {
             return Ok(());
         }
         let Applied { settings, revision, .. } = self.settings(connection, own, &state).await?;
+        if state.applied().is_none_or(|found| found.revision != revision) {
+            // Until these settings were applied, another process may have made views by the previous ones.
+            state = State::read(connection).in_time().await?;
+        }
         let columns = state.columns();
         let mut wanted = BTreeMap::new();
         for relation in RELATIONS {
@@ -192,7 +202,7 @@ impl Memory {
         let mut made = 0;
         for relation in RELATIONS {
             let Some(statements) = wanted.get(relation.name) else { continue };
-            if !self.is_due(&state, statements) {
+            if !self.is_due(&state, statements, revision) {
                 continue;
             }
             match make(connection, statements, &wanted, revision).await {
@@ -223,18 +233,22 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether the view is missing, was changed, or was made by other statements than this process wants now.
-    fn is_due(&mut self, state: &State, wanted: &Statements) -> bool {
+    /// Whether the view is missing, was changed, or was made by other statements than this process wants now and is not
+    /// to stay. `revision` is that of the settings in force.
+    fn is_due(&mut self, state: &State, wanted: &Statements, revision: i64) -> bool {
         let name = wanted.relation.name;
         let view = state.view(name).filter(|view| view.is_there && view.is_unchanged);
-        let Some(made_from) = view.and_then(|view| view.made_from.as_deref()) else { return true };
-        if made_from == wanted.hash {
+        if view.is_some_and(|view| view.made_from.as_ref() == Some(&wanted.hash)) {
             self.settled.insert(name, wanted.hash.clone());
             self.over(name);
             self.theirs.remove(name);
             return false;
         }
-        if self.settled.get(name) != Some(&wanted.hash) {
+        // The same version makes other statements only of other columns, settings or tables, and this process has read
+        // the present ones.
+        let is_theirs =
+            view.is_some_and(|view| view.revision == Some(revision) && view.version.as_ref() != Some(&*VERSION));
+        if !is_theirs || self.settled.get(name) != Some(&wanted.hash) {
             self.theirs.remove(name);
             return true;
         }
@@ -372,7 +386,7 @@ async fn replace(connection: &mut PgConnection, wanted: &Statements, revision: i
     if is_made(&mut transaction, wanted).await? || !applied::is_in_force(&mut transaction, revision).await? {
         return Ok(Outcome::MadeByOthers);
     }
-    create(&mut transaction, wanted).await?;
+    create(&mut transaction, wanted, revision).await?;
     transaction.commit().await?;
     Ok(Outcome::Made)
 }
@@ -394,7 +408,7 @@ async fn recreate(
     let names: Vec<String> = set.iter().map(|relation| qualified("mart", relation.name)).collect();
     run(&mut transaction, format!("drop view if exists {}", names.join(", "))).await?;
     for statements in set.iter().filter_map(|relation| all.get(relation.name)) {
-        create(&mut transaction, statements).await?;
+        create(&mut transaction, statements, revision).await?;
     }
     transaction.commit().await?;
     Ok(Outcome::Made)
@@ -430,7 +444,7 @@ async fn is_made(connection: &mut PgConnection, wanted: &Statements) -> Result<b
 }
 
 /// Makes the view, grants the roles their rights if it is new, and records it.
-async fn create(connection: &mut PgConnection, wanted: &Statements) -> Result<(), sqlx::Error> {
+async fn create(connection: &mut PgConnection, wanted: &Statements, revision: i64) -> Result<(), sqlx::Error> {
     let name = wanted.relation.name;
     let is_new: bool = sqlx::query_scalar("select to_regclass(format('mart.%I', $1::text)) is null")
         .bind(name)
@@ -443,14 +457,21 @@ async fn create(connection: &mut PgConnection, wanted: &Statements) -> Result<()
     }
     sqlx::query(
         "
-        insert into tidegate.mart_view (name, made_from, definition, made_at)
-        values ($1, $2, md5(pg_get_viewdef(to_regclass(format('mart.%I', $1::text)))), clock_timestamp())
+        insert into tidegate.mart_view (name, made_from, definition, made_at, revision, version)
+        values ($1, $2, md5(pg_get_viewdef(to_regclass(format('mart.%I', $1::text)))), clock_timestamp(), $3, $4)
         on conflict (name) do update
-        set made_from = excluded.made_from, definition = excluded.definition, made_at = excluded.made_at
+        set
+            made_from = excluded.made_from,
+            definition = excluded.definition,
+            made_at = excluded.made_at,
+            revision = excluded.revision,
+            version = excluded.version
         ",
     )
     .bind(name)
     .bind(&wanted.hash)
+    .bind(revision)
+    .bind(&*VERSION)
     .execute(connection)
     .await?;
     Ok(())

@@ -55,6 +55,10 @@ pub(super) struct View {
     name: String,
     /// Hash of the statements that made it.
     pub(super) made_from: Option<String>,
+    /// The settings by which it was made, as in [`Applied`].
+    pub(super) revision: Option<i64>,
+    /// The version that made it.
+    pub(super) version: Option<String>,
     pub(super) is_there: bool,
     /// Whether its definition is the one that those statements gave it.
     pub(super) is_unchanged: bool,

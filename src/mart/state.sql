@@ -45,6 +45,8 @@ select jsonb_build_object(
             jsonb_build_object(
                 'name', wanted.name,
                 'made_from', made.made_from,
+                'revision', made.revision,
+                'version', made.version,
                 'is_there', class.oid is not null,
                 'is_unchanged', coalesce(made.definition = md5(pg_catalog.pg_get_viewdef(class.oid)), false)
             )

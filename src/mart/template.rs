@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use super::Settings;
 use super::channels;
 use super::fields::Source;
-use super::relations::Relation;
+use super::relations::{RELATIONS, Relation};
 use super::resolve::subselect;
 use super::state::Columns;
 use crate::store::ident::literal;
@@ -48,6 +48,14 @@ pub struct Unknown {
 /// The statements that make a view and its comments. The view computes its rows.
 pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
     Ok(view(relation, &format!("(\n{}\n) as computed", rows(relation, columns, settings)?)))
+}
+
+/// Hash of what all templates expand to without columns and settings. Equal in processes that make the same statements
+/// of the same columns and settings.
+pub(super) fn fingerprint() -> String {
+    let (columns, settings) = (Columns::new(), Settings::default());
+    let expanded = RELATIONS.iter().filter_map(|relation| expand(relation, &columns, &settings).ok());
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(expanded.collect::<String>().as_bytes()))
 }
 
 /// The statement that selects the rows of a view, contact data included.

@@ -1,6 +1,6 @@
 //! Processes with different configurations on one database: which settings the views have.
 
-use tidegate::mart::{Role, Settings, Views};
+use tidegate::mart::{Refresh, Role, Settings, Views};
 
 use super::{Mart, natural};
 use crate::support::daemon::{Daemon, SOON, command};
@@ -72,6 +72,93 @@ async fn p12_the_daemon_that_started_last_decides_once_and_the_others_follow() {
     mart.end("one").await;
     two.refresh(&mart.pool, &tokyo()).await;
     assert_eq!(mart.zone().await.as_deref(), Some("Asia/Tokyo"), "the other daemon has ended");
+}
+
+#[tokio::test]
+async fn p12_a_daemon_that_ends_before_others_look_leaves_no_view_with_its_settings() {
+    for version in ["version", "'another'"] {
+        let mart = Mart::without_views().await;
+        mart.add_columns(natural).await;
+        let own = Settings { materialize: true, ..lima() };
+        let one = Views::of(Role::Daemon, "one");
+        let pass = async || {
+            one.refresh(&mart.pool, &own).await;
+            one.store(&mart.pool, &own, Refresh::Due).await;
+        };
+        pass().await;
+        let stored = "select string_agg(relation, ' ' order by relation) from mart.stored_relations";
+        let before = mart.text(stored).await;
+        assert!(before.is_some());
+
+        Views::of(Role::Daemon, "two").refresh(&mart.pool, &tokyo()).await;
+        assert_eq!(mart.zone().await.as_deref(), Some("Asia/Tokyo"));
+        mart.run(format!("update tidegate.mart_view set version = {version}")).await;
+        mart.end("two").await;
+        if version == "version" {
+            // Some views have to be made in any case.
+            mart.run("alter table khoros.response drop column response_id cascade").await;
+        }
+        pass().await;
+        assert_eq!(mart.zone().await, None, "{version}: views read tables again, and none computes days of Tokyo");
+        assert_eq!(mart.text(stored).await, before, "{version}");
+        assert_eq!(
+            mart.text("select settings ->> 'timezone' from tidegate.mart_setting").await.unwrap(),
+            "America/Lima"
+        );
+        let made = mart.text(MADE).await;
+        pass().await;
+        assert_eq!(mart.text(MADE).await, made, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn p12_a_view_of_another_version_stays_and_an_outdated_one_of_this_version_does_not() {
+    let mart = Mart::without_views().await;
+    let one = Views::of(Role::Daemon, "one");
+    one.refresh(&mart.pool, &lima()).await;
+    let made_by = async |version: &str| {
+        mart.run(format!(
+            "begin;
+            set local search_path to pg_catalog;
+            do $$ begin execute format(
+                'create or replace view mart.conversations as select * from (%s) as another',
+                rtrim(pg_get_viewdef('mart.conversations'::regclass), ';')
+            ); end $$;
+            update tidegate.mart_view
+            set made_from = 'another', version = {version}, definition = md5(pg_get_viewdef('mart.conversations'::regclass))
+            where name = 'conversations';
+            commit"
+        ))
+        .await;
+    };
+    let is_there = "select (pg_get_viewdef('mart.conversations'::regclass) like '%another%')::text";
+    made_by("'another'").await;
+    for _ in 0..2 {
+        one.refresh(&mart.pool, &lima()).await;
+        assert_eq!(mart.text(is_there).await.unwrap(), "true");
+    }
+    one.refresh(&mart.pool, &of_zone(chrono_tz::Europe::Madrid)).await;
+    assert_eq!(mart.text(is_there).await.unwrap(), "false", "it has the previous settings");
+
+    // As if a command had read the columns, then waited for its turn, and ended.
+    made_by("version").await;
+    one.refresh(&mart.pool, &of_zone(chrono_tz::Europe::Madrid)).await;
+    assert_eq!(mart.text(is_there).await.unwrap(), "false", "nobody else would make it anew");
+}
+
+#[tokio::test]
+async fn a_revision_is_not_used_again_after_the_settings_were_deleted() {
+    let mart = Mart::without_views().await;
+    let revision = "select revision from tidegate.mart_setting";
+    let one = Views::of(Role::Daemon, "one");
+    one.refresh(&mart.pool, &lima()).await;
+    let before = mart.count(revision).await;
+    mart.run("delete from tidegate.mart_setting").await;
+    Views::of(Role::Daemon, "two").refresh(&mart.pool, &tokyo()).await;
+    assert!(mart.count(revision).await > before);
+    mart.end("two").await;
+    one.refresh(&mart.pool, &lima()).await;
+    assert_eq!(mart.zone().await.as_deref(), Some("America/Lima"));
 }
 
 #[tokio::test]
@@ -175,6 +262,30 @@ async fn p12_two_daemons_with_different_zones_do_not_replace_the_views_in_turn()
     let output = command(&world, &[(ZONE, "America/Lima")], &["mart"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("days are those of Asia/Tokyo\n\nthe views have the settings that "), "{text}");
+    let said = "the fields below follow this configuration, not the settings in force\n\nTABLE ";
+    assert!(text.contains(said), "{text}");
     let line = text.lines().find(|line| line.starts_with("mart.timezone")).unwrap();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["mart.timezone", "Asia/Tokyo", "America/Lima"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_the_views_of_a_daemon_that_ran_for_seconds_become_those_of_the_one_that_runs() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    let is = async |zone: &str| -> bool {
+        let views = ["conversations", "messages", "survey_responses"];
+        let has =
+            views.map(|view| format!("coalesce(pg_get_viewdef(to_regclass('mart.{view}')) like '%{zone}%', false)"));
+        world.scalar(&format!("select {}", has.join(" and "))).await
+    };
+    let one = Daemon::start_with(&world, &[(ZONE, "America/Lima")]).await;
+    eventually(SOON, async || is("America/Lima").await.then_some(())).await;
+    let two = Daemon::start_with(&world, &[(ZONE, "Asia/Tokyo")]).await;
+    eventually(SOON, async || is("Asia/Tokyo").await.then_some(())).await;
+    two.terminate().await;
+    // The views are compared every 30 s.
+    eventually(SOON * 2, async || is("America/Lima").await.then_some(())).await;
+    let applied = "select settings ->> 'timezone' from tidegate.mart_setting";
+    assert_eq!(world.scalar::<String>(applied).await, "America/Lima");
+    let said = one.said();
+    assert!(!said.contains("another version of Tidegate"), "{said}");
 }

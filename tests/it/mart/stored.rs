@@ -351,7 +351,7 @@ async fn p12_a_process_refreshes_no_rows_of_a_view_that_is_not_its_own() {
     assert_eq!(mart.stored_relations().await, stored());
 
     // As if another version had made the view.
-    mart.run("update tidegate.mart_view set made_from = 'another' where name = 'messages'").await;
+    mart.run("update tidegate.mart_view set made_from = 'another', version = 'another' where name = 'messages'").await;
     mart.finish_slices().await;
     let now = mart.text("select clock_timestamp()::text").await.unwrap();
     mart.refresh().await;
