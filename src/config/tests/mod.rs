@@ -114,7 +114,7 @@ fn p9_the_sample_names_every_key() {
 #[test]
 fn the_committed_schema_is_current() {
     let mut schema = Vec::new();
-    crate::commands::schema::run(&mut schema).unwrap();
+    crate::commands::schema::run(&mut schema, &crate::commands::SchemaArgs { api: false }).unwrap();
     let committed =
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/config/tidegate.schema.json")).unwrap_or_default();
     assert!(committed == schema, "write the output of `tidegate schema` to config/tidegate.schema.json");
