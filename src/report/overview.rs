@@ -92,6 +92,7 @@ pub struct RunProgress {
 }
 
 /// A run that waits.
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
     pub run_id: i64,

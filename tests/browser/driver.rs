@@ -20,7 +20,7 @@ use crate::support::eventually;
 const REQUIRED: &str = "TIDEGATE_BROWSER";
 /// Where `.ci/run` unpacks the npm package `axe-core`.
 const AXE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/axe-core/axe.min.js");
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 const HEIGHT: u32 = 900;
 /// The names of these keys in the protocol.
 pub(crate) const TAB: &str = "\u{e004}";
@@ -133,7 +133,9 @@ impl Browser {
     /// Runs the body of a function in the page and returns its result.
     #[track_caller]
     pub(crate) fn run<T: DeserializeOwned>(&self, script: &str, arguments: Value) -> impl Future<Output = T> {
-        let done = self.post("execute/sync", json!({ "script": script, "args": arguments }));
+        let mut body = json!({ "script": script });
+        body["args"] = arguments;
+        let done = self.post("execute/sync", body);
         async { serde_json::from_value(done.await).unwrap() }
     }
 
