@@ -218,8 +218,8 @@ fn alive_task(
 ) -> PeriodicTask {
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
-    let trouble = Arc::new(Repeats::default());
     const NO_HOURS: &str = "the use of quotas by the hour could not be stored";
+    let trouble = Arc::new(Repeats::default());
     let plan = Arc::new(Mutex::new(StoredPlan::default()));
     let digest = Arc::new(Mutex::new(None));
     PeriodicTask::new("alive", alive::PERIOD, move || {

@@ -33,9 +33,9 @@ struct Everything {
 
 pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     if args.json {
-        print_overview(&context).await?
+        print_overview(&context).await?;
     } else {
-        print_text(&context).await?
+        print_text(&context).await?;
     }
     Ok(Exit::Done)
 }

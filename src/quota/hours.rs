@@ -88,7 +88,9 @@ impl Hours {
         .in_time()
         .await;
         if let Err(error) = stored {
-            sums.into_iter().for_each(|(key, sum)| self.add(key, sum));
+            for (key, sum) in sums {
+                self.add(key, sum);
+            }
             return Err(error);
         }
         Ok(())

@@ -74,6 +74,7 @@ pub struct RunProgress {
 }
 
 /// A run that waits.
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
     pub run_id: i64,
@@ -151,7 +152,7 @@ impl Document for Overview {
             waiting_total: totals.waiting,
             queued_total: totals.queued,
             next: next_firings(reading.config, &pauses, now),
-            connections: summaries(&shown, &parts, &extents, &uses, now),
+            connections: summaries(&shown, &parts, &extents, &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
             differences: totals.differences,
         }))
@@ -334,13 +335,14 @@ pub(super) async fn summarize(
 ) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
     let parts = parts(reading.conn).await?;
     let extents = extents(reading.conn, names).await?;
-    Ok(summaries(names, &parts, &extents, uses, reading.now))
+    Ok(summaries(names, &parts, &extents, uses, (reading.config, reading.now)))
 }
 
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.
 fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
+    let read = read_connections(config);
     let mut by_state: Vec<(usize, &str)> =
-        config.connections.keys().map(|name| (worst(parts, name), &**name)).collect();
+        config.connections.keys().map(|name| (worst(parts, name, &read), &**name)).collect();
     by_state.sort_unstable();
     let mut fullest: Vec<&LedgerUse> = uses.iter().collect();
     fullest.sort_by(|a, b| urgency(&b.state).total_cmp(&urgency(&a.state)));
@@ -356,11 +358,17 @@ fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
     names
 }
 
-/// The position of the worst state of a connection's streams.
-fn worst(parts: &[Part], connection: &str) -> usize {
+/// The connections that jobs read.
+fn read_connections(config: &Config) -> BTreeSet<&str> {
+    config.jobs.values().map(|job| &*job.connection).collect()
+}
+
+/// The position of the worst state of a connection's streams. Without one, it was not read yet if a job reads it.
+fn worst(parts: &[Part], connection: &str, read: &BTreeSet<&str>) -> usize {
+    let position = |name: &str| state::STATES.iter().position(|state| state.name == name);
     let of_connection = parts.iter().filter(|part| part.connection == connection);
-    let rank = |part: &Part| state::STATES.iter().position(|state| state.name == part.state);
-    of_connection.filter_map(rank).min().unwrap_or(state::STATES.len() - 1)
+    let without = if read.contains(connection) { "pending" } else { "retired" };
+    of_connection.filter_map(|part| position(&part.state)).min().or_else(|| position(without)).unwrap_or_default()
 }
 
 fn summaries(
@@ -368,15 +376,17 @@ fn summaries(
     parts: &[Part],
     extents: &[Extent],
     uses: &[LedgerUse],
-    now: DateTime<Utc>,
+    reading: (&Config, DateTime<Utc>),
 ) -> Vec<ConnectionSummary> {
+    let (config, now) = reading;
+    let read = read_connections(config);
     let summary = |name: &String| {
         let extents: Vec<&Extent> = extents.iter().filter(|extent| extent.connection == *name).collect();
         let until: Option<Vec<_>> = extents.iter().map(|extent| extent.complete_until).collect();
         let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.state);
         ConnectionSummary {
             connection: name.clone(),
-            state: state::STATES[worst(parts, name)].name.to_owned(),
+            state: state::STATES[worst(parts, name, &read)].name.to_owned(),
             streams: parts.iter().filter(|part| part.connection == *name).map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),

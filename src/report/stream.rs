@@ -109,6 +109,7 @@ pub struct Task {
 }
 
 /// A change of the table.
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
     pub changed_at: DateTime<Utc>,
@@ -119,6 +120,7 @@ pub struct Change {
 }
 
 /// How many records were rejected for a reason.
+#[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reason {
     pub reason: String,
@@ -129,6 +131,7 @@ pub struct Reason {
 impl Document for StreamPage {
     const PATH: &'static str = "/streams/{connection}/{stream}";
 
+    #[expect(clippy::too_many_lines, reason = "a statement, and a field for each of its columns")]
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let (connection, stream) = (query.name("connection"), query.name("stream"));
         let asked = query.number("year")?;

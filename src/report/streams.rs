@@ -117,6 +117,7 @@ pub(super) async fn of_connection(reading: &mut Reading<'_>, connection: &str) -
     Ok(rows)
 }
 
+#[expect(clippy::too_many_lines, reason = "one statement")]
 async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<StreamRow>, sqlx::Error> {
     sqlx::query!(
         r#"

@@ -59,6 +59,7 @@ pub struct RunFilter<'a> {
 pub const RUNS_SEARCHED: i64 = 100_000;
 
 /// The newest runs, newest first.
+#[expect(clippy::too_many_lines, reason = "one statement")]
 pub async fn runs(executor: impl PgExecutor<'_>, filter: RunFilter<'_>) -> Result<Vec<Run>, sqlx::Error> {
     sqlx::query_as!(
         Run,

@@ -1,5 +1,13 @@
 //! What surrounds the content of every page, and the functions that templates call. Templates see nothing else.
 
+#![expect(
+    clippy::unused_self,
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    clippy::needless_pass_by_value,
+    reason = "templates call methods, and pass references to the fields of documents"
+)]
+
 use std::fmt::Display;
 use std::time::Duration;
 

@@ -255,8 +255,7 @@ pub(super) fn calendar(days: &[Day], year: i32) -> Markup {
             "held" => format!("M{} {y}l6 5.5l-6 5.5l-6-5.5z", x + 6),
             _ => format!("M{x} {y}h11v11h-11zm2 2v7h7v-7z"),
         };
-        let _ =
-            write!(svg, "<path class=\"d-{class}\" d=\"{shape}\"><title>{}</title></path>", Escaped(day_text(day)),);
+        let _ = write!(svg, "<path class=\"d-{class}\" d=\"{shape}\"><title>{}</title></path>", Escaped(day_text(day)));
     }
     svg.push_str("</svg>");
     MaybeSafe::Safe(svg)

@@ -82,10 +82,13 @@ struct Shown {
     hash: u64,
 }
 
+/// By path and parameters: pages, and when they were read.
+type Kept = BTreeMap<(&'static str, Query), (Instant, Shown)>;
+
 /// Pages that were read lately.
 #[derive(Default)]
 pub(super) struct Shelf {
-    shown: Mutex<BTreeMap<(&'static str, Query), (Instant, Shown)>>,
+    shown: Mutex<Kept>,
     /// The last overview, for when the database is gone.
     overview: std::sync::Mutex<Option<Shown>>,
     /// Since when the database has not responded.
