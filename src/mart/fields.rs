@@ -17,7 +17,71 @@ pub enum Kind {
     /// A duration in seconds. The unit of a number follows from the end of the column's name: `_ms`, `_millis`, `_min`
     /// or `_hours`; otherwise seconds. Text may be `HH:MM:SS`.
     Seconds,
+    /// Who sent a message: one of the words of [`DIRECTIONS`], in any case. Others are null.
+    Direction,
 }
+
+/// Who sends a message, in the words of the mart. Each is followed by the words for it in English, Spanish and
+/// Portuguese, in lower case and without accents.
+pub const DIRECTIONS: [(&str, &[&str]); 3] = [
+    (
+        "customer",
+        &[
+            "customer",
+            "client",
+            "user",
+            "contact",
+            "consumer",
+            "cliente",
+            "usuario",
+            "usuaria",
+            "contacto",
+            "contato",
+            "consumidor",
+            "consumidora",
+        ],
+    ),
+    (
+        "agent",
+        &[
+            "agent",
+            "operator",
+            "executive",
+            "advisor",
+            "agente",
+            "asesor",
+            "asesora",
+            "operador",
+            "operadora",
+            "ejecutivo",
+            "ejecutiva",
+            "executivo",
+            "executiva",
+            "atendente",
+            "assessor",
+            "assessora",
+            "consultor",
+            "consultora",
+            "supervisor",
+            "supervisora",
+        ],
+    ),
+    (
+        "bot",
+        &[
+            "bot",
+            "lynn",
+            "system",
+            "chatbot",
+            "robot",
+            "robo",
+            "sistema",
+            "virtual assistant",
+            "asistente virtual",
+            "assistente virtual",
+        ],
+    ),
+];
 
 impl Kind {
     /// The word in `tidegate mart`.
@@ -27,6 +91,7 @@ impl Kind {
             Self::Time => "time",
             Self::Number => "number",
             Self::Seconds => "seconds",
+            Self::Direction => "sender",
         }
     }
 
@@ -37,13 +102,14 @@ impl Kind {
             Self::Time => "a time such as 2026-01-31T23:59:00Z",
             Self::Number => "a number such as 12.5 or 95%",
             Self::Seconds => "a duration such as 90 or 1:02:03",
+            Self::Direction => "a word for the customer, an agent or a bot",
         }
     }
 
     /// The type of the field in the views.
     pub const fn sql(self) -> &'static str {
         match self {
-            Self::Text => "text",
+            Self::Text | Self::Direction => "text",
             Self::Time => "timestamptz",
             Self::Number | Self::Seconds => "double precision",
         }
@@ -101,6 +167,10 @@ const fn number(name: &'static str, candidates: &'static [&'static str]) -> Fiel
 
 const fn seconds(name: &'static str, candidates: &'static [&'static str]) -> Field {
     Field { name, kind: Kind::Seconds, candidates, only_where: None }
+}
+
+const fn direction(name: &'static str, candidates: &'static [&'static str]) -> Field {
+    Field { name, kind: Kind::Direction, candidates, only_where: None }
 }
 
 /// Every table whose columns are found, in the order of the documentation.
@@ -352,7 +422,7 @@ pub const SOURCES: &[Source] = &[
             time("sent_at", &["date", "message_date", "timestamp", "sent_at"]),
             text("session", &["session_id", "session", "id_session"]),
             text("channel", &["channel", "channel_name", "channel_id"]),
-            text("sender", &["from", "sender", "origin", "author_type"]),
+            direction("sender", &["from", "sender", "origin", "author_type"]),
             text("author", &["author", "author_name", "agent", "user"]),
             text("text", &["text", "message", "content", "body"]),
         ],

@@ -30,8 +30,8 @@ pub const RELATIONS: &[Relation] = &[
     view!("messages").stored(),
     view!("messages_text"),
     view!("agents").stored().hides(&[
-        ("agent_id", "case when agent_id not like '%@%' then agent_id end"),
-        ("name", "split_part(name, '@', 1)"),
+        ("agent_id", "case when not tidegate.is_contact(agent_id) then agent_id end"),
+        ("name", "case when not tidegate.is_contact(split_part(name, '@', 1)) then split_part(name, '@', 1) end"),
         ("email", "null"),
     ]),
     view!("customers").stored().hides(&[("handle", "null"), ("name", "null")]),

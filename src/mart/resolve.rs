@@ -3,7 +3,7 @@
 //! Every conversion gives null instead of an error, whatever the column's type and value.
 
 use super::Settings;
-use super::fields::{Field, Kind, Source};
+use super::fields::{DIRECTIONS, Field, Kind, Source};
 use super::state::{Column, Columns};
 use crate::store::ident::{literal, quote, table as qualified};
 
@@ -160,7 +160,20 @@ fn converted(kind: Kind, column: &Column, factor: Option<&str>) -> String {
         Kind::Number => number(&name, from)
             .map_or_else(|| "null::double precision".to_owned(), |value| format!("tidegate.sane_number({value})")),
         Kind::Seconds => seconds(&name, from, factor),
+        Kind::Direction => direction(&text(&name, from)),
     }
+}
+
+/// The word of the mart for a sender. A server's collation may have no lower case of letters with accents.
+fn direction(text: &str) -> String {
+    let plain = format!(
+        "lower(translate(btrim({text}, E' \\t\\r\\n'), 'ÁÀÂÃÉÊÍÓÔÕÚÇáàâãéêíóôõúç', 'AAAAEEIOOOUCaaaaeeiooouc'))"
+    );
+    let cases = DIRECTIONS.map(|(direction, words)| {
+        let words: Vec<String> = words.iter().map(|word| literal(word)).collect();
+        format!(" when {plain} in ({}) then {}", words.join(", "), literal(direction))
+    });
+    format!("case{} end", cases.concat())
 }
 
 /// The column's value as text.

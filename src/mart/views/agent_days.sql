@@ -44,9 +44,9 @@ lexer as (
         tidegate.numeric_as_count(sum(u.responded_to)),
         tidegate.numeric_as_count(sum(u.total_responded_to)),
         null::bigint,
-        sum(tidegate.sane_seconds(u.avg_response_time) * u.total_responded_to),
+        sum(tidegate.sane_seconds(u.avg_response_time) * u.total_responded_to) filter (where u.avg_response_time >= 0),
         tidegate.numeric_as_count(
-            coalesce(sum(u.total_responded_to) filter (where tidegate.sane_seconds(u.avg_response_time) is not null), 0)
+            coalesce(sum(u.total_responded_to) filter (where tidegate.sane_seconds(u.avg_response_time) >= 0), 0)
         ),
         tidegate.numeric_as_count(sum(u.broke_sla))
     from lexer.user_summary u

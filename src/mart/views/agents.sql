@@ -110,7 +110,7 @@ with entry as (
     union all
     select 'lynn', _connection, author, case when author not like '%_@_%' then author end, null, null, null, max(_loaded_at)
     from {{lynn.show_dialogs}} t
-    where lower(sender) in ('agent', 'operator', 'executive') and author <> ''
+    where sender = 'agent' and author <> ''
     group by _connection, author
 ),
 agent as (
@@ -130,19 +130,19 @@ agent as (
 ),
 -- A name that belongs to one e-mail address only stands for the same person in systems that give no address.
 known as (
-    select lower(name) as name, min(lower(email)) as email
+    select lower(trim(name)) as name, min(lower(email)) as email
     from agent
     where email is not null and tidegate.is_person(name)
-    group by lower(name)
+    group by lower(trim(name))
     having count(distinct lower(email)) = 1
 ),
 -- The name that the other systems give to an address, if they agree.
 named as (
-    select lower(email) as email, min(name collate "C") as name
+    select lower(email) as email, min(trim(name) collate "C") as name
     from agent
     where email is not null and name is not null
     group by lower(email)
-    having count(distinct lower(name)) = 1
+    having count(distinct lower(trim(name))) = 1
 )
 -- Agents and customers have different keys, or else an agent's name would reveal a customer who has it too.
 select
@@ -165,15 +165,15 @@ select
     )::text as person_key,
     a._loaded_at::timestamptz as loaded_at
 from agent a
-left join known k on k.name = lower(a.name)
+left join known k on k.name = lower(trim(a.name))
 left join named n on n.email = lower(a.email);
 
 comment on view mart.agents is 'One row per agent of a connection, also if only other relations name the agent. Key: agent_key. The same person in several systems has one person_key';
 comment on column mart.agents.source is 'Vendor: khoros, lexer, jaicp or lynn';
 comment on column mart.agents.connection is 'Configured connection from which the row was read';
-comment on column mart.agents.agent_key is 'Unique: source:connection:agent_id; a pseudonym stands for an id that is an e-mail address';
-comment on column mart.agents.agent_id is 'Id at the vendor. Lynn''s reports have only a name or an address, and so have Lexer''s files, for agents whom the vendor''s list does not contain. An e-mail address is null for tidegate_analyst';
-comment on column mart.agents.name is 'Name of the agent; if the vendor gives none, the name that other systems give to the e-mail address, or else the id, of an address the part before the @. Of a name that is an e-mail address tidegate_analyst sees that part';
+comment on column mart.agents.agent_key is 'Unique: source:connection:agent_id; a pseudonym stands for an id that is an e-mail address or a telephone number';
+comment on column mart.agents.agent_id is 'Id at the vendor. Lynn''s reports have only a name or an address, and so have Lexer''s files, for agents whom the vendor''s list does not contain. An e-mail address or a telephone number is null for tidegate_analyst';
+comment on column mart.agents.name is 'Name of the agent; if the vendor gives none, the name that other systems give to the e-mail address, or else the id, of an address the part before the @. Of a name that is an e-mail address tidegate_analyst sees that part, and a telephone number is null';
 comment on column mart.agents.email is 'E-mail address; null for tidegate_analyst. JAICP gives none, and Lynn only where it names agents by their address';
 comment on column mart.agents.team is 'Team (Khoros) or work group of the agent''s last session (Lynn). Null for Lexer and JAICP';
 comment on column mart.agents.active is 'Whether the vendor still lists the agent. Null for agents whom the list does not contain, and for JAICP and Lynn, which have none';

@@ -32,7 +32,7 @@ from (
         'lynn',
         _connection,
         "timestamp",
-        _row_key || '/' || extract(epoch from _window_start)::bigint,
+        tidegate.pseudonym(_row_key::text) || '/' || extract(epoch from _window_start)::bigint,
         session,
         intent,
         mark_name,
@@ -49,7 +49,7 @@ comment on column mart.bot_turns.connection is 'Configured connection from which
 comment on column mart.bot_turns.occurred_at is 'When the turn took place';
 comment on column mart.bot_turns.day is
     'Local date of occurred_at in the business time zone (mart.timezone). Null if occurred_at cannot be right: before 1990, or more than a day after the row was loaded';
-comment on column mart.bot_turns.turn_key is 'Unique: source:connection:id; for JAICP the key of the message in mart.messages';
+comment on column mart.bot_turns.turn_key is 'Unique: source:connection:id; for JAICP the key of the message in mart.messages, for Lynn a pseudonym of the row';
 comment on column mart.bot_turns.conversation_key is 'The session, as in mart.conversations';
 comment on column mart.bot_turns.intent is 'Recognised intent, as the vendor names it';
 comment on column mart.bot_turns.state is 'State of the scenario (JAICP) or name of the mark (Lynn)';

@@ -71,7 +71,7 @@ lexer as (
     select distinct on (c._connection, coalesce(nullif(c.case_id, ''), c._row_key::text))
         'lexer',
         c._connection,
-        coalesce(nullif(c.case_id, ''), c._row_key::text),
+        coalesce(nullif(c.case_id, ''), tidegate.pseudonym(c._row_key::text)),
         c.case_id,
         'case',
         c.channel,
@@ -142,8 +142,9 @@ lynn as (
             bool_or(agent_at is not null or agent <> '') as reached_agent,
             max(tidegate.with_time(coalesce(agent_at, started_at), nullif(agent, '')) collate "C") as last_agent,
             count(distinct nullif(agent, '')) as agents,
-            min(tidegate.time_after(started_at, first_response_seconds)) as first_response_at,
-            min(first_response_seconds) as first_response_seconds,
+            min(tidegate.time_after(started_at, first_response_seconds)) filter (where first_response_seconds >= 0)
+                as first_response_at,
+            min(first_response_seconds) filter (where first_response_seconds >= 0) as first_response_seconds,
             max(tidegate.known_time(ended_at, _loaded_at)) as ended_at,
             bool_and(compliance >= 100) as sla_met,
             max(_loaded_at) as _loaded_at
@@ -191,11 +192,11 @@ select
     (case when c.agents > 0 then c.agents when not c.reached_agent then 0 end)::bigint as agents,
     (c.source || ':' || c.connection || ':' || tidegate.pseudonym(c.customer))::text as customer_key,
     coalesce(
-        c.first_response_seconds,
+        case when c.first_response_seconds >= 0 then c.first_response_seconds end,
         case when k.first_response_at >= k.started_at then tidegate.seconds_between(k.started_at, k.first_response_at) end
     )::double precision as first_response_seconds,
     (case
-        when c.first_response_seconds is not null then 'vendor'
+        when c.first_response_seconds >= 0 then 'vendor'
         when k.first_response_at >= k.started_at then 'computed'
     end)::text as first_response_basis,
     (case when k.ended_at >= k.started_at then tidegate.seconds_between(k.started_at, k.ended_at) end)::double precision
@@ -231,7 +232,7 @@ comment on column mart.conversations.hour is 'Hour of started_at in the business
 comment on column mart.conversations.ended_at is
     'When it was closed (Khoros, Lexer) or its last event (JAICP, Lynn). Null while a case is open, and if it cannot be right: before 1990, or more than a day after the row was loaded';
 comment on column mart.conversations.conversation_key is
-    'Unique: source:connection:id. For JAICP the project and a pseudonym of the session, whose id may hold a telephone number';
+    'Unique: source:connection:id. For JAICP the project and a pseudonym of the session, whose id may hold a telephone number; for a case without an id a pseudonym of its row';
 comment on column mart.conversations.conversation_id is
     'Id at the vendor; for JAICP the project and the session, and null for tidegate_analyst';
 comment on column mart.conversations.kind is 'conversation, case or bot session';
@@ -250,7 +251,7 @@ comment on column mart.conversations.agents is
 comment on column mart.conversations.customer_key is
     'The customer, as in mart.customers. Null for Lynn, whose sessions do not name the contact';
 comment on column mart.conversations.first_response_seconds is
-    'Seconds from the start to the first reply of a person. Calendar time; business hours are not known to any vendor';
+    'Seconds from the start to the first reply of a person. Calendar time; business hours are not known to any vendor. Null if negative';
 comment on column mart.conversations.first_response_basis is
     'vendor: the vendor''s own figure; computed: from the times of the replies; null: not known';
 comment on column mart.conversations.resolution_seconds is

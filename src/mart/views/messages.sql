@@ -18,11 +18,13 @@ with khoros as (
         m.delivery_status,
         m._loaded_at
     from (
+        -- The key of a row is a hash without a salt of what is in it, so a key of the mart has a pseudonym of it: with
+        -- the hash itself, a list of names would tell the customer.
         -- An id may stand in several rows: under another name of the field, or of an earlier version.
         (select distinct on (_connection, coalesce(nullif(id, ''), _row_key::text))
             'post' as direction,
             _connection,
-            coalesce(nullif(id, ''), _row_key::text) as id,
+            coalesce(nullif(id, ''), tidegate.pseudonym(_row_key::text)) as id,
             sent_at,
             nullif(channel, '') as channel,
             nullif(conversation_id, '') as conversation_id,
@@ -36,7 +38,7 @@ with khoros as (
         (select distinct on (_connection, coalesce(nullif(id, ''), _row_key::text))
             'response',
             _connection,
-            coalesce(nullif(id, ''), _row_key::text),
+            coalesce(nullif(id, ''), tidegate.pseudonym(_row_key::text)),
             sent_at,
             nullif(channel, ''),
             nullif(conversation_id, ''),
@@ -53,7 +55,7 @@ lexer as (
     select
         'lexer',
         m._connection,
-        m._row_key || '/' || extract(epoch from m._window_start)::bigint,
+        tidegate.pseudonym(m._row_key::text) || '/' || extract(epoch from m._window_start)::bigint,
         m.customer_publish_date_utc,
         'customer',
         case when m.agent_reponse_date_utc is not null or m.agent_response <> '' then 'agent' end,
@@ -64,7 +66,7 @@ lexer as (
             nullif(lower(trim(concat_ws(' ', nullif(trim(m.agent_first_name), ''), nullif(trim(m.agent_last_name), '')))), '')
         ),
         nullif(m.customer_username, ''),
-        tidegate.sane_seconds(m.customer_wait_time_min) * 60,
+        case when m.customer_wait_time_min >= 0 then tidegate.sane_seconds(m.customer_wait_time_min) * 60 end,
         null::double precision,
         -- What Lexer says before there is a reply is not final, and its reports count breaches of replies only.
         case when m.agent_reponse_date_utc is not null or m.agent_response <> '' then m.within_customer_sla end,
@@ -101,7 +103,7 @@ jaicp as (
                 || nullif(m.client_id, '')
         end,
         null::double precision,
-        (m.processing_time / 1000.0)::double precision,
+        case when m.processing_time >= 0 then (m.processing_time / 1000.0)::double precision end,
         null::boolean,
         nullif(lower(m.status), ''),
         m._loaded_at
@@ -114,17 +116,13 @@ lynn as (
     select
         'lynn',
         d._connection,
-        d._row_key || '/' || extract(epoch from d._window_start)::bigint,
+        tidegate.pseudonym(d._row_key::text) || '/' || extract(epoch from d._window_start)::bigint,
         d.sent_at,
-        case
-            when lower(d.sender) in ('client', 'customer', 'user', 'contact') then 'customer'
-            when lower(d.sender) in ('agent', 'operator', 'executive') then 'agent'
-            when lower(d.sender) in ('bot', 'lynn', 'system') then 'bot'
-        end,
+        d.sender,
         null::text,
         d.channel,
         nullif(d.session, ''),
-        case when lower(d.sender) in ('agent', 'operator', 'executive') then nullif(d.author, '') end,
+        case when d.sender = 'agent' then nullif(d.author, '') end,
         null::text,
         null::double precision,
         null::double precision,
@@ -170,10 +168,10 @@ comment on column mart.messages.sent_at is 'When the message was sent, or the tu
 comment on column mart.messages.day is
     'Local date of sent_at in the business time zone (mart.timezone). Null if sent_at cannot be right: before 1990, or more than a day after the row was loaded';
 comment on column mart.messages.hour is 'Hour of sent_at in the business time zone, 0 to 23. Null if day is null';
-comment on column mart.messages.message_key is 'Unique: source:connection:id';
+comment on column mart.messages.message_key is 'Unique: source:connection:id. A pseudonym of the row stands for the id that Lexer and Lynn do not give';
 comment on column mart.messages.conversation_key is
     'The conversation, as in mart.conversations. Null for Lexer, whose mentions do not name a case';
-comment on column mart.messages.direction is 'Who sent it: customer, bot or agent. Null if the vendor does not say';
+comment on column mart.messages.direction is 'Who sent it: customer, bot or agent. Null if the vendor does not say, or in a word that is not known (Lynn; tidegate mart counts them)';
 comment on column mart.messages.reply_by is
     'Who replied, where the same row holds the reply (JAICP, Lexer): bot or agent';
 comment on column mart.messages.channel is
@@ -181,7 +179,7 @@ comment on column mart.messages.channel is
 comment on column mart.messages.agent_key is 'The agent who sent it or replied, as in mart.agents';
 comment on column mart.messages.customer_key is 'The customer, as in mart.customers. Null for Lynn and for replies of Khoros';
 comment on column mart.messages.wait_seconds is
-    'Seconds that the customer waited for the reply: Lexer''s own figure. Null for the others, which report none';
+    'Seconds that the customer waited for the reply: Lexer''s own figure. Null if negative, and for the others, which report none';
 comment on column mart.messages.processing_seconds is
     'Seconds that the bot took for its answer. Only JAICP reports it; the unit is not documented and taken as milliseconds';
 comment on column mart.messages.within_sla is 'Whether the reply met the customer''s service level. Only Lexer reports it; null while there is no reply, since Lexer does not say what its flag means then nor until when a reply is due';

@@ -12,7 +12,7 @@ from (
         'khoros' as source,
         _connection as connection,
         sent_at,
-        'post/' || coalesce(nullif(id, ''), _row_key::text) as id,
+        'post/' || coalesce(nullif(id, ''), tidegate.pseudonym(_row_key::text)) as id,
         text,
         null::text as reply,
         _loaded_at
@@ -20,7 +20,13 @@ from (
     order by _connection, coalesce(nullif(id, ''), _row_key::text), _loaded_at desc, _row_key)
     union all
     (select distinct on (_connection, coalesce(nullif(id, ''), _row_key::text))
-        'khoros', _connection, sent_at, 'response/' || coalesce(nullif(id, ''), _row_key::text), text, null, _loaded_at
+        'khoros',
+        _connection,
+        sent_at,
+        'response/' || coalesce(nullif(id, ''), tidegate.pseudonym(_row_key::text)),
+        text,
+        null,
+        _loaded_at
     from {{khoros.response}} t
     order by _connection, coalesce(nullif(id, ''), _row_key::text), _loaded_at desc, _row_key)
     union all
@@ -28,7 +34,7 @@ from (
         'lexer',
         _connection,
         customer_publish_date_utc,
-        _row_key || '/' || extract(epoch from _window_start)::bigint,
+        tidegate.pseudonym(_row_key::text) || '/' || extract(epoch from _window_start)::bigint,
         customer_message,
         agent_response,
         _loaded_at
@@ -48,7 +54,7 @@ from (
         'lynn',
         _connection,
         sent_at,
-        _row_key || '/' || extract(epoch from _window_start)::bigint,
+        tidegate.pseudonym(_row_key::text) || '/' || extract(epoch from _window_start)::bigint,
         text,
         null,
         _loaded_at

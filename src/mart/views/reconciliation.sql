@@ -150,15 +150,16 @@ total as (
         false
     from lexer_total t
 ),
--- A case is reported in each slice in which something happened to it. The newest says whether it is closed.
+-- A case is reported in each slice in which something happened to it. The vendor counts it in each day on which it was
+-- closed, so one that was reopened counts in each bucket in which any of its rows says that it was closed.
 closed as (
-    select c.connection, s.window_start as bucket_start, count(*) as cases
+    select c.connection, s.window_start as bucket_start, count(distinct c.id) as cases
     from (
-        select distinct on (_connection, coalesce(nullif(case_id, ''), _row_key::text))
+        select
             _connection as connection,
+            coalesce(nullif(case_id, ''), _row_key::text) as id,
             coalesce(ended_at, tidegate.time_after(started_at, resolution_seconds)) as ended_at
         from {{lexer.case_details}} t
-        order by _connection, coalesce(nullif(case_id, ''), _row_key::text), _window_start desc, _loaded_at desc
     ) c
     cross join lateral (
         select s.window_start, s.window_end

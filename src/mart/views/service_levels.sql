@@ -29,39 +29,43 @@ from (
     from (
         select
             *,
-            -- The messages of a day tell more than the agents' summaries of it. The summaries stand for days whose
-            -- messages were not read, or do not say whether the service level was met.
-            first_value(origin) over (partition by connection, day order by measured > 0 desc, origin) as origin_of_day
+            -- Of the messages of a day and the agents' summaries of it, those count that measured more replies: one
+            -- message must not stand for a day whose other messages were not read. The messages count if both are equal,
+            -- since they have a channel. The day of a summary is the vendor's, that of the messages the business day.
+            first_value(origin) over (partition by connection, day order by measured_of_origin desc, origin) as origin_of_day
         from (
-            select
-                1 as origin,
-                connection,
-                day,
-                channel,
-                agent_key,
-                count(within_sla) as measured,
-                count(*) filter (where within_sla) as met,
-                count(*) - count(within_sla) as unmeasured
-            from mart.messages
-            where source = 'lexer' and day is not null
-            group by connection, day, channel, agent_key
-            union all
-            -- Both count replies: a message without one is neither met nor breached.
-            select
-                2,
-                u._connection,
-                (u._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
-                'unknown',
-                'lexer:' || u._connection || ':' || tidegate.agent_id(u.user_id),
-                tidegate.numeric_as_count(sum(u.responded_to)),
-                tidegate.numeric_as_count(sum(u.responded_to::numeric - u.broke_sla)),
-                tidegate.numeric_as_count(
-                    sum(greatest(u.mentions_assigned::numeric - u.responded_to, 0)) filter (where u.mentions_assigned is not null)
-                )
-            from lexer.user_summary u
-            left join tidegate.stream s on s.connection = u._connection and s.stream = 'user_summary'
-            where u.responded_to >= u.broke_sla
-            group by 2, 3, 5
+            select *, coalesce(sum(measured) over (partition by connection, day, origin), 0) as measured_of_origin
+            from (
+                select
+                    1 as origin,
+                    connection,
+                    day,
+                    channel,
+                    agent_key,
+                    count(within_sla) as measured,
+                    count(*) filter (where within_sla) as met,
+                    count(*) - count(within_sla) as unmeasured
+                from mart.messages
+                where source = 'lexer' and day is not null
+                group by connection, day, channel, agent_key
+                union all
+                -- Both count replies: a message without one is neither met nor breached.
+                select
+                    2,
+                    u._connection,
+                    (u._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
+                    'unknown',
+                    'lexer:' || u._connection || ':' || tidegate.agent_id(u.user_id),
+                    tidegate.numeric_as_count(sum(u.responded_to)),
+                    tidegate.numeric_as_count(sum(u.responded_to::numeric - u.broke_sla)),
+                    tidegate.numeric_as_count(
+                        sum(greatest(u.mentions_assigned::numeric - u.responded_to, 0)) filter (where u.mentions_assigned is not null)
+                    )
+                from lexer.user_summary u
+                left join tidegate.stream s on s.connection = u._connection and s.stream = 'user_summary'
+                where u.responded_to >= u.broke_sla
+                group by 2, 3, 5
+            ) s
         ) o
     ) l
     where l.origin = l.origin_of_day
@@ -72,10 +76,10 @@ comment on view mart.service_levels is
 comment on column mart.service_levels.source is 'Vendor: lynn or lexer; Khoros and JAICP report no service level';
 comment on column mart.service_levels.connection is 'Configured connection from which the figures were read';
 comment on column mart.service_levels.day is
-    'Local date in the business time zone (mart.timezone) on which the conversation began or the customer''s message was sent. Of days of which Lexer''s messages were not read, the day that the vendor counted';
+    'Local date in the business time zone (mart.timezone) on which the conversation began or the customer''s message was sent. Of figures of Lexer''s summaries, the day that the vendor counted';
 comment on column mart.service_levels.unit is 'What is counted: conversation that reached an agent (Lynn) or message of a customer (Lexer)';
 comment on column mart.service_levels.channel is
-    'Channel in the vocabulary of mart.channels; unknown for days of which only the summaries of Lexer''s agents were read';
+    'Channel in the vocabulary of mart.channels; unknown for days on which the summaries of Lexer''s agents measured more than its messages';
 comment on column mart.service_levels.agent_key is 'The agent, as in mart.agents; null if the vendor names none';
 comment on column mart.service_levels.measured is
     'Number of conversations or messages for which it is known whether the service level was met. Of Lexer only messages with a reply, as in its own count of breaches';

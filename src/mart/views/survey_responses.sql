@@ -20,7 +20,7 @@ from (
         'lynn' as source,
         _connection as connection,
         answered_at,
-        _row_key::text as id,
+        tidegate.pseudonym(_row_key::text) as id,
         nullif(session, '') as conversation,
         nullif(agent, '') as agent,
         null::text as customer,
@@ -48,7 +48,7 @@ from (
         'lexer',
         n._connection,
         n.answered_at,
-        n._row_key::text,
+        tidegate.pseudonym(n._row_key::text),
         null,
         coalesce(u.id::text, nullif(lower(trim(n.agent)), '')),
         nullif(n.customer, ''),
@@ -76,7 +76,7 @@ comment on column mart.survey_responses.connection is 'Configured connection fro
 comment on column mart.survey_responses.answered_at is 'When the customer answered';
 comment on column mart.survey_responses.day is
     'Local date of answered_at in the business time zone (mart.timezone). Null if answered_at cannot be right: before 1990, or more than a day after the row was loaded';
-comment on column mart.survey_responses.response_key is 'Unique: source:connection:id';
+comment on column mart.survey_responses.response_key is 'Unique: source:connection:pseudonym of the row, which has no id of the vendor';
 comment on column mart.survey_responses.conversation_key is
     'The conversation, as in mart.conversations. Null for Lexer, whose submissions do not name a case';
 comment on column mart.survey_responses.agent_key is 'The agent, as in mart.agents; null if the vendor names none';

@@ -1,5 +1,8 @@
 //! What the figures of the views mean.
 
+use tidegate::mart::state::State;
+use tidegate::mart::unread;
+
 use super::filled;
 
 #[tokio::test]
@@ -102,6 +105,90 @@ async fn p11_closed_cases_are_compared_with_slices_and_a_lookback_of_one_day() {
 }
 
 #[tokio::test]
+async fn p11_a_case_that_is_reopened_counts_on_each_day_on_which_it_was_closed() {
+    let mart = filled().await;
+    for stream in ["case_summary", "case_details"] {
+        mart.run(format!(
+            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+            values ('acme', '{stream}', 'lexer', '{stream}', '2026-01-07', 'UTC', '1d');
+            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
+            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '30 hours'
+            from generate_series(timestamptz '2026-01-07 00:00Z', '2026-01-10 00:00Z', '1 day') day"
+        ))
+        .await;
+    }
+    mart.run(
+        "insert into lexer.case_summary (_connection, _window_start, window_end, _run_id, _loaded_at, total_cases)
+        select 'acme', day, day + interval '1 day', 1, now(), case extract(day from day) when 7 then 2 when 10 then 1 else 0 end
+        from generate_series(timestamptz '2026-01-07 00:00Z', '2026-01-10 00:00Z', '1 day') day;
+        insert into lexer.case_details (_connection, _window_start, _row_key, _run_id, _loaded_at, case_id, opened_utc, closed_utc)
+        select 'acme', slice::timestamptz, gen_random_uuid(), 1, now(), id, '2026-01-07 01:00Z', closed::timestamptz
+        from (values
+            ('2026-01-07 00:00Z', 'closed', '2026-01-07 11:00Z'),
+            ('2026-01-08 00:00Z', 'closed', '2026-01-07 11:00Z'),
+            ('2026-01-07 00:00Z', 'reopened', '2026-01-07 12:00Z'),
+            ('2026-01-09 00:00Z', 'reopened', null),
+            ('2026-01-10 00:00Z', 'reopened', '2026-01-10 09:00Z')
+        ) as c (slice, id, closed)",
+    )
+    .await;
+    let differences = "select string_agg(coalesce(difference::text, 'incomparable'), ', ' order by bucket_start)
+        from mart.reconciliation where metric = 'closed cases'";
+    assert_eq!(mart.text(differences).await.unwrap(), "0, 0, 0, 0");
+}
+
+#[tokio::test]
+async fn a_negative_duration_is_null() {
+    let mart = filled().await;
+    mart.run(
+        "insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, created_time, first_response_time_seconds)
+        values ('acme', 'a', 1, now(), '2026-01-01 10:00Z', -180), ('acme', 'b', 1, now(), '2026-01-01 10:00Z', 0),
+            ('acme', 'c', 1, now(), '2026-01-01 10:00Z', -1);
+        insert into khoros.response (_connection, _row_key, _run_id, _loaded_at, response_id, conversation_id, response_time)
+        values ('acme', gen_random_uuid(), 1, now(), '1', 'c', '2026-01-01 10:01Z');
+        insert into lexer.case_details (_connection, _window_start, _row_key, _run_id, _loaded_at, case_id, opened_utc, first_reply_time_sec)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'd', '2026-01-01 10:00Z', -180);
+        insert into lynn.current_interactions (_connection, _window_start, _row_key, _run_id, _loaded_at, session_id, date, agent, first_response_service_level_sec)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), 'e', '2026-01-01', 'anna', seconds from unnest(array[-180, 7]) seconds;
+        insert into lexer.mention_sla_export (_connection, _window_start, _row_key, _run_id, _loaded_at, customer_wait_time_min)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), minutes from unnest(array[-3, 2]) minutes;
+        insert into lexer.user_summary (_connection, _window_start, user_id, _run_id, _loaded_at, total_responded_to, avg_response_time)
+        values ('acme', '2026-01-01', '1', 1, now(), 3, -100);
+        insert into jaicp.messages (_connection, project_short_name, session_id, question_id, _run_id, _loaded_at, processing_time)
+        values ('acme', 'p', 's', '1', 1, now(), -1500)",
+    )
+    .await;
+    let waits = "select string_agg(concat_ws(' ', conversation_id, first_response_seconds, first_response_basis), ', ' order by conversation_id)
+        from mart.conversations";
+    assert_eq!(mart.text(waits).await.unwrap(), "a, b 0 vendor, c 60 computed, d, e 7 vendor");
+    let messages =
+        "select concat_ws(' ', string_agg(wait_seconds::text, ','), count(processing_seconds)) from mart.messages";
+    assert_eq!(mart.text(messages).await.unwrap(), "120 0");
+    let days = "select concat_ws(' ', wait_seconds_total, waits) from mart.agent_days where source = 'lexer'";
+    assert_eq!(mart.text(days).await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_sender_is_known_in_three_languages_and_others_have_no_direction() {
+    let mart = filled().await;
+    mart.run(
+        "insert into lynn.show_dialogs (_connection, _window_start, _row_key, _run_id, _loaded_at, \"from\", author)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), sender, 'by ' || sender
+        from unnest(array['Client', 'USUÁRIO', 'contacto', 'agente', ' Asesor ', 'atendente', 'Robô', 'sistema', 'bot', 'duende', '']) sender",
+    )
+    .await;
+    let directions = "select string_agg(concat_ws(' ', direction, count), ', ' order by direction)
+        from (select direction, count(*) from mart.messages group by direction) d";
+    assert_eq!(mart.text(directions).await.unwrap(), "agent 3, bot 3, customer 3, 2");
+    assert_eq!(mart.count("select count(*) from mart.agents").await, 3);
+    let session = &mut mart.database.connect().await;
+    let columns = State::read(session).await.unwrap().columns();
+    let counts = unread::count(session, &columns, &mart.settings).await.unwrap();
+    let sender = counts.iter().find(|count| count.field == "sender").unwrap();
+    assert_eq!((sender.values, sender.unread), (10, 1), "one word is not known");
+}
+
+#[tokio::test]
 async fn p5_a_duration_that_overflows_in_seconds_is_null() {
     let mut mart = filled().await;
     mart.run("alter table khoros.conversation add column wait_hours double precision").await;
@@ -178,10 +265,13 @@ async fn service_levels_are_counted_by_what_each_vendor_measures() {
         union all
         select 'acme', '2026-01-02', gen_random_uuid(), 1, now(), 'email', '2026-01-02', true, null, null from generate_series(1, 2) i
         union all
-        select 'acme', '2026-01-03', gen_random_uuid(), 1, now(), 'email', '2026-01-03', true, null, null from generate_series(1, 2) i;
+        select 'acme', '2026-01-03', gen_random_uuid(), 1, now(), 'email', '2026-01-03', true, null, null from generate_series(1, 2) i
+        union all
+        select 'acme', '2026-01-04', gen_random_uuid(), 1, now(), 'email', '2026-01-04', true, '2026-01-04', 'yes';
         insert into lexer.user_summary (_connection, _window_start, user_id, _run_id, _loaded_at, mentions_assigned, responded_to, broke_sla)
-        values ('acme', '2025-12-31', '1', 1, now(), 20, 7, 3), ('acme', '2025-12-31', '2', 1, now(), 3, 0, 0), ('acme', '2026-01-01', '1', 1, now(), 100, 100, 50),
-            ('acme', '2026-01-02', '1', 1, now(), 5, 4, 1), ('acme', '2026-01-03', '1', 1, now(), 5, 0, 0), ('other', '2026-01-01', '1', 1, now(), null, 10, 4)",
+        values ('acme', '2025-12-31', '1', 1, now(), 20, 7, 3), ('acme', '2025-12-31', '2', 1, now(), 3, 0, 0), ('acme', '2026-01-01', '1', 1, now(), 100, 8, 5),
+            ('acme', '2026-01-02', '1', 1, now(), 5, 4, 1), ('acme', '2026-01-03', '1', 1, now(), 5, 0, 0),
+            ('acme', '2026-01-04', '1', 1, now(), 40, 30, 6), ('acme', '2026-01-04', '2', 1, now(), 9, 9, 0), ('other', '2026-01-01', '1', 1, now(), null, 10, 4)",
     )
     .await;
     let found = "select string_agg(concat_ws(' ', source, connection, day, unit, channel, measured, met, breached, unmeasured), ', '
@@ -191,7 +281,8 @@ async fn service_levels_are_counted_by_what_each_vendor_measures() {
         mart.text(found).await.unwrap(),
         "lexer acme 2025-12-31 message unknown 7 4 3 13, lexer acme 2025-12-31 message unknown 0 0 0 3, \
          lexer acme 2026-01-01 message email 8 5 3 4, lexer acme 2026-01-02 message unknown 4 3 1 1, \
-         lexer acme 2026-01-03 message email 0 0 0 2, lexer other 2026-01-01 message unknown 10 6 4, \
+         lexer acme 2026-01-03 message email 0 0 0 2, lexer acme 2026-01-04 message unknown 30 24 6 10, \
+         lexer acme 2026-01-04 message unknown 9 9 0 0, lexer other 2026-01-01 message unknown 10 6 4, \
          lynn acme 2026-01-01 conversation webchat 5 3 2 0"
     );
     let flags = "select string_agg(coalesce(within_sla::text, '-') || coalesce(reply_by, '-'), ' ' order by within_sla, reply_by)

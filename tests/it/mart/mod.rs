@@ -213,7 +213,7 @@ async fn filled() -> Mart {
 /// The natural type of a field's column.
 fn natural(_: usize, kind: Kind) -> &'static str {
     match kind {
-        Kind::Text => "text",
+        Kind::Text | Kind::Direction => "text",
         Kind::Time => "timestamptz",
         Kind::Number | Kind::Seconds => "bigint",
     }

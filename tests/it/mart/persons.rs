@@ -149,6 +149,77 @@ async fn an_agent_who_is_named_by_an_address_has_the_name_that_other_systems_giv
 }
 
 #[tokio::test]
+async fn blanks_around_a_name_do_not_make_another_person() {
+    let mart = filled().await;
+    mart.run(
+        "insert into khoros.\"user\" (_connection, _row_key, _run_id, _loaded_at, agent_display_id, agent_name, agent_email)
+        values ('acme', gen_random_uuid(), 1, now(), '14', 'Ana Reis', 'ana@example.com'), ('acme', gen_random_uuid(), 1, now(), '15', ' Eva Born ', 'eva@example.com');
+        insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), agent from unnest(array[' Ana Reis ', 'Eva Born', 'Eva@example.com']) agent",
+    )
+    .await;
+    let persons = "select string_agg(entries, ', ' order by entries) from (
+        select string_agg(source || ' ' || trim(agent_id), ' = ' order by source, agent_id collate \"C\") as entries
+        from mart.agents group by person_key) p";
+    assert_eq!(
+        mart.text(persons).await.unwrap(),
+        "khoros 14 = lynn Ana Reis, khoros 15 = lynn Eva Born = lynn Eva@example.com"
+    );
+}
+
+/// Ids and names of agents, and whether they are telephone numbers.
+const NUMBERS: &[(&str, bool)] = &[
+    ("+56987654321", true),
+    ("+56 9 1234 5678", true),
+    ("+56\u{a0}9\u{a0}1234\u{a0}5678", true),
+    (" +56-9-1234.5678 ", true),
+    ("Ana (+56 9 1234 5678)", true),
+    ("(02) 1234-567", true),
+    ("9.1234.5678", true),
+    ("9 1234 5678", true),
+    ("56987654321", false),
+    ("+5698-76", false),
+    ("12-34-56", false),
+    ("team-1234567", false),
+    ("Agent 12 of 2026-01-01", false),
+    ("12345678-aaaa-4bbb-8ccc-123456789012", false),
+    ("ana", false),
+];
+
+#[tokio::test]
+async fn p7_an_analyst_sees_no_telephone_number_of_an_agent_and_bare_digits_are_an_id() {
+    let mart = filled().await;
+    for (number, (text, _)) in NUMBERS.iter().enumerate() {
+        mart.run(format!(
+            "insert into jaicp.messages (_connection, project_short_name, session_id, question_id, _run_id, _loaded_at, timestamp, operator_info_id)
+            values ('acme', 'p', 's{number}', 'q', 1, now(), '2026-01-01', '{text}');
+            insert into lexer.nps_submissions (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+            values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), '{text}');
+            insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+            values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), '{text}');
+            insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, assigned_agent_display_id)
+            values ('acme', '{number}', 1, now(), '{text}')"
+        ))
+        .await;
+    }
+    assert_eq!(unlisted(&mart.pool).await, [""; 0]);
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    let sql = "select string_agg(t::text, ' ') from mart.agents t union all select string_agg(t::text, ' ') from mart.messages t
+        union all select string_agg(t::text, ' ') from mart.survey_responses t union all select string_agg(t::text, ' ') from mart.conversations t
+        union all select string_agg(t::text, ' ') from mart.agent_days t";
+    let shown: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut analyst).await.unwrap();
+    for (text, is_number) in NUMBERS {
+        assert_eq!(shown.concat().contains(text.trim()), !is_number, "{text}");
+    }
+    let names = "select count(*) from mart.agents where name is null and agent_id is null";
+    let hidden: i64 = sqlx::query_scalar(names).fetch_one(&mut analyst).await.unwrap();
+    let numbers = NUMBERS.iter().filter(|(_, is_number)| *is_number).count();
+    assert_eq!(usize::try_from(hidden).unwrap(), 4 * numbers);
+    let known: i64 = mart.count("select count(*) from mart.agents where name is null").await;
+    assert_eq!(known, 0, "a reader sees them");
+}
+
+#[tokio::test]
 async fn p7_keys_do_not_tell_that_a_customer_has_the_name_or_address_of_an_agent() {
     let mart = filled().await;
     mart.run(

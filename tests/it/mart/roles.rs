@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tidegate::mart::relations::{RELATIONS, TEXTS};
 
-use super::{Mart, natural};
+use super::{Mart, natural, tables};
 
 const DENIED: &str = "42501";
 
@@ -127,6 +127,62 @@ async fn p7_an_analyst_finds_no_contact_data_in_any_column_of_any_view() {
     {
         assert!(seen.contains(&name), "a reader sees {name}");
     }
+}
+
+/// Rows without an id of the vendor: the key of such a row is a hash of all that is in it.
+const UNNAMED: &str = "update khoros.incoming_post set post_id = null;
+    update khoros.response set response_id = null;
+    update lexer.case_details set case_id = null";
+
+/// Keys that the mart makes of the keys of rows: the view, the key, and the rows.
+const OF_ROWS: &[(&str, &str, &str)] = &[
+    ("conversations", "conversation_key", "source = 'lexer'"),
+    ("messages", "message_key", "source <> 'jaicp'"),
+    ("bot_turns", "turn_key", "source = 'lynn'"),
+    ("survey_responses", "response_key", "true"),
+];
+
+#[tokio::test]
+async fn p7_the_hash_of_a_row_is_in_no_column_that_an_analyst_sees_and_keys_made_of_it_depend_on_the_salt() {
+    let mart = Mart::new().await;
+    mart.add_columns(natural).await;
+    mart.fill(5, false).await;
+    mart.run(UNNAMED).await;
+    mart.refresh().await;
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    let mut hashes = Vec::new();
+    for table in tables() {
+        let sql = format!("select coalesce(array_agg(to_jsonb(t) ->> '_row_key'), '{{}}') from {table} t");
+        let found: Vec<Option<String>> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mart.pool).await.unwrap();
+        hashes.extend(found.into_iter().flatten());
+    }
+    assert!(hashes.len() >= 45, "{}", hashes.len());
+    for relation in RELATIONS.iter().filter(|relation| relation.name != TEXTS) {
+        let sql = format!("select coalesce(string_agg(t::text, ' '), '') from mart.{} t", relation.name);
+        let shown: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut analyst).await.unwrap();
+        for hash in &hashes {
+            assert!(!shown.contains(hash) && !shown.contains(&hash.replace('-', "")), "{hash} in {}", relation.name);
+        }
+    }
+    let joined = "select count(*) from mart.messages join mart.messages_text using (message_key)";
+    assert_eq!(mart.count(joined).await, mart.count("select count(*) from mart.messages").await);
+
+    let before = keys_of_rows(&mut analyst).await;
+    let doubled: Vec<_> = before.iter().filter(|key| before.iter().filter(|other| other == key).count() > 1).collect();
+    assert!(doubled.is_empty() && before.len() == 40, "{before:?}");
+    mart.run("update tidegate.setting set value = 'another' where name = 'mart_salt'").await;
+    let after = keys_of_rows(&mut analyst).await;
+    assert_eq!(after.len(), before.len());
+    assert_eq!(after.iter().filter(|key| before.contains(key)).collect::<Vec<_>>(), [""; 0]);
+}
+
+async fn keys_of_rows(session: &mut PgConnection) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (view, key, rows) in OF_ROWS {
+        let sql = format!("select '{view} ' || {key} from mart.{view} where {rows}");
+        keys.extend(sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch_all(&mut *session).await.unwrap());
+    }
+    keys
 }
 
 #[tokio::test]

@@ -424,7 +424,8 @@ const FAULTS: &[(u8, &str)] = &[
     (3, "update lexer.mention_sla_export set within_customer_sla = not within_customer_sla"),
     (
         3,
-        "update lexer.mention_sla_export set agent_reponse_date_utc = null, agent_response = '' where state = 'closed'",
+        "delete from lexer.user_summary;
+        update lexer.mention_sla_export set agent_reponse_date_utc = null, agent_response = '' where state = 'closed'",
     ),
     (3, "update lexer.mention_sla_export set agent_response = 'x' where state = 'new'"),
     (4, "update khoros.response set agent_display_id = '14'"),
