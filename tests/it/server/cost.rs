@@ -1,5 +1,6 @@
 //! What a page costs: statements, and nothing at all if the client has it.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,7 +102,7 @@ async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
         counter.take();
         let first = port.fetch(page, "").await;
         let statements = counter.take();
-        counts.push_str(&format!("{statements} {page}\n"));
+        let _ = writeln!(counts, "{statements} {page}");
         assert!(statements >= 2, "{page}: {statements}");
         // The API, another client and a client that has the page cost nothing.
         let tag = first.header("etag").to_owned();
