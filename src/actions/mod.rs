@@ -8,6 +8,8 @@ mod perform;
 pub mod plan;
 mod propose;
 
+use std::future::ready;
+
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
@@ -99,7 +101,7 @@ pub static ACTIONS: [Action; 11] = [
     Action {
         route: "/jobs/{job}/pause",
         fields: &[UNTIL, REASON],
-        propose: |asked| Box::pin(propose::pause(asked)),
+        propose: |asked| Box::pin(ready(propose::pause(asked))),
         perform: |asked| Box::pin(perform::pause(asked)),
         place: place_of_job,
     },
@@ -113,7 +115,7 @@ pub static ACTIONS: [Action; 11] = [
     Action {
         route: "/system/pause",
         fields: &[UNTIL, REASON],
-        propose: |asked| Box::pin(propose::pause(asked)),
+        propose: |asked| Box::pin(ready(propose::pause(asked))),
         perform: |asked| Box::pin(perform::pause(asked)),
         place: |_, _| "/system".to_owned(),
     },
@@ -134,7 +136,7 @@ pub static ACTIONS: [Action; 11] = [
     Action {
         route: "/connections/{connection}/unblock",
         fields: &[],
-        propose: |asked| Box::pin(propose::unblock(asked)),
+        propose: |asked| Box::pin(ready(propose::unblock(asked))),
         perform: |asked| Box::pin(perform::unblock(asked)),
         place: |query, _| format!("/connections/{}", part(query.name("connection"))),
     },
@@ -148,7 +150,7 @@ pub static ACTIONS: [Action; 11] = [
     Action {
         route: "/system/notify/{target}/test",
         fields: &[],
-        propose: |asked| Box::pin(propose::notify(asked)),
+        propose: |asked| Box::pin(ready(propose::notify(asked))),
         perform: |asked| Box::pin(perform::notify(asked)),
         place: |_, _| "/system".to_owned(),
     },

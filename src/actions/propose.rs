@@ -90,7 +90,7 @@ pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Proposal, ActionErro
     })
 }
 
-pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+pub(super) fn pause(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
     let job = paused_job(asked)?;
     if job.is_some_and(|job| job.paused) {
         return Err(ActionError::Refused("`paused: true` in the configuration pauses the job already".to_owned()));
@@ -146,7 +146,7 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Proposal, ActionErr
     })
 }
 
-pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+pub(super) fn unblock(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
     let name = asked.query.name("connection");
     if !asked.config.connections.contains_key(name) {
         return Err(ActionError::NotFound("no connection of the configuration has this name".to_owned()));
@@ -181,7 +181,7 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
     })
 }
 
-pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
+pub(super) fn notify(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
     Ok(Proposal {
         title: format!("Send a test message to {}", asked.target()?),
         effects: vec!["It says that it is a test. The page of the system shows the outcome.".to_owned()],

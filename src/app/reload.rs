@@ -166,8 +166,14 @@ fn account(connection: &crate::connector::Connection) -> (String, Vec<String>) {
 
 /// The secrets of the status port.
 fn login(config: &Config) -> Vec<&str> {
-    let auth = config.server.auth.iter();
-    auth.flat_map(|auth| std::iter::once(&auth.password).chain(&auth.token)).map(|secret| secret.expose()).collect()
+    let mut secrets = Vec::new();
+    if let Some(auth) = &config.server.auth {
+        secrets.push(auth.password.expose());
+        if let Some(token) = &auth.token {
+            secrets.push(token.expose());
+        }
+    }
+    secrets
 }
 
 /// Jobs and connections are reloaded; what was built at start is not.

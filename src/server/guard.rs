@@ -79,6 +79,7 @@ pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
 }
 
 /// The value of a header: `None` if it occurs twice or is not text, `Some(None)` if it is absent.
+#[expect(clippy::option_option, reason = "absent and ambiguous differ")]
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<Option<&'h str>> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Some(None) };

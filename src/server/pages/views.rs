@@ -66,6 +66,7 @@ struct ActionView<'a> {
     query: &'a Query,
 }
 
+#[expect(clippy::unused_self, reason = "templates call methods only")]
 impl ActionView<'_> {
     /// Whether something is asked for on which the proposal depends.
     fn asks_first(&self) -> bool {
