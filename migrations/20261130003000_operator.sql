@@ -20,6 +20,7 @@ create index event_connection_idx on tidegate.event (connection, id desc);
 create index event_kind_idx on tidegate.event (kind, id desc);
 create index event_run_idx on tidegate.event (run_id) where run_id is not null;
 comment on table tidegate.event is 'What happened, for people; append only, deleted after history.keep_events';
+comment on column tidegate.event.id is 'Grows with time';
 comment on column tidegate.event.at is 'When';
 comment on column tidegate.event.kind is 'problem, recovered, action, reload, reload_refused, schema, rejects';
 comment on column tidegate.event.connection is 'The connection, if it concerns one';
@@ -55,6 +56,7 @@ create unique index problem_unclosed_key on tidegate.problem (kind, scope, cause
 create index problem_connection_idx on tidegate.problem (connection, kind) where closed_at is null;
 create index problem_closed_idx on tidegate.problem (closed_at) where closed_at is not null;
 comment on table tidegate.problem is 'What is or was wrong: opened when a condition has held for the delay of its kind, closed when it has not held twice in a row';
+comment on column tidegate.problem.id is 'Grows with time';
 comment on column tidegate.problem.kind is 'failed, held, late, gap, quota_refused, rejects, schema, config_refused, push_unknown or notify_stuck';
 comment on column tidegate.problem.scope is 'What it concerns: a connection, a connection and stream with a slash between, a job, a target, or system';
 comment on column tidegate.problem.cause is 'Hash of the error that several streams of the connection share; empty otherwise';

@@ -30,6 +30,11 @@ impl Query {
         Self { path: path.into_iter().collect(), parameters }
     }
 
+    /// Whether a name or a parameter has a character that Postgres cannot hold.
+    pub fn has_nul(&self) -> bool {
+        self.path.values().chain(self.parameters.values()).any(|text| text.contains('\0'))
+    }
+
     /// A name in the path.
     pub fn name(&self, name: &str) -> &str {
         self.path.get(name).map_or("", String::as_str)
@@ -108,6 +113,7 @@ mod tests {
         assert_eq!(local.moment("at").unwrap().unwrap().to_rfc3339(), "2026-11-28T10:30:00+00:00");
         assert_eq!(query.date("day").unwrap().unwrap().to_string(), "2026-11-28");
         assert_eq!(query.number("bad").unwrap_err().to_string(), "the parameter `bad` is not a whole number");
+        assert!(!query.has_nul() && Query::new([], "q=%00").has_nul());
         assert!(query.pair("bad").is_err() && query.moment("bad").is_err() && query.date("bad").is_err());
     }
 

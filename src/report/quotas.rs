@@ -143,30 +143,29 @@ pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx
             l.amount as "allowed!",
             extract(epoch from l.per)::double precision as "period_seconds!",
             case when l.blocked_until > statement_timestamp() then l.blocked_until end as blocked_until,
-            coalesce(spent.used, 0) as "used!",
-            spent.next_free
+            spent.used as "used!",
+            freed.next_free
         from tidegate.quota_ledger as ledger
         inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
+        cross join lateral (
+            select coalesce(sum(counted.used), 0)::bigint as used
+            from tidegate.quota_use as counted
+            where counted.limit_id = l.id and counted.ends_at > statement_timestamp() - l.reach
+        ) as spent
+        -- What is used counts until the reach after the end of its bucket; the oldest is freed first.
         left join lateral (
-            select
-                sum(counted.used)::bigint as used,
-                -- What is used counts until the reach after the end of its bucket; the oldest is freed first.
-                min(counted.ends_at + l.reach) filter (where counted.left_then < l.amount and counted.total >= l.amount)
-                    as next_free
+            select min(counted.ends_at + l.reach) as next_free
             from (
                 select
-                    use.used,
                     use.ends_at,
-                    sum(use.used) over () as total,
-                    sum(use.used) over (order by use.ends_at desc rows between unbounded preceding and 1 preceding)
-                        as left_then_or_null,
                     coalesce(
                         sum(use.used) over (order by use.ends_at desc rows between unbounded preceding and 1 preceding), 0
                     ) as left_then
                 from tidegate.quota_use as use
                 where use.limit_id = l.id and use.ends_at > statement_timestamp() - l.reach
             ) as counted
-        ) as spent on true
+            where counted.left_then < l.amount
+        ) as freed on spent.used >= l.amount
         order by ledger.id, l.id
         "#,
     )

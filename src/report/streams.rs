@@ -1,6 +1,7 @@
 //! The list of streams: which tables can be trusted, those that need attention first.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -160,6 +161,9 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<Strea
         and ($4::text is null or position(lower($4) in lower(connection || '/' || stream || ' ' || table_name)) > 0)
         and (
             $5::text is null
+            or not exists (
+                select from known as before where before.connection = $5 and before.stream = $6
+            )
             or (rank, until, connection, stream) > (
                 select before.rank, before.until, before.connection, before.stream
                 from known as before
@@ -196,26 +200,95 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<Strea
     .await
 }
 
+/// Reads the days of the bars. The days of the part without gaps are complete by its definition, so only the others are
+/// looked at, which are few.
 async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {
     let (connections, tables): (Vec<String>, Vec<String>) =
         rows.iter().map(|row| (row.connection.clone(), row.table.clone())).unzip();
+    let (firsts, lasts): (Vec<Option<NaiveDate>>, Vec<Option<NaiveDate>>) = rows.iter().map(complete_days).unzip();
     let days = sqlx::query!(
         r#"
-        select connection as "connection!", table_name as "table!", day as "day!", state as "state!"
-        from mart.day_status
-        where (connection, table_name) in (select * from unnest($1::text[], $2::text[])) and day > current_date - $3::integer
-        order by connection, table_name, day
+        select
+            shown.connection as "connection!",
+            shown.table_name as "table!",
+            other.day as "day!",
+            other.state as "state!"
+        from unnest($1::text[], $2::text[], $3::date[], $4::date[])
+            as shown (connection, table_name, first_complete, last_complete)
+        inner join mart.day_status as other
+            on
+                other.connection = shown.connection
+                and other.table_name = shown.table_name
+                and (shown.last_complete is null or other.day < shown.first_complete or other.day > shown.last_complete)
+        where other.day > current_date - $5::integer
+        order by shown.connection, shown.table_name, other.day
         "#,
         &connections,
         &tables,
+        &firsts as _,
+        &lasts as _,
         DAYS,
     )
     .fetch_all(&mut *reading.conn)
     .in_time()
     .await?;
-    for row in rows {
-        let of_row = days.iter().filter(|day| day.connection == row.connection && day.table == row.table);
-        row.days = spans(of_row.map(|day| (day.day, day.state.as_str())));
+    let oldest = reading.now.date_naive() - TimeDelta::days(i64::from(DAYS) - 1);
+    for (row, (first, last)) in rows.iter_mut().zip(firsts.into_iter().zip(lasts)) {
+        let complete = first.zip(last).filter(|(first, last)| first <= last);
+        let complete = complete.into_iter().flat_map(|(first, last)| {
+            first.max(oldest).iter_days().take_while(move |day| *day <= last).map(|day| (day, "complete"))
+        });
+        let others = days.iter().filter(|day| day.connection == row.connection && day.table == row.table);
+        let mut all: Vec<(NaiveDate, &str)> = complete.chain(others.map(|day| (day.day, &*day.state))).collect();
+        all.sort_unstable_by_key(|(day, _)| *day);
+        row.days = spans(all);
     }
     Ok(())
+}
+
+/// The first and the last whole day of the part without gaps, in the zone of the stream. `None` for a list, and if no
+/// day is complete.
+fn complete_days(row: &StreamRow) -> (Option<NaiveDate>, Option<NaiveDate>) {
+    let zone: Tz = row.timezone.parse().unwrap_or(Tz::UTC);
+    let bounds = row.covers_from.zip(row.complete_until).and_then(|(from, until)| {
+        let (from, until) = (from.with_timezone(&zone), until.with_timezone(&zone));
+        let first = if from.time() == NaiveTime::MIN { from.date_naive() } else { from.date_naive().succ_opt()? };
+        Some((first, until.date_naive().pred_opt()?)).filter(|(first, last)| first <= last)
+    });
+    bounds.unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(zone: &str, from: Option<&str>, until: Option<&str>) -> StreamRow {
+        StreamRow {
+            connection: String::new(),
+            stream: String::new(),
+            table: String::new(),
+            state: String::new(),
+            timezone: zone.to_owned(),
+            covers_from: from.map(|at| at.parse().unwrap()),
+            complete_until: until.map(|at| at.parse().unwrap()),
+            newest_data_until: None,
+            last_success_at: None,
+            expected_by: None,
+            last_error: None,
+            days: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn p11_the_complete_days_are_whole_days_of_the_zone() {
+        let days = |zone, from, until| {
+            let (first, last) = complete_days(&row(zone, Some(from), Some(until)));
+            first.zip(last).map(|(first, last)| format!("{first} {last}")).unwrap_or_default()
+        };
+        assert_eq!(days("UTC", "2026-11-01T00:00:00Z", "2026-11-03T00:00:00Z"), "2026-11-01 2026-11-02");
+        assert_eq!(days("UTC", "2026-11-01T00:00:01Z", "2026-11-03T23:59:59Z"), "2026-11-02 2026-11-02");
+        assert_eq!(days("America/Santiago", "2026-11-01T03:00:00Z", "2026-11-03T03:00:00Z"), "2026-11-01 2026-11-02");
+        assert_eq!(days("UTC", "2026-11-01T12:00:00Z", "2026-11-02T12:00:00Z"), "");
+        assert_eq!(complete_days(&row("UTC", None, Some("2026-11-03T00:00:00Z"))), (None, None));
+    }
 }

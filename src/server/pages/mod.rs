@@ -370,6 +370,9 @@ impl AppState {
         if uri.path_and_query().is_some_and(|address| address.as_str().len() > ADDRESS_MAX) {
             return Err(Fault::TooLong);
         }
+        if query.has_nul() {
+            return Err(Fault::Query(QueryError { name: "address", expected: "text without NUL" }));
+        }
         let key = (P::PATH, query.clone());
         // One request reads, the others wait for it.
         let mut kept = self.shelf.shown.lock().await;

@@ -48,6 +48,10 @@ async fn a_wrong_address_is_refused_with_a_page_or_a_problem_document() {
         "/streams/acme-lynn/survey_result?year=-300000",
         "/events?from=0001-01-01",
         "/streams?state=no-such-state",
+        "/streams/a%00b/c",
+        "/jobs/a%00",
+        "/runs?job=%00",
+        "/streams?after=gone/gone",
         "/runs?to=262143-01-01",
     ] {
         let page = port.fetch(path, "").await;
