@@ -14,6 +14,7 @@ use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::report::{Document as _, JobState, Overview, Query, Reading, StatusReport};
 use crate::schedule;
 use crate::store::history::{self, Waiting};
+use crate::store::pause;
 use crate::store::push::{self, BatchCounts};
 use crate::store::reconciliation::Difference;
 use crate::store::status::{Failure, StreamState};
@@ -46,7 +47,9 @@ async fn print_overview(context: &Context) -> anyhow::Result<()> {
             let mut transaction = conn.begin().await?;
             let now = schedule::clock(&mut transaction).await?;
             let config = &context.config;
-            let mut reading = Reading { conn: &mut transaction, config, config_refused: false, now };
+            let pauses = pause::list(&mut *transaction).await?;
+            let conn = &mut transaction;
+            let mut reading = Reading { conn, config, pauses: &pauses, config_refused: false, now };
             let overview = Overview::read(&mut reading, &Query::default()).await?;
             transaction.rollback().await?;
             Ok(overview)

@@ -118,12 +118,11 @@ impl Document for Jobs {
         shown.truncate(ROWS_MAX);
         let names: Vec<String> = shown.iter().map(|job| job.name.clone()).collect();
         let last = status::last_runs(reading.conn, &names).await?;
-        let pauses = pause::list(&mut *reading.conn).await?;
         let last_run = |job: &Job| last.iter().find(|run| run.job == job.name).cloned();
         Ok(Some(Self {
             at: reading.now,
             total: all.len(),
-            jobs: shown.iter().map(|job| JobRow::new(job, last_run(job), &pauses, reading.now)).collect(),
+            jobs: shown.iter().map(|job| JobRow::new(job, last_run(job), reading.pauses, reading.now)).collect(),
             next: shown.last().filter(|_| more).map(|job| job.name.clone()),
         }))
     }
@@ -138,7 +137,7 @@ impl Document for JobPage {
         let filter = RunFilter { job: Some(&job.name), limit: RUNS, ..RunFilter::default() };
         let runs = history::runs(&mut *reading.conn, filter).await?;
         let last = status::last_runs(reading.conn, std::slice::from_ref(&job.name)).await?.pop();
-        let row = JobRow::new(job, last, &pause::list(&mut *reading.conn).await?, reading.now);
+        let row = JobRow::new(job, last, reading.pauses, reading.now);
         Ok(Some(Self {
             at: reading.now,
             catch_up: format!("{:?}", job.catch_up).to_lowercase(),

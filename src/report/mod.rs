@@ -28,6 +28,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::Config;
+use crate::store::pause::Pause;
 pub use api::{API, api_path, api_schema};
 pub use connections::{ConnectionPage, Connections};
 pub use day::{Day, DaySpan};
@@ -52,6 +53,8 @@ pub struct Reading<'a> {
     pub conn: &'a mut PgConnection,
     /// The configuration in force.
     pub config: &'a Arc<Config>,
+    /// The pauses in force.
+    pub pauses: &'a [Pause],
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
     /// By the database's clock.

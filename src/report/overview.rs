@@ -136,7 +136,6 @@ impl Document for Overview {
         let (running, waiting): (Vec<_>, Vec<_>) =
             unfinished(reading.conn).await?.into_iter().partition(|run| run.state == "running");
         let totals = totals(reading.conn).await?;
-        let pauses = pause::list(&mut *reading.conn).await?;
         let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
         let counts = state::STATES.iter().filter(|state| state.name != "retired");
         Ok(Some(Self {
@@ -151,7 +150,7 @@ impl Document for Overview {
             waiting: waiting.into_iter().map(Waiting::from).collect(),
             waiting_total: totals.waiting,
             queued_total: totals.queued,
-            next: next_firings(reading.config, &pauses, now),
+            next: next_firings(reading.config, reading.pauses, now),
             connections: summaries(&shown, &parts, &extents, &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
             differences: totals.differences,

@@ -66,7 +66,8 @@ async fn proposed(
     let config = Arc::clone(&desk.sources.config.borrow());
     let read = desk
         .read(async |conn| {
-            let (problems, pause) = super::surroundings(conn).await?;
+            let (problems, pauses) = super::surroundings(conn).await?;
+            let pause = super::of_everything(pauses);
             let (now, pool) = (clock::now(), &desk.sources.pool);
             let asked = Asked { conn, pool, config: &config, query, actor: "", now };
             match action.propose(asked).await {

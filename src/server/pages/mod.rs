@@ -102,11 +102,14 @@ impl Shelf {
     }
 }
 
-/// What every page shows: the number of open problems, and the pause of every job.
-async fn surroundings(conn: &mut PgConnection) -> Result<(i64, Option<Pause>), sqlx::Error> {
-    let problems = super::routes::open_problems(conn).await?;
-    let pauses = pause::list(conn).await?;
-    Ok((problems, pauses.into_iter().find(|pause| pause.job == pause::EVERYTHING)))
+/// What every page shows: the number of open problems, and the pauses.
+async fn surroundings(conn: &mut PgConnection) -> Result<(i64, Vec<Pause>), sqlx::Error> {
+    Ok((super::routes::open_problems(conn).await?, pause::list(conn).await?))
+}
+
+/// The pause of every job.
+fn of_everything(pauses: Vec<Pause>) -> Option<Pause> {
+    pauses.into_iter().find(|pause| pause.job == pause::EVERYTHING)
 }
 
 /// Why a page cannot be shown.
@@ -397,13 +400,14 @@ impl AppState {
         let now = clock::now();
         let read = self
             .read(async |conn| {
-                let around = surroundings(conn).await?;
-                let mut reading = Reading { conn, config: &config, config_refused, now };
-                match P::read(&mut reading, query).await {
-                    Ok(document) => Ok((around, Ok(document))),
-                    Err(ReadError::Query(error)) => Ok((around, Err(error))),
-                    Err(ReadError::Database(error)) => Err(error),
-                }
+                let (problems, pauses) = surroundings(conn).await?;
+                let mut reading = Reading { conn, config: &config, pauses: &pauses, config_refused, now };
+                let document = match P::read(&mut reading, query).await {
+                    Ok(document) => Ok(document),
+                    Err(ReadError::Query(error)) => Err(error),
+                    Err(ReadError::Database(error)) => return Err(error),
+                };
+                Ok(((problems, of_everything(pauses)), document))
             })
             .await;
         let mut gone_since = lock(&self.shelf.gone_since);
