@@ -295,7 +295,7 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
     for wrong in [
         format!("from={to}&to={from}"),
         format!("from={from}"),
-        format!("from=2999-01-01&to=2999-01-02"),
+        "from=2999-01-01&to=2999-01-02".to_owned(),
         format!("from=-200000-01-01&to={to}"),
         format!("from={from}&to={to}&stream=nothing"),
     ] {

@@ -4,7 +4,6 @@
     clippy::unused_self,
     clippy::ref_option,
     clippy::trivially_copy_pass_by_ref,
-    clippy::needless_pass_by_value,
     reason = "templates call methods, and pass references to the fields of documents"
 )]
 

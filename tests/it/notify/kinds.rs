@@ -11,6 +11,7 @@ use super::{Bench, quick, stream_row};
 use crate::support::World;
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table with a row for each kind")]
 async fn each_kind_of_problem_opens_and_ends() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     for (kind, cause, end) in [

@@ -17,7 +17,7 @@ use crate::support::port::Port;
 use crate::support::story;
 
 /// Statements of a page: its own, the deadline's and that of the open problems.
-const STATEMENTS_MAX: usize = 8;
+const STATEMENTS_MAX: usize = 9;
 /// A response that says that nothing has changed.
 const NOT_MODIFIED_BYTES_MAX: usize = 400;
 
