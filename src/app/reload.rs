@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::names::names;
 use crate::config::Config;
+use crate::connector::Connection;
 use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
 use crate::store::event::{self, Reloaded};
@@ -76,8 +77,11 @@ impl Reload {
         match loaded {
             Ok(Ok(loaded)) => {
                 let before = Arc::clone(&config.borrow());
-                let same_accounts =
-                    before.connections.values().map(account).eq(loaded.connections.values().map(account));
+                let same_accounts = before
+                    .connections
+                    .values()
+                    .map(Connection::identity)
+                    .eq(loaded.connections.values().map(Connection::identity));
                 let secrets = |config: &Config| -> Vec<String> {
                     let secrets = config.notify.iter().flat_map(crate::config::Target::secrets);
                     secrets.map(|secret| secret.expose().to_owned()).collect()
@@ -156,12 +160,6 @@ fn fingerprint(config: &Config) -> u128 {
     // Hashing cannot fail.
     let _infallible = write!(hasher, "{config:?}");
     hasher.0.digest128()
-}
-
-/// What identifies an account: its settings, and the secrets that `Debug` does not show.
-fn account(connection: &crate::connector::Connection) -> (String, Vec<String>) {
-    let secrets = connection.settings.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
-    (format!("{connection:?}"), secrets)
 }
 
 /// The secrets of the status port.

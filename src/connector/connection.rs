@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use url::{Host, Url};
 
 use super::contract::{AccountSettings, Connector, OwnKeys, VendorPart};
@@ -40,7 +41,23 @@ pub struct Connection {
     pub not_enabled: Vec<Text>,
 }
 
+/// What a connection is configured to be: two that are equal read the same account in the same way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity([u8; 32]);
+
 impl Connection {
+    /// A hash of its settings, and of the secrets that `Debug` does not show.
+    pub fn identity(&self) -> Identity {
+        let mut hash = Sha256::new();
+        hash.update(format!("{self:?}"));
+        for secret in self.settings.secrets() {
+            // The length separates neighbouring secrets.
+            hash.update((secret.expose().len() as u64).to_be_bytes());
+            hash.update(secret.expose());
+        }
+        Identity(hash.finalize().into())
+    }
+
     /// Whether both have the same credential at the same base URL, and so one quota.
     pub fn shares_credential(&self, other: &Self) -> bool {
         fn base(connection: &Connection) -> &str {

@@ -21,7 +21,7 @@ mod utc_offset;
 
 pub use config::CsvForm;
 use config::{CsvKeys, PollingKeys, csv, polling};
-pub use connection::{Connection, Keys, check};
+pub use connection::{Connection, Identity, Keys, check};
 pub use contract::{
     AccountSettings, Connector, Expected, Outcome, OwnKeys, Records, SliceUse, Source, StepRequest, VendorPart, Window,
 };

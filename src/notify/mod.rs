@@ -60,7 +60,6 @@ impl Default for Timing {
             // What is seen only when it happens is over when it has not happened for a while.
             let quiet = match topic {
                 Topic::Rejects | Topic::Schema => 24 * HOUR,
-                Topic::QuotaRefused => 10 * MINUTE,
                 _ => Duration::ZERO,
             };
             Patience { topic, delay, quiet }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, Utc};
 use url::form_urlencoded;
 
 /// The names and parameters of a request. A parameter without a value counts as absent, as browsers send empty fields.
@@ -28,6 +28,11 @@ impl Query {
             .map(|(name, value)| (name.into_owned(), value.trim().to_owned()))
             .collect();
         Self { path: path.into_iter().collect(), parameters }
+    }
+
+    /// The first parameter that is not one of `known`.
+    pub fn unknown<'q>(&'q self, known: &[&str]) -> Option<&'q str> {
+        self.parameters.keys().map(String::as_str).find(|name| !known.contains(name))
     }
 
     /// Whether a name or a parameter has a character that Postgres cannot hold.
@@ -56,7 +61,7 @@ impl Query {
 
     pub fn date(&self, name: &'static str) -> Result<Option<NaiveDate>, QueryError> {
         let expected = QueryError { name, expected: "a date such as 2026-11-28" };
-        self.text(name).map(|text| text.parse().map_err(|_| expected)).transpose()
+        self.text(name).map(|text| text.parse().ok().filter(is_known).ok_or(expected)).transpose()
     }
 
     /// A moment as RFC 3339, without an offset in UTC, as browsers send it; or a date, which begins at 00:00 UTC.
@@ -68,7 +73,7 @@ impl Query {
             let in_utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M").ok()?.and_utc());
             DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(in_utc).or_else(day)
         };
-        self.text(name).map(|text| read(text).ok_or(expected)).transpose()
+        self.text(name).map(|text| read(text).filter(|at| is_known(&at.date_naive())).ok_or(expected)).transpose()
     }
 
     /// The two parts of a name such as `acme-lynn/survey_result`.
@@ -96,6 +101,11 @@ impl Query {
     }
 }
 
+/// Whether Postgres and people know the year.
+fn is_known(day: &NaiveDate) -> bool {
+    (1..=9_999).contains(&day.year())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +123,10 @@ mod tests {
         assert_eq!(local.moment("at").unwrap().unwrap().to_rfc3339(), "2026-11-28T10:30:00+00:00");
         assert_eq!(query.date("day").unwrap().unwrap().to_string(), "2026-11-28");
         assert_eq!(query.number("bad").unwrap_err().to_string(), "the parameter `bad` is not a whole number");
+        for far in ["-99999-01-01", "+12345-01-01", "0000-01-01"] {
+            let query = Query::new([], &format!("day={}", far.replace('+', "%2B")));
+            assert!(query.date("day").is_err() && query.moment("day").is_err(), "{far}");
+        }
         assert!(!query.has_nul() && Query::new([], "q=%00").has_nul());
         assert!(query.pair("bad").is_err() && query.moment("bad").is_err() && query.date("bad").is_err());
     }

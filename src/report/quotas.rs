@@ -82,6 +82,8 @@ pub(super) struct LedgerUse {
     pub(super) ledger: i64,
     /// Every connection that ever used the credential.
     pub(super) connections: Vec<String>,
+    /// Whether a running process uses the credential.
+    pub(super) is_stated: bool,
     pub(super) state: LimitState,
 }
 
@@ -133,7 +135,7 @@ fn fullest(credential: &Credential) -> f64 {
 
 /// The use of every limit of every credential that was ever used. One statement, whatever the number of credentials.
 pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx::Error> {
-    sqlx::query!(
+    let all = sqlx::query!(
         r#"
         select
             ledger.id as "ledger!",
@@ -144,7 +146,8 @@ pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx
             extract(epoch from l.per)::double precision as "period_seconds!",
             case when l.blocked_until > statement_timestamp() then l.blocked_until end as blocked_until,
             spent.used as "used!",
-            freed.next_free
+            freed.next_free,
+            exists (select from tidegate.quota_statement as stated where stated.limit_id = l.id) as "is_stated!"
         from tidegate.quota_ledger as ledger
         inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
         cross join lateral (
@@ -170,6 +173,7 @@ pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx
         "#,
     )
     .map(|row| LedgerUse {
+        is_stated: row.is_stated,
         ledger: row.ledger,
         connections: row.connections,
         state: LimitState {
@@ -180,12 +184,22 @@ pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx
             period_seconds: row.period_seconds,
             ratio: ratio(row.used, row.allowed),
             blocked_until: row.blocked_until,
-            next_free: row.next_free,
+            // Nothing is sent while the limit is blocked.
+            next_free: row.next_free.max(row.blocked_until),
         },
     })
     .fetch_all(conn)
     .in_time()
-    .await
+    .await?;
+    Ok(in_use(all))
+}
+
+/// Without the credentials that connections had before, unless no running process uses another one.
+fn in_use(all: Vec<LedgerUse>) -> Vec<LedgerUse> {
+    let stated: BTreeSet<String> =
+        all.iter().filter(|one| one.is_stated).flat_map(|one| one.connections.clone()).collect();
+    let is_old = |one: &LedgerUse| !one.is_stated && one.connections.iter().all(|name| stated.contains(name));
+    all.into_iter().filter(|one| !is_old(one)).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
@@ -255,4 +269,31 @@ async fn add_hours(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> 
         credential.hours = sums.into_values().collect();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(ledger: i64, connections: &[&str], is_stated: bool) -> LedgerUse {
+        let state = LimitState {
+            limit: "requests".to_owned(),
+            unit: "calls".to_owned(),
+            used: 0,
+            allowed: 1,
+            period_seconds: 60.0,
+            ratio: 0.0,
+            blocked_until: None,
+            next_free: None,
+        };
+        LedgerUse { ledger, connections: connections.iter().map(|name| (*name).to_owned()).collect(), is_stated, state }
+    }
+
+    #[test]
+    fn credentials_that_connections_had_before_are_left_out_while_a_process_uses_others() {
+        let kept = |all: Vec<LedgerUse>| in_use(all).into_iter().map(|one| one.ledger).collect::<Vec<_>>();
+        let all = vec![ledger(1, &["a"], false), ledger(2, &["a", "b"], true), ledger(3, &["c"], false)];
+        assert_eq!(kept(all), [2, 3]);
+        assert_eq!(kept(vec![ledger(1, &["a", "c"], false), ledger(2, &["a"], true)]), [1, 2]);
+    }
 }

@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::auth::{self, Login, NoLogin};
@@ -19,6 +20,8 @@ use crate::config::Server;
 
 /// How long the response to wrong credentials takes at least, so that trying them is slow.
 const WRONG_LOGIN_TAKES: Duration = Duration::from_millis(300);
+/// Wrong logins that may take so long at the same time; the others are refused at once.
+static WAITING: Semaphore = Semaphore::const_new(8);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) const JSON: &str = "application/json";
@@ -30,6 +33,8 @@ pub(super) struct Peer(pub(super) SocketAddr);
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// Many wrong logins at the same time.
+    TooMany,
     /// It names another host: a page of someone else may have made the browser send it here (DNS rebinding).
     Host,
     Login(NoLogin),
@@ -152,7 +157,7 @@ struct WrongLogin(IpAddr);
 pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {
     let config = Arc::clone(&desk.sources.config.borrow());
     let head = Head { method: request.method(), uri: request.uri(), headers: request.headers() };
-    let refusal = match judge(&config.server, head) {
+    let mut refusal = match judge(&config.server, head) {
         Ok(login) => {
             request.extensions_mut().insert(login);
             return next.run(request).await;
@@ -164,7 +169,11 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
         if let Some(Peer(peer)) = request.extensions().get() {
             desk.trouble().warn("wrong credentials on the status port", &WrongLogin(peer.ip()));
         }
-        tokio::time::sleep(WRONG_LOGIN_TAKES).await;
+        // Those that wait hold places of the port, so only a few may.
+        match WAITING.try_acquire() {
+            Ok(_waiting) => tokio::time::sleep(WRONG_LOGIN_TAKES).await,
+            Err(_) => refusal = Refusal::TooMany,
+        }
     }
     let (status, text) = refusal.response();
     let mut response = if pages::is_api(request.uri().path()) {
@@ -186,6 +195,7 @@ impl Refusal {
                 StatusCode::MISDIRECTED_REQUEST,
                 "this name is not known here; write it as `server.url` or in `server.origins`, or use the address",
             ),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many wrong logins at this moment; try again"),
             Self::Login(NoLogin::Missing) => (StatusCode::UNAUTHORIZED, "log in with the user of `server.auth`"),
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),
             Self::CrossSite => (

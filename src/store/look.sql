@@ -141,7 +141,7 @@ stream_problem as (
         case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end
 ),
 
-condition as (
+found as (
     select
         trouble.kind,
         trouble.scope,
@@ -205,9 +205,9 @@ condition as (
     union all
     select
         'quota_refused',
-        coalesce((select min(name) from unnest(ledger.connections) as shared (name)), 'system'),
+        used.name,
         '',
-        (select min(name) from unnest(ledger.connections) as shared (name)),
+        used.name,
         null,
         null,
         null,
@@ -220,8 +220,14 @@ condition as (
         'find out what else uses the credential, or lower the quota in the configuration'
     from tidegate.quota_limit as quota
     inner join tidegate.quota_ledger as ledger on quota.ledger_id = ledger.id
-    where quota.blocked_until > now()
-    group by ledger.id
+    -- A ledger keeps the names of connections that were removed.
+    cross join lateral (
+        select min(shared.name) as name
+        from unnest(ledger.connections) as shared (name)
+        where exists (select from tidegate.stream where stream.connection = shared.name and stream.jobs <> '{}')
+    ) as used
+    where quota.blocked_until > now() and used.name is not null
+    group by used.name
     union all
     select
         'config_refused',
@@ -290,6 +296,13 @@ condition as (
             )
         )
     group by message.target
+),
+
+-- Each is one row, whatever was found: a problem cannot be written twice at once.
+condition as (
+    select distinct on (kind, scope, cause) *
+    from found
+    order by kind, scope, cause
 ),
 
 seen as (

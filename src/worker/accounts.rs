@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use crate::connector::Connection;
 use crate::connector::Source;
+use crate::connector::{Connection, Identity};
 use crate::http::{Gate, HttpError};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
 use crate::secret::Secret;
@@ -77,7 +77,7 @@ impl Account {
 /// Every account in use. All runs share its token and its connections.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    open: Mutex<HashMap<String, Arc<Account>>>,
+    open: Mutex<HashMap<String, (Identity, Arc<Account>)>>,
 }
 
 impl Accounts {
@@ -85,11 +85,13 @@ impl Accounts {
     /// reads.
     pub async fn get(&self, pool: &PgPool, owner: &str, connection: &Connection) -> Result<Arc<Account>, AccountError> {
         let mut open = self.open.lock().await;
-        if let Some(account) = open.get(&connection.name) {
+        // A run that began before a reload may have opened the connection as it was configured then.
+        let identity = connection.identity();
+        if let Some((_, account)) = open.get(&connection.name).filter(|(known, _)| *known == identity) {
             return Ok(Arc::clone(account));
         }
         let account = Arc::new(Account::open(pool, owner, connection).await?);
-        open.insert(connection.name.clone(), Arc::clone(&account));
+        open.insert(connection.name.clone(), (identity, Arc::clone(&account)));
         Ok(account)
     }
 

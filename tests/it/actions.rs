@@ -168,6 +168,22 @@ async fn p7_wrong_credentials_are_slow_counted_and_not_logged() {
 }
 
 #[tokio::test]
+async fn p7_many_wrong_credentials_hold_up_neither_probes_nor_those_who_may_log_in() {
+    let (_world, port) = world().await;
+    let wrong = (0..30).map(|_| port.send("GET", "/", "authorization: Bearer wrong-token-of-somebody\r\n", ""));
+    let right = async {
+        let begun = Instant::now();
+        assert_eq!(port.send("GET", "/healthz", "", "").await.status, 200);
+        assert_eq!(port.send("GET", "/api/v1/jobs", BEARER, "").await.status, 200);
+        begun.elapsed()
+    };
+    let (replies, _took) = tokio::join!(futures_util::future::join_all(wrong), right);
+    let count = |status| replies.iter().filter(|reply| reply.status == status).count();
+    assert_eq!(count(401) + count(429), 30);
+    assert!(count(429) >= 10, "{}", count(429));
+}
+
+#[tokio::test]
 async fn p7_a_large_body_is_refused() {
     let (world, port) = world().await;
     let large = format!("{}&stream={}", request(1), "x".repeat(9_000));
@@ -350,6 +366,7 @@ async fn the_api_acts_with_the_token_and_says_what_is_wrong() {
         ("/jobs/lynn/runs", json!([]), 400),
         ("/jobs/lynn/runs", json!({ "stream": ["a"] }), 400),
         ("/jobs/lynn/runs", json!({ "stream": "a" }), 422),
+        ("/jobs/lynn/runs", json!({ "strem": "navigation_marks" }), 422),
         ("/jobs/lynn/runs", json!({ "request": "a" }), 422),
         ("/jobs/none/runs", json!({}), 404),
         ("/runs/99/cancel", json!({}), 404),

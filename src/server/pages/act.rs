@@ -214,6 +214,11 @@ async fn act_json(
         return api_error(StatusCode::BAD_REQUEST, text);
     };
     let query = query(&names, Some(&parameters));
+    let known: Vec<&str> = action.fields.iter().map(|field| field.name).chain(["request"]).collect();
+    if let Some(name) = query.unknown(&known) {
+        let text = format!("there is no field `{name}`; the fields are: {}", known.join(", "));
+        return api_error(StatusCode::UNPROCESSABLE_ENTITY, &text);
+    }
     let request = match query.text("request").map(Uuid::try_parse) {
         None => Uuid::from_bytes(rand::random()),
         Some(Ok(request)) => request,

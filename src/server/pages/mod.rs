@@ -294,9 +294,11 @@ impl Visit {
         (chrome.alarm, chrome.json) = (Some(alarm), None);
         let page = match last.and_then(|last| last.content) {
             Some(content) => content.html(&chrome),
-            None => {
-                views::message(&chrome, "No data", "The database did not respond, and this page was not read before.")
-            }
+            None => views::message(
+                &chrome,
+                "No data",
+                "The database did not respond. Only the overview is kept for that case, and only after it was read once.",
+            ),
         };
         html(StatusCode::SERVICE_UNAVAILABLE, page, None)
     }

@@ -1,7 +1,10 @@
 //! A changed configuration is applied without a restart, or is refused and changes nothing.
 
+use std::sync::Arc;
+
 use rustix::process::Signal;
 use serde_json::Value;
+use tidegate::worker::Accounts;
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::{World, ago, eventually};
@@ -98,4 +101,26 @@ async fn a_new_job_file_and_a_new_credential_are_applied() {
     let succeeded = "select count(*) from tidegate.run where job = 'filed' and state = 'succeeded'";
     eventually(SOON, async || (world.scalar::<i64>(succeeded).await > 0).then_some(())).await;
     assert!(!daemon.kill().await.contains("not-the-secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_began_before_a_reload_does_not_bring_back_the_old_credential() {
+    let world = World::new().await;
+    let (pool, before) = (world.database.pool(), world.config());
+    world.edit_config(|text| text.replace("access_token: ", "access_token: changed-"));
+    let after = world.config();
+    let (old, new) = (&before.connections["acme"], &after.connections["acme"]);
+    assert_ne!(old.identity(), new.identity());
+    assert_eq!(new.identity(), world.config().connections["acme"].identity());
+    let accounts = Accounts::default();
+    let first = accounts.get(&pool, "me", old).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &accounts.get(&pool, "me", old).await.unwrap()));
+    accounts.forget().await;
+    let of_old_run = accounts.get(&pool, "me", old).await.unwrap();
+    let of_new_run = accounts.get(&pool, "me", new).await.unwrap();
+    assert!(!Arc::ptr_eq(&of_old_run, &of_new_run));
+    assert!(Arc::ptr_eq(&of_new_run, &accounts.get(&pool, "me", new).await.unwrap()));
+    // Hashes of configurations are compared between processes.
+    assert!(!format!("{after:?}").contains("0x"), "{after:?}");
+    assert_eq!(after.digest(), world.config().digest());
 }

@@ -88,6 +88,22 @@ async fn each_kind_of_problem_opens_and_ends() {
 }
 
 #[tokio::test]
+async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_removed_connections_none() {
+    let bench = Bench::with(NotifyFormat::Slack, quick()).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute(
+            "insert into tidegate.quota_ledger (key, connections)
+            values ('new', '{acme}'), ('old', '{acme,zoo}'), ('removed', '{gone}');
+            insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width, blocked_until)
+            select id, 'requests', 'calls', 1, '1 s', '1 s', '0', now() + interval '1 h' from tidegate.quota_ledger",
+        )
+        .await;
+    bench.look().await;
+    assert_eq!(bench.open().await, ["quota_refused acme"]);
+}
+
+#[tokio::test]
 async fn the_columns_of_a_first_load_are_no_problem() {
     let bench = Bench::with(NotifyFormat::Slack, quick()).await;
     bench.execute(stream_row("acme", "marks")).await;
