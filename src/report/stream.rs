@@ -61,7 +61,7 @@ pub struct StreamPage {
     pub gaps_total: usize,
     /// Days of the last fortnight with no rows, although the same weekday usually has many. A note, not a state.
     pub unusual: Vec<UnusualDay>,
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<StreamTask>,
     pub changes: Vec<Change>,
     pub rejects: Vec<Reason>,
 }
@@ -87,7 +87,7 @@ pub struct UnusualDay {
 
 /// A task of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Task {
+pub struct StreamTask {
     pub run_id: i64,
     pub job: String,
     pub kind: String,
@@ -266,9 +266,9 @@ async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Resul
     Ok(days)
 }
 
-async fn tasks(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Result<Vec<Task>, sqlx::Error> {
+async fn tasks(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Result<Vec<StreamTask>, sqlx::Error> {
     sqlx::query_as!(
-        Task,
+        StreamTask,
         r#"
         select
             run.id as "run_id!", run.job as "job!", run.kind as "kind!", task.state as "state!", task.started_at,
