@@ -61,7 +61,7 @@ impl Query {
 
     pub fn date(&self, name: &'static str) -> Result<Option<NaiveDate>, QueryError> {
         let expected = QueryError { name, expected: "a date such as 2026-11-28" };
-        self.text(name).map(|text| text.parse().ok().filter(is_known).ok_or(expected)).transpose()
+        self.text(name).map(|text| text.parse().ok().filter(|day| is_known(*day)).ok_or(expected)).transpose()
     }
 
     /// A moment as RFC 3339, without an offset in UTC, as browsers send it; or a date, which begins at 00:00 UTC.
@@ -73,7 +73,7 @@ impl Query {
             let in_utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M").ok()?.and_utc());
             DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(in_utc).or_else(day)
         };
-        self.text(name).map(|text| read(text).filter(|at| is_known(&at.date_naive())).ok_or(expected)).transpose()
+        self.text(name).map(|text| read(text).filter(|at| is_known(at.date_naive())).ok_or(expected)).transpose()
     }
 
     /// The two parts of a name such as `acme-lynn/survey_result`.
@@ -102,7 +102,7 @@ impl Query {
 }
 
 /// Whether Postgres and people know the year.
-fn is_known(day: &NaiveDate) -> bool {
+fn is_known(day: NaiveDate) -> bool {
     (1..=9_999).contains(&day.year())
 }
 

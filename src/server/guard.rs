@@ -10,7 +10,6 @@ use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::auth::{self, Login, NoLogin};
@@ -21,7 +20,7 @@ use crate::config::Server;
 /// How long the response to wrong credentials takes at least, so that trying them is slow.
 const WRONG_LOGIN_TAKES: Duration = Duration::from_millis(300);
 /// Wrong logins that may take so long at the same time; the others are refused at once.
-static WAITING: Semaphore = Semaphore::const_new(8);
+pub(super) const WRONG_LOGINS_MAX: usize = 8;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) const JSON: &str = "application/json";
@@ -170,7 +169,7 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
             desk.trouble().warn("wrong credentials on the status port", &WrongLogin(peer.ip()));
         }
         // Those that wait hold places of the port, so only a few may.
-        match WAITING.try_acquire() {
+        match desk.wrong_logins.try_acquire() {
             Ok(_waiting) => tokio::time::sleep(WRONG_LOGIN_TAKES).await,
             Err(_) => refusal = Refusal::TooMany,
         }

@@ -13,7 +13,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sqlx::{Connection as _, PgPool};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::pages::{self, Shelf};
@@ -53,6 +53,8 @@ pub struct StatusSources {
 pub(super) struct AppState {
     pub(super) sources: StatusSources,
     pub(super) shelf: Shelf,
+    /// Wrong logins whose response waits.
+    pub(super) wrong_logins: Semaphore,
     ready: Cached<Result<(), &'static str>>,
     report: Cached<Option<StatusReport>>,
     gauges: Cached<Gauges>,
@@ -85,6 +87,7 @@ impl StatusSources {
         let desk = AppState {
             sources: self,
             shelf: Shelf::default(),
+            wrong_logins: Semaphore::new(guard::WRONG_LOGINS_MAX),
             ready: Cached::new(),
             report: Cached::new(),
             gauges: Cached::new(),
