@@ -108,8 +108,8 @@ async fn a_daemon_without_its_database_is_alive_but_not_ready_and_continues_when
     give_back(&world.database).await;
     eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
     let state = format!("select state from tidegate.run where id = {run}");
-    // A checkpoint without a database is postponed for a minute; the test does not wait that long. If not even that could
-    // be stored, the run is taken over when its lease ends, after a minute.
+    // A checkpoint without a database is postponed for a minute; the test does not wait that long. If not even that
+    // could be stored, the run is taken over when its lease ends, after a minute.
     eventually(SOON * 4, async || {
         let done = world.scalar::<String>(&state).await == "succeeded";
         for sql in [
