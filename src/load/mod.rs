@@ -108,14 +108,81 @@ pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Cow::into_owned)
 }
 
-/// Whether a database error is likely to be temporary: a broken connection, or a server that restarts, is full or busy.
+/// SQLSTATEs of a database that does not accept a connection: its connections are switched off, it is being restored or
+/// renamed, or the password is being changed.
+const NOT_ACCEPTED: [&str; 4] = ["55000", "3D000", "28000", "28P01"];
+
+/// Whether a database error is likely to be temporary: a broken connection, or a server that restarts, is full, busy or
+/// does not accept connections.
 pub(crate) fn passes(error: &sqlx::Error) -> bool {
     match error {
         error if session::is_lost(error) => true,
         // connection, resources, operator intervention, transaction rollback, lock timeout, idle-in-transaction timeout
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"
+            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
+                || NOT_ACCEPTED.contains(&&*code)
+                || code == "55P03"
+                || code == "25P03"
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// An error with this SQLSTATE.
+    #[derive(Debug)]
+    struct Coded(&'static str);
+
+    impl fmt::Display for Coded {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str(self.0)
+        }
+    }
+
+    impl Error for Coded {}
+
+    impl DatabaseError for Coded {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn p12_a_database_that_does_not_accept_connections_is_a_temporary_error() {
+        let passes = |code| passes(&sqlx::Error::Database(Box::new(Coded(code))));
+        for code in ["55000", "3D000", "28000", "28P01", "57P03", "53300", "08006", "40001", "55P03"] {
+            assert!(passes(code), "{code}");
+        }
+        for code in ["42703", "42501", "23505", "22P03", "P0001"] {
+            assert!(!passes(code), "{code}");
+        }
     }
 }
