@@ -1,6 +1,11 @@
 //! What the unit tests share.
 
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
 use async_trait::async_trait;
+use sqlx::error::{DatabaseError, ErrorKind};
 
 use crate::connector::{Records, StepError, Window};
 use crate::decode::{DecodeError, RECORD_BYTES_MAX, Sink};
@@ -66,5 +71,44 @@ impl Records for Collected {
     async fn flush(&mut self) -> Result<(), StepError> {
         self.flushes += 1;
         Ok(())
+    }
+}
+
+/// An error of Postgres with this SQLSTATE, whose message quotes the value that was refused.
+#[derive(Debug)]
+pub(crate) struct PostgresError(pub(crate) &'static str);
+
+impl fmt::Display for PostgresError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As the driver does.
+        write!(formatter, "{} at line 768", self.message())
+    }
+}
+
+impl Error for PostgresError {}
+
+impl DatabaseError for PostgresError {
+    fn message(&self) -> &'static str {
+        "invalid input syntax for type bigint: \"Juana\""
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(self.0))
+    }
+
+    fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
     }
 }

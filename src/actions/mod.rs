@@ -1,8 +1,8 @@
 //! What operators can have done on the pages and in the API: one table of actions.
 //!
-//! An action changes something and records who asked for it, in one transaction. Its request id is unique among events,
-//! so an action that is sent twice, to whatever replica, is done once. What has a risk that a page cannot show, such as
-//! resetting cursors, is left to commands.
+//! An action changes something and records the operator, in one transaction. Its request id is unique among events, so
+//! an action that is sent twice is done once, also if another replica receives the second request. Actions with a risk
+//! that a page cannot show, such as resetting cursors, are left to commands.
 
 mod perform;
 pub mod plan;

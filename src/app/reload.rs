@@ -1,7 +1,6 @@
 //! Applies a changed configuration without a restart, or refuses it and keeps the previous one.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::names::names;
 use crate::config::Config;
@@ -89,11 +87,7 @@ impl Reload {
                 let same_targets = secrets(&before) == secrets(&loaded);
                 health.config_loaded();
                 let same_login = login(&before) == login(&loaded);
-                if change.is_none()
-                    && same_accounts
-                    && same_targets
-                    && same_login
-                    && fingerprint(&before) == fingerprint(&loaded)
+                if change.is_none() && same_accounts && same_targets && same_login && before.digest() == loaded.digest()
                 {
                     return None;
                 }
@@ -144,22 +138,6 @@ async fn tell(shared: &WorkerContext, reloaded: Reloaded, summary: &str) {
         Ok(Err(error)) => tracing::debug!(error = chain(&error), "a reload could not be recorded as an event"),
         Err(_) => tracing::debug!("a reload could not be recorded as an event in time"),
     }
-}
-
-/// A hash of the `Debug` output of a configuration, computed while it is written: a thousand jobs make megabytes of
-/// text.
-fn fingerprint(config: &Config) -> u128 {
-    struct Hasher(Xxh3);
-    impl fmt::Write for Hasher {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            self.0.update(text.as_bytes());
-            Ok(())
-        }
-    }
-    let mut hasher = Hasher(Xxh3::new());
-    // Hashing cannot fail.
-    let _infallible = write!(hasher, "{config:?}");
-    hasher.0.digest128()
 }
 
 /// The secrets of the status port.

@@ -130,54 +130,12 @@ pub(crate) fn passes(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error;
-    use std::fmt;
-
-    use sqlx::error::{DatabaseError, ErrorKind};
-
     use super::*;
-
-    /// An error with this SQLSTATE.
-    #[derive(Debug)]
-    struct Coded(&'static str);
-
-    impl fmt::Display for Coded {
-        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str(self.0)
-        }
-    }
-
-    impl Error for Coded {}
-
-    impl DatabaseError for Coded {
-        fn message(&self) -> &str {
-            self.0
-        }
-
-        fn code(&self) -> Option<Cow<'_, str>> {
-            Some(self.0.into())
-        }
-
-        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
-            self
-        }
-
-        fn kind(&self) -> ErrorKind {
-            ErrorKind::Other
-        }
-    }
+    use crate::test_kit::PostgresError;
 
     #[test]
     fn p12_a_database_that_does_not_accept_connections_is_a_temporary_error() {
-        let passes = |code| passes(&sqlx::Error::Database(Box::new(Coded(code))));
+        let passes = |code| passes(&PostgresError(code).into());
         for code in ["55000", "3D000", "28000", "28P01", "57P03", "53300", "08006", "40001", "55P03"] {
             assert!(passes(code), "{code}");
         }

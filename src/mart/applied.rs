@@ -3,7 +3,7 @@
 //! The database stores them with the process that applied them, so two configurations do not replace each other's views
 //! in turn. A daemon applies its own when it starts and when they change, and `tidegate migrate` always does. Other
 //! commands apply theirs only if those in force are not of a running daemon. Everybody else makes the views by the
-//! settings in force, whatever its own are.
+//! settings in force, even if its own differ.
 
 use std::collections::BTreeMap;
 

@@ -27,7 +27,7 @@ pub use deliver::Outcome;
 /// Periods and limits of notifications. Tests use shorter ones.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// The pause between two looks, of whichever process. A problem is over at the second look without it.
+    /// The time between two checks, by any process. A problem ends at the second check that does not find it.
     pub look: Duration,
     pub patience: Vec<Patience>,
     /// So many streams of a connection with the same kind of problem are one problem.

@@ -133,7 +133,7 @@ fn fullest(credential: &Credential) -> f64 {
     credential.limits.iter().map(|limit| limit.ratio).fold(0.0, f64::max)
 }
 
-/// The use of every limit of every credential that was ever used. One statement, whatever the number of credentials.
+/// The use of every limit of every credential that was ever used, read with one statement.
 pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx::Error> {
     let all = sqlx::query!(
         r#"

@@ -41,12 +41,12 @@ const fn state(name: &'static str, symbol: &'static str, tone: Tone, meaning: &'
 pub const STATES: [State; 10] = [
     state("failed", "✕", Tone::Bad, "an operator is needed, or it failed three times in a row"),
     state("held", "⚑", Tone::Bad, "a reading would have deleted many rows and waits for a decision"),
-    state("late", "▲", Tone::Bad, "it did not succeed as soon as its schedule lets expect"),
+    state("late", "▲", Tone::Bad, "it did not succeed within the time that its schedule allows"),
     state("gap", "◧", Tone::Warning, "something before the newest data was not read"),
     state("waiting", "…", Tone::Active, "it waits for a limit, an export or a fault to pass"),
     state("reading", "▶", Tone::Active, "it is being read"),
     state("pending", "○", Tone::Quiet, "it was not read to its end yet"),
-    state("on time", "✓", Tone::Good, "it is as complete as its schedule lets expect"),
+    state("on time", "✓", Tone::Good, "it is as complete as its schedule requires"),
     state("paused", "‖", Tone::Quiet, "every job that reads it is paused"),
     state("retired", "–", Tone::Quiet, "no job reads it any more"),
 ];

@@ -123,7 +123,7 @@ fn is_own_name(server: &Server, host: &str) -> bool {
 }
 
 /// Whether a page of this server, or a script, sent the request. Browsers say in `Sec-Fetch-Site` which page made it,
-/// but not over plain http; older ones say it in `Origin` only. Whoever says neither must have the token, because
+/// but not over plain http; older ones say it in `Origin` only. A request with neither must have the token, because
 /// browsers add user and password by themselves.
 fn is_own_page(server: &Server, login: Login, headers: &HeaderMap) -> bool {
     match (one(headers, &SEC_FETCH_SITE), one(headers, &ORIGIN)) {

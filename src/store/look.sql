@@ -193,7 +193,7 @@ found as (
     where
         change.changed_at >= $4
         and change.change <> 'add_table'
-        -- A first load makes the columns of its tables, which is no change.
+        -- The columns that a first load creates are not a change.
         and change.changed_at > (
             select run.created_at + interval '1 day'
             from tidegate.run
@@ -298,7 +298,7 @@ found as (
     group by message.target
 ),
 
--- Each is one row, whatever was found: a problem cannot be written twice at once.
+-- One row per problem, because one statement cannot update a row twice.
 condition as (
     select distinct on (kind, scope, cause) *
     from found
@@ -423,7 +423,7 @@ change as (
         missed.run_id,
         missed.summary,
         true,
-        -- Nobody is told that a stream is well that is no longer read, or that has another problem.
+        -- No message is sent for a stream that is no longer read, or that has another problem.
         missed.is_covered
         or missed.kind = 'schema'
         or (

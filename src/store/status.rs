@@ -70,7 +70,7 @@ pub struct StreamState {
     pub complete_until: Option<DateTime<Utc>>,
     /// Whether something before the newest data was not read.
     pub has_gap: bool,
-    /// Whether it did not succeed as soon as its schedule lets expect.
+    /// Whether it did not succeed within the time that its schedule allows.
     pub late: bool,
     /// After which it is late.
     pub expected_by: Option<DateTime<Utc>>,

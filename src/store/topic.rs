@@ -1,4 +1,4 @@
-//! What an operator can be told of: the kinds of problems, and that one is over.
+//! The kinds of notifications: a problem of some kind, or its end.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -154,51 +154,8 @@ impl Repeats {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-    use std::fmt;
-
-    use sqlx::error::ErrorKind;
-
     use super::*;
-
-    /// An error of Postgres that quotes the value that it refused.
-    #[derive(Debug)]
-    struct Said(&'static str);
-
-    impl fmt::Display for Said {
-        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            // As the driver does.
-            write!(formatter, "{} at line 768", self.message())
-        }
-    }
-
-    impl Error for Said {}
-
-    impl DatabaseError for Said {
-        fn message(&self) -> &'static str {
-            "invalid input syntax for type bigint: \"Juana\""
-        }
-
-        fn code(&self) -> Option<Cow<'_, str>> {
-            Some(Cow::Borrowed(self.0))
-        }
-
-        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
-            self
-        }
-
-        fn kind(&self) -> ErrorKind {
-            ErrorKind::Other
-        }
-    }
+    use crate::test_kit::PostgresError;
 
     #[derive(Debug, thiserror::Error)]
     #[error("the rows could not be stored")]
@@ -211,11 +168,11 @@ mod tests {
     #[test]
     fn p7_what_postgres_says_about_a_value_is_not_repeated() {
         for code in ["22P02", "22003", "23514", "23505"] {
-            let bare = sqlx::Error::Database(Box::new(Said(code)));
+            let bare = sqlx::Error::from(PostgresError(code));
             assert_eq!(chain(&bare), format!("a value was refused (SQLSTATE {code})"));
-            let told = chain(&Outer(sqlx::Error::Database(Box::new(Said(code)))));
+            let told = chain(&Outer(sqlx::Error::from(PostgresError(code))));
             assert_eq!(told, format!("the rows could not be stored: a value was refused (SQLSTATE {code})"));
-            let told = chain(&Glass(sqlx::Error::Database(Box::new(Said(code)))));
+            let told = chain(&Glass(sqlx::Error::from(PostgresError(code))));
             assert_eq!(told, format!("a value was refused (SQLSTATE {code})"));
         }
         let io = Outer(sqlx::Error::Io(std::io::Error::other("reset")));
@@ -228,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_message_of_postgres_is_shown_once_and_without_its_source_line() {
-        let error = || sqlx::Error::Database(Box::new(Said("28P01")));
+        let error = || sqlx::Error::from(PostgresError("28P01"));
         let said = r#"invalid input syntax for type bigint: "Juana" (SQLSTATE 28P01)"#;
         assert_eq!(causes(&Outer(error())), ["the rows could not be stored", said]);
         let told = anyhow::Error::from(Glass(error())).context("cannot log in");

@@ -29,24 +29,8 @@ const SOON: Duration = Duration::from_secs(20);
 const KEPT: Duration = Duration::from_millis(5_200);
 /// A page for the README may not be larger.
 const IMAGE_BYTES_MAX: usize = 150 * 1_024;
-const PAGES: [&str; 16] = [
-    "/",
-    "/streams",
-    "/streams/acme-lynn/survey_result",
-    "/jobs",
-    "/jobs/lynn-hourly",
-    "/runs",
-    "/runs/1",
-    "/quotas",
-    "/connections",
-    "/connections/acme-lynn",
-    "/events",
-    "/rejects",
-    "/schema",
-    "/pushes",
-    "/system",
-    "/no/such/page",
-];
+/// An address without a page.
+const NOTHING: &str = "/no/such/page";
 
 /// A status port with its database. The proxy is in between, so that the database can go away.
 struct Site {
@@ -118,7 +102,7 @@ async fn every_page_is_accessible_in_every_state_colour_scheme_and_width() {
         let is_dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
         assert_eq!(browser.run::<bool>(is_dark, json!([])).await, matches!(look, Look::Dark));
         for (state, site) in &sites {
-            for page in PAGES {
+            for page in story::PAGES.into_iter().chain([NOTHING]) {
                 browser.open(&site.url(page)).await;
                 for width in [1_280, 400] {
                     browser.set_width(width).await;

@@ -97,7 +97,7 @@ pub(super) struct Server {
     pub(super) origins: Option<Vec<Option<String>>>,
 }
 
-/// A place that is told of problems.
+/// A receiver of notifications.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Notify {
@@ -107,7 +107,7 @@ pub(super) struct Notify {
     pub(super) url: Option<Credential>,
     /// `slack` for incoming webhooks of Slack, Mattermost and Rocket.Chat; `cloudevents` for programs.
     pub(super) format: Option<NotifyFormat>,
-    /// What the target is told of; by default everything except `schema`.
+    /// The kinds of problems that the target receives; by default all except `schema`.
     #[schemars(with = "Option<Vec<Topic>>")]
     pub(super) on: Option<Vec<Option<Topic>>>,
     /// Only problems of these connections and jobs.
@@ -122,7 +122,7 @@ pub(super) struct Notify {
     pub(super) repeat: Option<DurationText>,
 }
 
-/// What a target is told of.
+/// A kind of problem that a target can receive.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NotifyOnly {

@@ -359,7 +359,7 @@ pub(super) fn run_bars(runs: &[Run], now: DateTime<Utc>) -> Markup {
 }
 
 /// The used part of a limit as a bar. More than the whole is shown as the whole. A limit of less than a minute only
-/// sets the pace, so it is no alarm that all of it is used.
+/// sets the pace, so using all of it is normal.
 pub(super) fn meter(ratio: f64, period_seconds: f64, label: &str) -> Markup {
     let class = match ratio {
         _ if period_seconds < 60.0 => "active",

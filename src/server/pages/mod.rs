@@ -52,7 +52,7 @@ trait Page: Document {
     fn html(&self, chrome: &Chrome) -> askama::Result<String>;
 }
 
-/// A document that was read, whatever it is.
+/// A document of any page.
 trait Content: Send + Sync {
     fn html(&self, chrome: &Chrome) -> askama::Result<String>;
     fn json(&self) -> serde_json::Result<String>;

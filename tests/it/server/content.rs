@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{PAGES, api};
+use super::api;
 use crate::support::TestDatabase;
 use crate::support::port::Port;
 use crate::support::story;
+use crate::support::story::PAGES;
 
 /// The main part of a page. Times, ages, dates and drawings depend on the day and are replaced.
 fn main_part(page: &str) -> String {

@@ -11,10 +11,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::{PAGES, api};
+use super::api;
 use crate::support::TestDatabase;
 use crate::support::port::Port;
 use crate::support::story;
+use crate::support::story::PAGES;
 
 /// Statements of a page: its own, the deadline's and that of the open problems.
 const STATEMENTS_MAX: usize = 9;

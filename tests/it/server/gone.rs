@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 
-use super::{PAGES, api};
+use super::api;
 use crate::support::port::Port;
 use crate::support::proxy::Proxy;
 use crate::support::story;
+use crate::support::story::PAGES;
 use crate::support::{TestDatabase, eventually};
 
 #[tokio::test(flavor = "multi_thread")]

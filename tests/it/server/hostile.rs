@@ -1,8 +1,9 @@
 //! Promise 7: names, errors and messages of others stay text.
 
-use super::{PAGES, api};
+use super::api;
 use crate::support::TestDatabase;
 use crate::support::port::{CONFIG, Port, config};
+use crate::support::story::PAGES;
 use crate::support::story::{self, HOSTILE};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 
 use sqlx::PgPool;
 
-use super::{PAGES, api};
+use super::api;
 use crate::support::TestDatabase;
 use crate::support::port::{self, CONFIG, Port};
 use crate::support::story;
+use crate::support::story::PAGES;
 
 /// Rows of each list: two full pages and a part.
 const ROWS: usize = 120;

@@ -1,9 +1,10 @@
 //! Wrong addresses, and pages that the client already has.
 
-use super::{PAGES, api};
+use super::api;
 use crate::support::TestDatabase;
 use crate::support::port::{CONFIG, Port, config};
 use crate::support::story;
+use crate::support::story::PAGES;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_address_is_refused_with_a_page_or_a_problem_document() {

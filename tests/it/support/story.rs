@@ -2,6 +2,26 @@
 
 use sqlx::{AssertSqlSafe, PgPool};
 
+/// Every page, with names that the story has.
+pub const PAGES: [&str; 16] = [
+    "/",
+    "/streams",
+    "/streams/acme-lynn/survey_result",
+    "/jobs",
+    "/jobs/lynn-hourly",
+    "/runs",
+    "/runs/1",
+    "/quotas",
+    "/connections",
+    "/connections/acme-lynn",
+    "/problems",
+    "/events",
+    "/rejects",
+    "/schema",
+    "/pushes",
+    "/system",
+];
+
 /// Characters that could become markup, end an attribute, or turn text round.
 pub const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u{202e}\u{1b}[31m";
 
