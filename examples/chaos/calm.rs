@@ -1,9 +1,9 @@
 //! After the storm: open work is finished, every job runs once more, and everything is checked.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use chrono::Utc;
 use simulator::{ReportCall, Stats, Vendor};
 use sqlx::{Connection as _, PgConnection};
 
@@ -25,7 +25,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl Site {
     /// Ends all faults, waits for open work, runs every job once more, then checks everything.
-    pub async fn calm_down(&mut self, faults: u32, refused: usize) -> anyhow::Result<Vec<Finding>> {
+    pub async fn calm_down(&mut self, faults: usize, refused: usize) -> anyhow::Result<Vec<Finding>> {
         let control = self.control();
         control.quiet();
         for vendor in Vendor::ALL {
@@ -45,10 +45,16 @@ impl Site {
         }
         let stats = control.stats();
         let asked_twice = self.asked_twice(&stats, faults, refused).await?;
-        for config in [self.config(), self.calm_config()] {
-            self.sync_and_release(&config).await?;
+        let began = Utc::now();
+        self.sync_and_release().await?;
+        let mut findings = self.is_well(began).await?;
+        for daemon in &mut self.daemons {
+            daemon.end().await?;
         }
-        let mut findings = self.compare().await?;
+        println!("all is well, or not, after {} s", (Utc::now() - began).num_seconds());
+        self.run(&self.calm_config(), &["sync"])?;
+        println!("the undisturbed run ended after {} s", (Utc::now() - began).num_seconds());
+        findings.extend(self.compare().await?);
         findings.push(verify::no_sharp_loss(&self.server.url(DATABASE)).await?);
         let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
         findings.extend(verify::nothing_left(&mut stormy).await?);
@@ -64,17 +70,21 @@ impl Site {
     }
 
     /// Runs every job. The storm may have removed many rows of a slice at once, so that the slice is held; an operator
-    /// would check and release it.
-    async fn sync_and_release(&self, config: &Path) -> anyhow::Result<()> {
+    /// would check and release it, and run the job again.
+    async fn sync_and_release(&self) -> anyhow::Result<()> {
         const HELD: i32 = 3;
-        if self.ends_with(config, &["sync"])? == Some(HELD) {
+        let config = self.config();
+        let code = self.ends_with(&config, &["sync"])?;
+        if code == Some(HELD) {
             let held = verify::held(&self.server.url(DATABASE)).await?;
             println!("held after the storm: {}", held.len());
             for (connection, stream) in held {
-                self.run(config, &["held", "release", &connection, "--stream", &stream])?;
+                self.run(&config, &["held", "release", &connection, "--stream", &stream])?;
             }
+            return self.run(&config, &["sync"]);
         }
-        self.run(config, &["sync"])
+        ensure!(code == Some(0), "`sync` after the storm ended with {code:?}");
+        Ok(())
     }
 
     /// Waits until no run is in progress; makes postponed runs due.
@@ -118,7 +128,7 @@ impl Site {
 
     /// Pages that the vendor served and that no checkpoint contains. Each needs an explanation: a fault in between, a
     /// write that a full disk refused, or a table that a reader kept locked.
-    async fn asked_twice(&self, stats: &Stats, faults: u32, refused: usize) -> anyhow::Result<Finding> {
+    async fn asked_twice(&self, stats: &Stats, faults: usize, refused: usize) -> anyhow::Result<Finding> {
         // A slow response is complete too.
         let is_whole = |met: &str| matches!(met, "delay" | "drip");
         let is_page = |call: &&ReportCall| {
@@ -131,7 +141,7 @@ impl Site {
         for daemon in &self.daemons {
             locked += daemon.said(WITHOUT_COLUMN)?;
         }
-        let fault = (lost > usize::try_from(faults)? + refused + locked * PAGES_AT_HAND).then(|| {
+        let fault = (lost > faults + refused + locked * PAGES_AT_HAND).then(|| {
             format!("only {faults} faults, {refused} refused writes and {locked} locked tables could explain them")
         });
         Ok(Finding::new(format!("Lynn: {served} pages served, {committed} committed, {lost} read twice"), fault))

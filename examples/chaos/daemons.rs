@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ pub struct Daemon {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    /// Its status port.
+    port: SocketAddr,
     /// The file with the offset of its clock, for a life with that handicap.
     shift: PathBuf,
     child: Child,
@@ -69,14 +72,15 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, config: &Path, log: &Path, port: SocketAddr) -> anyhow::Result<Self> {
         let command = Command::new(binary);
         Ok(Self {
             binary: binary.into(),
             config: config.into(),
             log: log.into(),
+            port,
             shift: log.with_extension("clock"),
-            child: spawn(command, config, log)?,
+            child: spawn(command, config, log, port)?,
             handicap: Handicap::None,
             peak_kib: 0,
             lives: 1,
@@ -109,7 +113,7 @@ impl Daemon {
                 command.arg(format!("--nofile={FEW_FILES}:{FEW_FILES}")).arg(&self.binary);
             }
         }
-        self.child = spawn(command, &self.config, &self.log)?;
+        self.child = spawn(command, &self.config, &self.log, self.port)?;
         self.handicap = handicap;
         self.lives += 1;
         Ok(())
@@ -187,13 +191,14 @@ impl Drop for Daemon {
 }
 
 /// `command` is the daemon's program, or ends together with it.
-fn spawn(mut command: Command, config: &Path, log: &Path) -> anyhow::Result<Child> {
+fn spawn(mut command: Command, config: &Path, log: &Path, port: SocketAddr) -> anyhow::Result<Child> {
     let log: File = OpenOptions::new().create(true).append(true).open(log)?;
     command.arg("--config").arg(config).arg("run").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // Only standard settings, regardless of the calling shell.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE")) {
         command.env_remove(name);
     }
+    command.env("TIDEGATE__SERVER__LISTEN", port.to_string());
     Ok(command.spawn()?)
 }
 

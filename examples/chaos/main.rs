@@ -16,6 +16,8 @@
 mod calm;
 mod daemons;
 mod disk;
+mod fault;
+mod journal;
 mod line;
 #[path = "../support/program.rs"]
 mod program;
@@ -24,17 +26,23 @@ mod server;
 mod shift;
 mod site;
 mod storm;
+mod target;
 mod vendors;
 mod verify;
+mod watch;
+mod well;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use fault::FaultKind;
+use journal::Line;
 use site::Site;
-use storm::{FaultCounts, Storm};
+use storm::Storm;
 use verify::Finding;
 
 #[tokio::main]
@@ -72,11 +80,13 @@ async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow
     while began.elapsed() < length || !storm.is_complete() {
         storm.inject(site).await?;
     }
-    println!("{}", table(&storm.tally));
     let refused = site.server.writes_refused()?;
     println!("the full disk refused {refused} writes; Postgres ended by itself {} times", site.server.ended);
     let mut findings = site.calm_down(storm.count(), refused).await?;
     findings.push(storm.silence());
+    println!("{}", table(&site.journal.lines()));
+    std::fs::write(site.folder().join("journal.txt"), site.journal.told(began))?;
+    findings.extend(site.journal.findings());
     Ok(findings)
 }
 
@@ -105,11 +115,23 @@ fn arguments() -> anyhow::Result<Arguments> {
     Ok(known)
 }
 
-fn table(tally: &FaultCounts) -> String {
-    let mut text = String::from("| fault | times |\n|---|--:|\n");
-    for (name, times) in tally {
+/// What became of the faults, by kind.
+fn table(lines: &BTreeMap<FaultKind, Line>) -> String {
+    let mut text = String::from("| fault | times | must show | seen | slowest | where |\n|---|--:|--:|--:|--:|---|\n");
+    for (kind, line) in lines {
+        let mut places: Vec<String> = line.places.iter().map(|(place, times)| format!("{place} ({times})")).collect();
+        places.extend(line.excuses.iter().map(|(excuse, times)| format!("{excuse} ({times})")));
+        let slowest = if line.seen > 0 { format!("{:.1} s", line.slowest.as_secs_f64()) } else { String::new() };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| {name} | {times} |");
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {slowest} | {} |",
+            kind.name(),
+            line.injected,
+            line.demanded,
+            line.seen,
+            places.join("; ")
+        );
     }
     text
 }

@@ -1,16 +1,20 @@
 //! Everything under test, and the proxies in between.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use simulator::{Control, Options, Simulator, Vendor, lynn};
+use tokio::task::JoinSet;
 
 use super::daemons::{Daemon, Handicap, command};
+use super::journal::{Effect, Journal};
 use super::line::Line;
 use super::server::Server;
+use super::target::Target;
+use super::watch::Watch;
 use super::{storm, vendors, verify};
 
 pub const DATABASE: &str = "stormy";
@@ -28,6 +32,9 @@ const DAEMONS: usize = 2;
 /// returned URLs lead through the proxies too. Linux has a whole network of such addresses.
 pub const HAS_LINES_TO_VENDORS: bool = cfg!(target_os = "linux");
 const VENDORS_FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Where the daemons' status ports are: on an address of which no outgoing connection takes a port while a daemon does
+/// not run.
+const STATUS_FRONT: Ipv4Addr = if HAS_LINES_TO_VENDORS { Ipv4Addr::new(127, 0, 0, 3) } else { Ipv4Addr::LOCALHOST };
 
 pub struct Site {
     folder: tempfile::TempDir,
@@ -37,7 +44,14 @@ pub struct Site {
     pub simulator: Simulator,
     pub lines_to_vendors: Vec<Line>,
     pub daemons: Vec<Daemon>,
+    pub target: Target,
+    pub watch: Watch,
+    pub journal: Journal,
+    /// Ends with this.
+    watching: JoinSet<()>,
     start: String,
+    /// The lookback of the configuration, in days.
+    lookback: u32,
     /// Daemons that ended by themselves although Postgres was available.
     pub ended: Vec<String>,
     /// Daemons that reported at their start that Postgres was unavailable.
@@ -70,6 +84,9 @@ impl Site {
         let simulator = simulator::start(options).await?;
         let lines_to_vendors = if HAS_LINES_TO_VENDORS { lay_lines(&simulator).await? } else { Vec::new() };
         let start = (Utc::now() - TimeDelta::days(storm::DAYS)).date_naive().to_string();
+        let ports = status_ports()?;
+        let journal = Journal::default();
+        let watch = Watch::new(journal.clone(), ports.clone())?;
         let mut site = Self {
             folder,
             binary,
@@ -78,7 +95,12 @@ impl Site {
             simulator,
             lines_to_vendors,
             daemons: Vec::new(),
+            target: Target::open(journal.clone()).await?,
+            watch,
+            journal,
+            watching: JoinSet::new(),
             start,
+            lookback: 0,
             ended: Vec::new(),
             ended_for_want: 0,
             copied: false,
@@ -92,10 +114,11 @@ impl Site {
         site.run(&site.config(), &["migrate"])?;
         site.server.spread_rows(DATABASE).await?;
         verify::audit(&site.server.url(DATABASE)).await?;
-        for number in 0..DAEMONS {
+        for (number, port) in ports.into_iter().enumerate() {
             let log = site.folder.path().join(format!("daemon-{number}.log"));
-            site.daemons.push(Daemon::start(&site.binary, &site.config(), &log)?);
+            site.daemons.push(Daemon::start(&site.binary, &site.config(), &log, port)?);
         }
+        site.watching = site.watch.start(site.control());
         Ok(site)
     }
 
@@ -117,46 +140,57 @@ impl Site {
     }
 
     /// Writes the daemons' configuration, as an editor saves a file.
-    pub fn save_configuration(&self, lookback_days: u32) -> anyhow::Result<()> {
+    pub fn save_configuration(&mut self, lookback_days: u32) -> anyhow::Result<Effect> {
         let url = self.server.url_at(self.line.address(), DATABASE);
         let calm = self.server.url(CALM_DATABASE);
         for (path, url) in [(self.config(), url), (self.calm_config(), calm)] {
             let text = format!(
                 "database: {{ url: \"{url}\", max_connections: 8 }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
-                 worker: {{ concurrency: 4, lease: {}s }}\nlog: {{ level: \"info,sqlx=error\" }}\n{}",
+                 worker: {{ concurrency: 4, lease: {}s }}\nlog: {{ level: \"info,sqlx=error\" }}\n{}{}",
                 LEASE.as_secs(),
+                self.target.configuration(),
                 vendors::configuration(&self.simulator, &self.start, lookback_days)
             );
             replace(&path, &text)?;
         }
-        Ok(())
+        let is_same = std::mem::replace(&mut self.lookback, lookback_days) == lookback_days;
+        Ok(if is_same { Effect::None("the content was the same") } else { Effect::Complete })
+    }
+
+    /// Reads the counters of a daemon that is about to end.
+    pub async fn last_look(&self, number: usize) {
+        self.watch.last_look(number).await;
+        self.journal.daemon_ended();
     }
 
     /// For a while, the configuration has another account under the same name. Its rows must not replace the others, so
     /// nothing may be read meanwhile.
-    pub async fn swap_account(&self, length: Duration) -> anyhow::Result<()> {
+    pub async fn swap_account(&self, length: Duration) -> anyhow::Result<Effect> {
         // A connection belongs to the account that it reads first.
         let mut pinned = true;
         for name in vendors::SWAPPED {
             pinned &= verify::was_read(&self.server.url(DATABASE), name).await.unwrap_or(false);
         }
         if !pinned {
-            return Ok(());
+            return Ok(Effect::None("nothing was read yet"));
         }
         let config = self.config();
         let text = std::fs::read_to_string(&config)?;
         replace(&config, &vendors::swapped(&text))?;
         tokio::time::sleep(length).await;
-        replace(&config, &text)
+        replace(&config, &text)?;
+        Ok(Effect::Complete)
     }
 
     /// Stops the daemons and copies their database. The next time, the copy replaces the database, like a backup
     /// restored in place.
     pub async fn older_copy(&mut self) -> anyhow::Result<()> {
-        for daemon in &mut self.daemons {
-            daemon.kill()?;
+        for number in 0..self.daemons.len() {
+            self.last_look(number).await;
+            self.daemons[number].kill()?;
         }
         if self.copied {
+            self.target.forget();
             let url = self.server.url(DATABASE);
             let before = verify::pages_of_lynn(&url).await?;
             self.server.replace_database(DATABASE, OLDER_DATABASE).await?;
@@ -186,12 +220,23 @@ impl Site {
         for (number, daemon) in self.daemons.iter_mut().enumerate() {
             match daemon.look()? {
                 // As a supervisor would.
-                Some(ended) if ended.for_want_of_postgres() => self.ended_for_want += 1,
-                Some(ended) => self.ended.push(format!("daemon {number}: {ended}")),
+                Some(ended) => {
+                    self.journal.daemon_ended();
+                    if ended.for_want_of_postgres() {
+                        self.ended_for_want += 1;
+                    } else {
+                        self.ended.push(format!("daemon {number}: {ended}"));
+                    }
+                }
                 None => {}
             }
         }
         Ok(())
+    }
+
+    /// Where the logs are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Keeps the logs.
@@ -206,6 +251,13 @@ pub fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text)?;
     Ok(std::fs::rename(&beside, path)?)
+}
+
+/// A free port for each daemon, which has the same one in each of its lives.
+fn status_ports() -> std::io::Result<Vec<SocketAddr>> {
+    let listeners: Vec<TcpListener> =
+        (0..DAEMONS).map(|_| TcpListener::bind((STATUS_FRONT, 0))).collect::<Result<_, _>>()?;
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 /// One proxy before each of the simulator's hosts.

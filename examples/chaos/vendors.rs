@@ -60,6 +60,11 @@ const JOBS: &[(&str, &str, u32)] = &[
     ("jaicp", "[sessions, messages, clients, message_labels, experiment_counts, stats_series]", 7),
 ];
 
+/// Number of streams that the jobs read.
+pub fn streams_total() -> u64 {
+    JOBS.iter().map(|(_, streams, _)| streams.split(',').count() as u64).sum()
+}
+
 /// The connections and jobs. Quotas are the documented ones at [`SPEED`], with doubled distance between calls: on a
 /// busy machine a call arrives later than it was sent.
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {

@@ -1,5 +1,6 @@
 //! The handle of a running simulator: reads what it saw, scripts its misbehaviour, and knows the truth.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,16 @@ impl Control {
     /// Number of queued faults that no call has met yet.
     pub fn pending(&self) -> usize {
         self.world.mischief.pending()
+    }
+
+    /// Number of calls that met an action, by [`Action::name`](super::Action::name).
+    pub fn met(&self) -> BTreeMap<String, u64> {
+        self.world.mischief.met()
+    }
+
+    /// Number of calls so far that were refused because of their credentials.
+    pub fn unauthorized(&self) -> u64 {
+        locked(&self.world.stats).unauthorized
     }
 
     /// The truth of a vendor's reports.

@@ -1,6 +1,7 @@
 //! Misbehaviour on request: which call meets which action, and calls that are held until released. Independent of the
 //! vendor.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -242,8 +243,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// The name for the log.
-    pub(super) fn name(&self) -> String {
+    /// The name for logs and counts.
+    pub fn name(&self) -> String {
         if let Self::Hold(hold) = self {
             return format!("hold {:?}", hold.point);
         }
@@ -309,6 +310,8 @@ impl Hold {
 pub(super) struct Mischief {
     faults: Mutex<Vec<Fault>>,
     holds: Mutex<Vec<Hold>>,
+    /// Number of calls that met an action, by its name.
+    met: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Mischief {
@@ -345,7 +348,15 @@ impl Mischief {
         }
         let action = met.map(|index| faults[index].action.clone());
         faults.retain(|fault| fault.times > 0);
+        if let Some(action) = &action {
+            *locked(&self.met).entry(action.name()).or_default() += 1;
+        }
         action
+    }
+
+    /// Number of calls that met an action, by its name.
+    pub fn met(&self) -> BTreeMap<String, u64> {
+        locked(&self.met).clone()
     }
 
     /// Removes queued faults and releases held calls.

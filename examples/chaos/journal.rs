@@ -1,0 +1,198 @@
+//! What was injected and what was seen, with times, and what follows from both.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::fault::{Appearance, FaultKind, Place, Sign};
+use super::verify::Finding;
+
+/// A call that a vendor refused for an expired token counts as a call with this action.
+pub const UNAUTHORIZED: &str = "unauthorized";
+/// What a daemon counted this long before it was killed may not have been read.
+const UNREAD: Duration = Duration::from_secs(2);
+
+/// Whether a fault took effect, so that it must show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Complete,
+    /// When a call meets the simulator's action of this name.
+    Met(String),
+    /// It need not show, for this reason.
+    None(&'static str),
+}
+
+#[derive(Debug)]
+struct Injection {
+    kind: FaultKind,
+    began: Instant,
+    /// Later than `began`, if the fault lasts.
+    ended: Instant,
+    effect: Effect,
+}
+
+/// Something that a page, the API, a metric or a notification said for the first time.
+#[derive(Debug)]
+struct Sighting {
+    at: Instant,
+    place: Place,
+    text: String,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    injections: Vec<Injection>,
+    sightings: Vec<Sighting>,
+    /// Calls that met an action of the simulator.
+    met: Vec<(Instant, String)>,
+    /// When daemons were killed or stopped.
+    ends: Vec<Instant>,
+}
+
+/// Shared by everything that injects or sees.
+#[derive(Debug, Clone, Default)]
+pub struct Journal(Arc<Mutex<Entries>>);
+
+/// What became of the faults of one kind.
+#[derive(Debug, Default)]
+pub struct Line {
+    pub injected: usize,
+    /// Those that had an effect that must show.
+    pub demanded: usize,
+    pub seen: usize,
+    /// Where they were seen first, and how often.
+    pub places: BTreeMap<String, usize>,
+    pub slowest: Duration,
+    /// Why the others need not show.
+    pub excuses: BTreeMap<&'static str, usize>,
+}
+
+impl Journal {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the beginning of a fault. Returns its number.
+    pub fn begin(&self, kind: FaultKind) -> usize {
+        let mut entries = self.entries();
+        let now = Instant::now();
+        entries.injections.push(Injection { kind, began: now, ended: now, effect: Effect::None("it did not end") });
+        entries.injections.len() - 1
+    }
+
+    /// Records that the fault has been injected; what follows from it may last.
+    pub fn end(&self, number: usize, effect: Effect) {
+        if let Some(injection) = self.entries().injections.get_mut(number) {
+            (injection.ended, injection.effect) = (Instant::now(), effect);
+        }
+    }
+
+    pub fn saw(&self, place: Place, text: impl Into<String>) {
+        self.entries().sightings.push(Sighting { at: Instant::now(), place, text: text.into() });
+    }
+
+    /// Records that `calls` met an action.
+    pub fn met(&self, action: &str, calls: u64) {
+        let now = Instant::now();
+        self.entries().met.extend((0..calls).map(|_| (now, action.to_owned())));
+    }
+
+    pub fn daemon_ended(&self) {
+        self.entries().ends.push(Instant::now());
+    }
+
+    /// Everything that was seen, with the seconds since `began`.
+    pub fn told(&self, began: Instant) -> String {
+        let entries = self.entries();
+        let mut lines: Vec<(Instant, String)> = Vec::new();
+        for injection in &entries.injections {
+            lines.push((injection.began, format!("fault        {} ({:?})", injection.kind.name(), injection.effect)));
+        }
+        for sighting in &entries.sightings {
+            lines.push((sighting.at, format!("{:12} {}", sighting.place.name(), sighting.text)));
+        }
+        for (at, action) in &entries.met {
+            lines.push((*at, format!("met          {action}")));
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        let text = |(at, line): &(Instant, String)| {
+            format!("{:8.2} {line}\n", at.saturating_duration_since(began).as_secs_f64())
+        };
+        lines.iter().map(text).collect()
+    }
+
+    /// What became of the faults, by kind.
+    pub fn lines(&self) -> BTreeMap<FaultKind, Line> {
+        let entries = self.entries();
+        let mut lines: BTreeMap<FaultKind, Line> = BTreeMap::new();
+        for injection in &entries.injections {
+            let line = lines.entry(injection.kind).or_default();
+            line.injected += 1;
+            let begin = entries.effect(injection);
+            let seen = entries.sighting(injection, begin.unwrap_or(injection.began));
+            match (begin, injection.kind.appearance()) {
+                (Ok(_), Appearance::Must { .. }) => line.demanded += 1,
+                (Ok(_), Appearance::May { .. }) => {}
+                (Err(excuse), _) => *line.excuses.entry(excuse).or_default() += 1,
+            }
+            if let Some((sighting, delay)) = seen {
+                line.seen += 1;
+                *line.places.entry(format!("{}: {}", sighting.place.name(), sighting.text)).or_default() += 1;
+                line.slowest = line.slowest.max(delay);
+            }
+        }
+        lines
+    }
+
+    /// Whether each kind that had an effect which must show was seen.
+    pub fn findings(&self) -> Vec<Finding> {
+        let lines = self.lines();
+        let unseen: Vec<_> = lines.iter().filter(|(_, line)| line.demanded > 0 && line.seen == 0).collect();
+        let demanded = lines.values().filter(|line| line.demanded > 0).count();
+        let what = format!("each of {demanded} kinds of faults that must show was seen");
+        let fault = (!unseen.is_empty()).then(|| {
+            let names: Vec<_> =
+                unseen.iter().map(|(kind, line)| format!("{} ({})", kind.name(), line.demanded)).collect();
+            format!("never seen: {}", names.join(", "))
+        });
+        vec![Finding::new(what, fault)]
+    }
+}
+
+impl Entries {
+    /// When a fault took effect, or why it need not show.
+    fn effect(&self, injection: &Injection) -> Result<Instant, &'static str> {
+        match &injection.effect {
+            Effect::Complete => Ok(injection.began),
+            Effect::None(excuse) => Err(excuse),
+            Effect::Met(action) => {
+                let is_read = |at: &Instant| {
+                    let unread = |end: &&Instant| *at <= **end && **end <= *at + UNREAD;
+                    self.ends.iter().find(unread).is_none()
+                };
+                let mut met = self
+                    .met
+                    .iter()
+                    .filter(|(at, met)| met == action && *at >= injection.began)
+                    .map(|(at, _)| *at)
+                    .peekable();
+                if met.peek().is_none() {
+                    return Err("no call met it");
+                }
+                met.find(is_read).ok_or("the daemon ended before it could be asked")
+            }
+        }
+    }
+
+    /// The first sign of a fault that took effect at `begin`, and its delay.
+    fn sighting(&self, injection: &Injection, begin: Instant) -> Option<(&Sighting, Duration)> {
+        let (signs, within) = injection.kind.appearance().signs();
+        let last = begin.max(injection.ended) + within;
+        let shows = |sighting: &&Sighting| {
+            (injection.began..=last).contains(&sighting.at)
+                && signs.iter().any(|sign: &Sign| sign.is(sighting.place, &sighting.text))
+        };
+        let first = self.sightings.iter().filter(shows).min_by_key(|sighting| sighting.at)?;
+        Some((first, first.at.saturating_duration_since(begin)))
+    }
+}

@@ -1,0 +1,182 @@
+//! A target of notifications, which checks what it receives.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use ring::hmac;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::fault::Place;
+use super::journal::Journal;
+use super::verify::Finding;
+use super::watch::text;
+
+const KEY: &[u8] = b"the key of the storm's target   ";
+/// By how much the time of a message may differ, as docs/notifications.md tells receivers.
+const TOLERANCE_SECS: i64 = 300;
+
+/// The end of a problem, as messages tell it.
+#[derive(Debug, Default, Clone)]
+pub struct Told {
+    pub opened: u32,
+    pub recovered: u32,
+    /// Kind and place of the problem.
+    pub about: String,
+}
+
+#[derive(Debug, Default)]
+struct Received {
+    messages: u32,
+    /// By id: the bytes.
+    bodies: BTreeMap<String, Bytes>,
+    /// By number of the problem, since the database was last replaced.
+    problems: BTreeMap<i64, Told>,
+    /// What was wrong with messages.
+    faults: Vec<String>,
+}
+
+#[derive(Clone)]
+pub struct Target {
+    address: SocketAddr,
+    journal: Journal,
+    received: Arc<Mutex<Received>>,
+}
+
+impl Target {
+    pub async fn open(journal: Journal) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let target = Self { address: listener.local_addr()?, journal, received: Arc::default() };
+        let router = Router::new().route("/", post(receive)).with_state(target.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(target)
+    }
+
+    /// The entry of a configuration. It asks for everything that a target can be told of.
+    pub fn configuration(&self) -> String {
+        format!(
+            "notify:\n  - name: storm\n    url: http://{}/\n    format: cloudevents\n    secret: whsec_{}\n    \
+             on: [failed, held, late, gap, quota_refused, rejects, schema, config_refused, push_unknown, notify_stuck, \
+             recovered]\n",
+            self.address,
+            STANDARD.encode(KEY)
+        )
+    }
+
+    /// An older copy replaces the database, so it may tell of other problems under the same numbers, and what it tells
+    /// again is written by what it knows.
+    pub fn forget(&self) {
+        let mut received = self.received();
+        received.bodies.clear();
+        received.problems.clear();
+    }
+
+    /// The problems of which messages told, by number.
+    pub fn problems(&self) -> BTreeMap<i64, Told> {
+        self.received().problems.clone()
+    }
+
+    /// No message was wrong.
+    pub fn finding(&self) -> Finding {
+        let received = self.received();
+        let fault = received.faults.first().map(|first| format!("{}, {first}", received.faults.len()));
+        Finding::new(
+            format!("{} notifications were signed, current, and the same under the same id", received.messages),
+            fault,
+        )
+    }
+
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, headers: &HeaderMap, body: &Bytes) {
+        let mut received = self.received();
+        received.messages += 1;
+        if let Err(fault) = check(headers, body, Utc::now()) {
+            received.faults.push(format!("{fault}: {}", String::from_utf8_lossy(body)));
+            return;
+        }
+        let event: Value = serde_json::from_slice(body).unwrap_or_default();
+        let id = text(&event["id"]).to_owned();
+        match received.bodies.get(&id) {
+            Some(before) if before == body => return,
+            Some(before) => {
+                let fault = format!(
+                    "the id {id} has two documents: {} and {}",
+                    String::from_utf8_lossy(before),
+                    String::from_utf8_lossy(body)
+                );
+                received.faults.push(fault);
+                return;
+            }
+            None => {}
+        }
+        received.bodies.insert(id, body.clone());
+        let word = text(&event["type"]).rsplit('.').next().unwrap_or_default().to_owned();
+        let about = format!("{} {}", text(&event["data"]["kind"]), text(&event["subject"]));
+        let problem = event["data"]["problem"].as_i64().unwrap_or_default();
+        let told = received.problems.entry(problem).or_default();
+        told.about.clone_from(&about);
+        match &*word {
+            "opened" => told.opened += 1,
+            "recovered" => told.recovered += 1,
+            _ => {}
+        }
+        let fault = match (&*word, told.opened, told.recovered) {
+            ("recovered", 0, _) => Some("an end without a beginning"),
+            ("recovered", _, 2..) => Some("a second end"),
+            ("opened", 2.., _) => Some("a second beginning"),
+            ("opened", _, 1..) => Some("a beginning after the end"),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            received.faults.push(format!("{fault}: {}", String::from_utf8_lossy(body)));
+        }
+        drop(received);
+        self.journal.saw(Place::Notification, format!("{word} {about}"));
+    }
+}
+
+async fn receive(State(target): State<Target>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    target.take(&headers, &body);
+    StatusCode::NO_CONTENT
+}
+
+/// Checks a message as docs/notifications.md tells receivers.
+fn check(headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Result<(), String> {
+    let header = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| format!("the header {name} is missing"))
+    };
+    let (id, timestamp, signatures) =
+        (header("webhook-id")?, header("webhook-timestamp")?, header("webhook-signature")?);
+    let at: i64 = timestamp.parse().map_err(|_| format!("{timestamp} is not a time"))?;
+    if (now.timestamp() - at).abs() > TOLERANCE_SECS {
+        return Err(format!("the time of the message is wrong by {} s", at - now.timestamp()));
+    }
+    let mut signed = format!("{id}.{timestamp}.").into_bytes();
+    signed.extend_from_slice(body);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, KEY);
+    let is_ours = |signature: &str| {
+        let tag = signature.strip_prefix("v1,").and_then(|encoded| STANDARD.decode(encoded).ok());
+        tag.is_some_and(|tag| hmac::verify(&key, &signed, &tag).is_ok())
+    };
+    if !signatures.split(' ').any(is_ours) {
+        return Err("the signature is wrong".to_owned());
+    }
+    let event: Value = serde_json::from_slice(body).map_err(|_| "it is not JSON".to_owned())?;
+    if text(&event["id"]) != id || text(&event["specversion"]) != "1.0" {
+        return Err("it is not an event with the id of the header".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Asks the daemons' status ports during the storm, as an operator and a monitoring system would.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::Value;
+use simulator::Control;
+use tokio::task::JoinSet;
+
+use super::fault::Place;
+use super::journal::{Journal, UNAUTHORIZED};
+
+/// How often each daemon is asked.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often lists are read that keep what happened.
+const LISTS_EVERY: u32 = 3;
+/// A status port that takes longer does not respond. Pages and metrics give up reading the database after 3 s.
+const RESPONSE_MAX: Duration = Duration::from_secs(5);
+/// How long the metrics of a daemon may take before it is killed.
+const LAST_MAX: Duration = Duration::from_millis(500);
+/// A difference of clocks that a busy machine does not explain.
+const SKEW_SECS: f64 = 1.0;
+
+/// What was seen before, so that everything is recorded once.
+#[derive(Debug, Default)]
+struct Known {
+    /// Texts of lists, and conditions that hold, by place.
+    seen: BTreeSet<(&'static str, String)>,
+    /// The counters of each daemon, and the start of the process that has them.
+    counters: BTreeMap<usize, (String, BTreeMap<String, f64>)>,
+    /// The configurations of processes.
+    configs: BTreeMap<String, String>,
+    /// Calls that met an action of the simulator.
+    met: BTreeMap<String, u64>,
+}
+
+#[derive(Clone)]
+pub struct Watch {
+    client: Client,
+    journal: Journal,
+    known: Arc<Mutex<Known>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Watch {
+    /// The daemons at these addresses may come and go.
+    pub fn new(journal: Journal, addresses: Vec<SocketAddr>) -> anyhow::Result<Self> {
+        Ok(Self { client: tidegate::http::client()?, journal, known: Arc::default(), addresses })
+    }
+
+    /// Watches until the tasks are dropped.
+    pub fn start(&self, control: Control) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for number in 0..self.addresses.len() {
+            let watch = self.clone();
+            tasks.spawn(async move {
+                let mut ticks = tokio::time::interval(EVERY);
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                for round in 0_u32.. {
+                    ticks.tick().await;
+                    watch.ask(number, round.is_multiple_of(LISTS_EVERY)).await;
+                }
+            });
+        }
+        let watch = self.clone();
+        tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(EVERY / 4);
+            loop {
+                ticks.tick().await;
+                watch.calls(&control);
+            }
+        });
+        tasks
+    }
+
+    /// A document of a daemon's API.
+    pub async fn document(&self, number: usize, path: &str) -> anyhow::Result<Value> {
+        let (status, body) = self.get(number, &format!("/api/v1{path}")).await?;
+        anyhow::ensure!(status == 200, "{path} has status {status}: {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    /// The status and the body of a page.
+    pub async fn get(&self, number: usize, path: &str) -> anyhow::Result<(u16, String)> {
+        let url = format!("http://{}{path}", self.addresses[number]);
+        let response = self.client.get(url).timeout(RESPONSE_MAX).send().await?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await?))
+    }
+
+    /// Reads the counters of a daemon that will be killed.
+    pub async fn last_look(&self, number: usize) {
+        // A daemon that does not respond has told what it could.
+        let _ = tokio::time::timeout(LAST_MAX, self.metrics(number)).await;
+    }
+
+    async fn ask(&self, number: usize, with_lists: bool) {
+        let (probe, metrics, overview) =
+            tokio::join!(self.get(number, "/readyz"), self.metrics(number), self.get(number, "/api/v1/overview"));
+        match probe {
+            Ok((503, body)) => {
+                self.during(Place::Probe, number, vec![body.lines().next().unwrap_or_default().to_owned()])
+            }
+            Ok(_) => self.during(Place::Probe, number, Vec::new()),
+            Err(error) => {
+                let is_silent = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
+                let text = if is_silent { "no response" } else { "no connection" };
+                self.during(Place::Probe, number, vec![text.to_owned()]);
+            }
+        }
+        let _ = metrics;
+        if let Ok((200, body)) = overview
+            && let Ok(overview) = serde_json::from_str::<Value>(&body)
+        {
+            self.overview(number, &overview);
+            if with_lists {
+                // A list that cannot be read now is read later.
+                let _ = self.lists(number).await;
+            }
+        }
+    }
+
+    fn overview(&self, number: usize, overview: &Value) {
+        let states =
+            each(&overview["connections"]).map(|one| format!("{} {}", text(&one["state"]), text(&one["connection"])));
+        self.during(Place::State, number, states.collect());
+        let waiting = each(&overview["waiting"])
+            .map(|run| format!("{} {} (run {})", text(&run["waiting_for"]), text(&run["job"]), run["run_id"]));
+        self.during(Place::Waiting, number, waiting.collect());
+        let problems = each(&overview["problems"]).map(|problem| {
+            format!("{} {} since {}", text(&problem["kind"]), text(&problem["scope"]), text(&problem["opened_at"]))
+        });
+        self.during(Place::Problem, number, problems.collect());
+    }
+
+    /// What happened, and what exists.
+    async fn lists(&self, number: usize) -> anyhow::Result<()> {
+        let events = self.document(number, "/events").await?;
+        for event in each(&events["events"]) {
+            self.once(
+                Place::Event,
+                format!("{} {} at {}", text(&event["kind"]), text(&event["summary"]), text(&event["at"])),
+            );
+        }
+        for (state, place) in [("failed", Place::FailedRun), ("held", Place::HeldRun)] {
+            let runs = self.document(number, &format!("/runs?state={state}")).await?;
+            for run in each(&runs["runs"]) {
+                let (at, job, error) = (text(&run["finished_at"]), text(&run["job"]), text(&run["error"]));
+                self.once(place, format!("{job}: {error} (run {} at {at})", run["run_id"]));
+            }
+        }
+        let changes = self.document(number, "/schema").await?;
+        for change in each(&changes["changes"]) {
+            if text(&change["change"]) != "add_table" {
+                let (what, table, column) = (text(&change["change"]), text(&change["table"]), text(&change["column"]));
+                self.once(Place::Schema, format!("{what} {table}.{column} at {}", text(&change["changed_at"])));
+            }
+        }
+        let system = self.document(number, "/system").await?;
+        for process in each(&system["processes"]) {
+            let (owner, config) = (text(&process["owner"]), text(&process["config_hash"]));
+            if config.is_empty() {
+                continue;
+            }
+            self.once(Place::Process, owner.to_owned());
+            let before = self.known().configs.insert(owner.to_owned(), config.to_owned());
+            if before.is_some_and(|before| before != config) {
+                self.journal.saw(Place::Config, owner);
+            }
+        }
+        Ok(())
+    }
+
+    async fn metrics(&self, number: usize) -> anyhow::Result<()> {
+        let (status, body) = self.get(number, "/metrics").await?;
+        anyhow::ensure!(status == 200, "the metrics have status {status}");
+        let mut counters = BTreeMap::new();
+        let mut start = String::new();
+        for line in body.lines().filter(|line| !line.starts_with('#')) {
+            let Some((name, value)) = line.rsplit_once(' ') else { continue };
+            let number_of = || value.parse::<f64>().unwrap_or_default();
+            if name == "tidegate_start_time_seconds" {
+                value.clone_into(&mut start);
+            } else if name == "tidegate_clock_skew_seconds" {
+                let is_wrong = number_of().abs() > SKEW_SECS;
+                self.during(Place::Clock, number, is_wrong.then(|| "differs".to_owned()).into_iter().collect());
+            } else if name.starts_with("tidegate_vendor_calls_total{")
+                || name.starts_with("tidegate_rejected_records_total{")
+            {
+                counters.insert(name.to_owned(), number_of());
+            }
+        }
+        let (start_before, before) =
+            self.known().counters.insert(number, (start.clone(), counters.clone())).unwrap_or_default();
+        for (name, value) in counters {
+            let before = before.get(&name).filter(|_| start == start_before).copied().unwrap_or_default();
+            if value > before && !name.contains("outcome=\"ok\"") {
+                let place = if name.starts_with("tidegate_vendor") { Place::Calls } else { Place::Rejected };
+                self.journal.saw(place, name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records calls that met an action of the simulator.
+    fn calls(&self, control: &Control) {
+        let mut met = control.met();
+        met.insert(UNAUTHORIZED.to_owned(), control.unauthorized());
+        let mut known = self.known();
+        for (action, calls) in met {
+            let before = known.met.insert(action.clone(), calls).unwrap_or_default();
+            self.journal.met(&action, calls - before);
+        }
+    }
+
+    /// Records conditions that began to hold at a daemon.
+    fn during(&self, place: Place, number: usize, texts: Vec<String>) {
+        let mut known = self.known();
+        let own = format!("{number} ");
+        known.seen.retain(|(of, text)| {
+            *of != place.name() || text.strip_prefix(&own).is_none_or(|text| texts.iter().any(|holds| holds == text))
+        });
+        for text in texts {
+            if known.seen.insert((place.name(), format!("{own}{text}"))) {
+                self.journal.saw(place, text);
+            }
+        }
+    }
+
+    /// Records something that happened, once.
+    fn once(&self, place: Place, text: String) {
+        if self.known().seen.insert((place.name(), format!("- {text}"))) {
+            self.journal.saw(place, text);
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub fn each(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

@@ -1,0 +1,173 @@
+//! What the overview must say when all is well again.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+
+use super::daemons::Handicap;
+use super::site::{DATABASE, Site};
+use super::target::Told;
+use super::vendors;
+use super::verify::Finding;
+use super::watch::{Watch, each, text};
+
+/// How long two daemons may take to close every problem and to send every message, at most one per second each.
+const WELL_WITHIN: Duration = Duration::from_mins(3);
+
+impl Site {
+    /// Starts the daemons again, lets them look for problems twice, and reads the overview of each. `since`: every job
+    /// has read everything since then.
+    pub async fn is_well(&mut self, since: DateTime<Utc>) -> anyhow::Result<Vec<Finding>> {
+        let url = self.server.url(DATABASE);
+        let mut conn = PgConnection::connect(&url).await?;
+        let deadline = Instant::now() + WELL_WITHIN;
+        let_a_day_pass(&mut conn).await?;
+        // A problem is over at the second look that does not find it.
+        for daemon in &mut self.daemons {
+            let before = make_look_due(&mut conn).await?;
+            daemon.start_again(Handicap::None)?;
+            while looked_at(&mut conn).await? <= before && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        let mut findings = Vec::new();
+        for number in 0..self.daemons.len() {
+            let fault = loop {
+                let fault = unwell(&self.watch, number, since).await;
+                if fault.is_none() || Instant::now() > deadline {
+                    break fault;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            };
+            findings.push(Finding::new(format!("the overview of daemon {number} says that all is well"), fault));
+        }
+        let told = loop {
+            send_at_once(&mut conn).await?;
+            let fault = self.untold(&mut conn).await?;
+            if fault.is_none() || Instant::now() > deadline {
+                break fault;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        let problems = self.target.problems().len();
+        findings.push(Finding::new(format!("the target received the end of each of {problems} problems"), told));
+        findings.push(self.target.finding());
+        conn.close().await?;
+        Ok(findings)
+    }
+
+    /// A message that is not sent, or a problem whose end the target did not receive although it should have.
+    async fn untold(&self, conn: &mut PgConnection) -> anyhow::Result<Option<String>> {
+        let unsent: Vec<String> = sqlx::query_scalar(
+            "select concat_ws(' ', kind, state, outcome, attempts || ' attempts') from tidegate.notification
+            where state <> 'sent' order by created_at",
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        if let Some(first) = unsent.first() {
+            return Ok(Some(format!("{} messages are not sent: {first}", unsent.len())));
+        }
+        // No message is sent for a change of a table, or for a problem that became part of another one.
+        let silent: Vec<i64> = sqlx::query_scalar(
+            "select problem.id from tidegate.problem
+            where problem.kind = 'schema' or exists (
+                select from tidegate.problem as other
+                where other.connection = problem.connection and other.id <> problem.id
+                and coalesce(other.stream = problem.stream, true) and other.opened_at <= problem.closed_at
+                and coalesce(other.closed_at >= problem.closed_at, true)
+            )",
+        )
+        .fetch_all(conn)
+        .await?;
+        let problems = self.target.problems();
+        let open = problems.iter().find(|(id, told)| told.opened > told.recovered && !silent.contains(id));
+        Ok(open.map(|(id, Told { about, .. })| format!("the end of problem {id}, {about}, was not received")))
+    }
+}
+
+/// Whether a daemon's overview shows something that is not well, in its own words.
+async fn unwell(watch: &Watch, number: usize, since: DateTime<Utc>) -> Option<String> {
+    let read = async {
+        let overview = watch.document(number, "/overview").await?;
+        if let Some(fault) = fault_of(&overview, since) {
+            return Ok(Some(fault));
+        }
+        let (status, page) = watch.get(number, "/").await?;
+        let says_nothing = page.contains("<p class=\"quiet\">Nothing.</p>");
+        anyhow::Ok((status != 200 || !says_nothing).then(|| format!("the page has status {status} and needs somebody")))
+    };
+    read.await.unwrap_or_else(|error| Some(format!("{error:#}")))
+}
+
+/// What is not well in an overview.
+fn fault_of(overview: &Value, since: DateTime<Utc>) -> Option<String> {
+    if let Some(problem) = each(&overview["problems"]).next() {
+        let (kind, scope, summary) = (text(&problem["kind"]), text(&problem["scope"]), text(&problem["summary"]));
+        return Some(format!("{} problems, {kind} {scope}: {summary}", overview["problems_total"]));
+    }
+    let counts = || each(&overview["streams"]).map(|count| (text(&count["state"]), count["streams"].as_u64()));
+    if let Some((state, streams)) = counts().find(|(state, streams)| *state != "on time" && *streams != Some(0)) {
+        return Some(format!("{} streams are {state}", streams.unwrap_or_default()));
+    }
+    let streams = counts().find_map(|(state, streams)| streams.filter(|_| state == "on time"));
+    if streams != Some(vendors::streams_total()) {
+        return Some(format!("{streams:?} streams are on time, of {}", vendors::streams_total()));
+    }
+    for what in ["running_total", "waiting_total", "queued_total", "differences"] {
+        if overview[what] != 0 {
+            return Some(format!("{what} is {}", overview[what]));
+        }
+    }
+    if overview["config_refused"] != false {
+        return Some("the configuration is refused".to_owned());
+    }
+    each(&overview["connections"]).find_map(|connection| {
+        let name = text(&connection["connection"]);
+        let until = text(&connection["complete_until"]).parse::<DateTime<Utc>>().ok();
+        if text(&connection["state"]) != "on time" {
+            return Some(format!("{name} is {}", text(&connection["state"])));
+        }
+        if until.is_none_or(|until| until < since) {
+            return Some(format!("{name} is complete until {}", connection["complete_until"]));
+        }
+        let blocked = &connection["fullest"]["blocked_until"];
+        (!blocked.is_null()).then(|| format!("{name} may not be called until {blocked}"))
+    })
+}
+
+/// Rejected records and changed tables are problems for a day after the last one.
+async fn let_a_day_pass(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(
+        "update tidegate.problem set seen_last_at = seen_last_at - interval '2 days'
+        where closed_at is null and kind in ('rejects', 'schema');
+        update tidegate.run set finished_at = finished_at - interval '2 days'
+        where id in (select run_id from tidegate.task where records_rejected > 0)",
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Makes the next look for problems due now. Returns when the last one was.
+async fn make_look_due(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query("update tidegate.lock set done_at = done_at - interval '1 minute' where name = 'problem'")
+        .execute(&mut *conn)
+        .await?;
+    looked_at(conn).await
+}
+
+async fn looked_at(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar("select max(done_at) from tidegate.lock where name = 'problem'").fetch_one(conn).await
+}
+
+/// A message whose process was killed is sent again when its lease ends.
+async fn send_at_once(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update tidegate.notification set due_at = now() where state = 'due' and due_at > now() + interval '5 s'",
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
