@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use chrono::Utc;
+use chrono::{SubsecRound as _, Utc};
 use simulator::{ReportCall, Stats, Vendor};
 use sqlx::{Connection as _, PgConnection};
 
@@ -45,13 +45,15 @@ impl Site {
         }
         let stats = control.stats();
         let asked_twice = self.asked_twice(&stats, faults, refused).await?;
-        let began = Utc::now();
+        // What is complete is known by the second.
+        let began = Utc::now().trunc_subsecs(0);
         self.sync_and_release().await?;
+        println!("every job ran after {} s", (Utc::now() - began).num_seconds());
         let mut findings = self.is_well(began).await?;
         for daemon in &mut self.daemons {
             daemon.end().await?;
         }
-        println!("all is well, or not, after {} s", (Utc::now() - began).num_seconds());
+        println!("the overview was read after {} s", (Utc::now() - began).num_seconds());
         self.run(&self.calm_config(), &["sync"])?;
         println!("the undisturbed run ended after {} s", (Utc::now() - began).num_seconds());
         findings.extend(self.compare().await?);

@@ -213,7 +213,7 @@ impl FaultKind {
                 may(&[Sign(Place::Calls, "timeout")], "such a response is valid")
             }
             Self::Html | Self::EmptyBody | Self::NoContent | Self::MalformedPage => {
-                must(&[Sign(Place::Calls, "unreadable"), Sign(Place::FailedRun, "")], RUN)
+                must(&[Sign(Place::Calls, "unreadable"), Sign(Place::FailedRun, "cannot be read")], RUN)
             }
             Self::ValidButEmpty | Self::ValidButShort => may(
                 &[Sign(Place::State, "held"), Sign(Place::Problem, "held"), Sign(Place::HeldRun, "")],
@@ -238,5 +238,40 @@ impl FaultKind {
                 may(&[Sign(Place::Waiting, "table"), Sign(Place::Schema, "")], "the load continues without the column")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_fault_has_a_name_of_its_own_and_a_weight() {
+        let names: BTreeSet<_> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), FaultKind::ALL.len());
+        assert!(FaultKind::ALL.iter().all(|kind| kind.weight() > 0));
+    }
+
+    #[test]
+    fn each_kind_of_fault_must_show_within_a_delay_or_has_a_reason_not_to() {
+        for kind in FaultKind::ALL {
+            match kind.appearance() {
+                Appearance::Must { signs, within } => {
+                    assert!(!signs.is_empty() && within >= Duration::from_secs(1), "{}", kind.name());
+                }
+                Appearance::May { because, .. } => assert!(!because.is_empty(), "{}", kind.name()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_sign_is_a_word_at_its_place() {
+        let sign = Sign(Place::Calls, "quota");
+        assert!(sign.is(Place::Calls, "tidegate_vendor_calls_total{outcome=\"quota\"}"));
+        assert!(!sign.is(Place::Calls, "tidegate_vendor_calls_total{outcome=\"transport\"}"));
+        assert!(!sign.is(Place::Problem, "quota_refused acme"));
+        assert!(Sign(Place::Process, "").is(Place::Process, "host/1/a"));
     }
 }

@@ -102,7 +102,7 @@ impl Journal {
     }
 
     /// Everything that was seen, with the seconds since `began`.
-    pub fn told(&self, began: Instant) -> String {
+    pub fn text(&self, began: Instant) -> String {
         let entries = self.entries();
         let mut lines: Vec<(Instant, String)> = Vec::new();
         for injection in &entries.injections {
@@ -194,5 +194,80 @@ impl Entries {
         };
         let first = self.sightings.iter().filter(shows).min_by_key(|sighting| sighting.at)?;
         Some((first, first.at.saturating_duration_since(begin)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A journal with one fault that was injected in its first second.
+    fn journal(kind: FaultKind, effect: Effect) -> (Journal, Instant) {
+        let (journal, began) = (Journal::default(), Instant::now());
+        journal.entries().injections.push(Injection { kind, began, ended: began + SECOND, effect });
+        (journal, began)
+    }
+
+    fn see(journal: &Journal, at: Instant, place: Place, text: &str) {
+        journal.entries().sightings.push(Sighting { at, place, text: text.to_owned() });
+    }
+
+    fn counts(journal: &Journal, kind: FaultKind) -> (usize, usize, u64) {
+        let lines = journal.lines();
+        let line = &lines[&kind];
+        (line.demanded, line.seen, line.slowest.as_secs())
+    }
+
+    fn is_kept(journal: &Journal) -> bool {
+        journal.findings().iter().all(|finding| finding.fault.is_none())
+    }
+
+    #[test]
+    fn a_fault_is_seen_at_its_first_sign_within_the_delay() {
+        let (journal, began) = journal(FaultKind::Sleep, Effect::Complete);
+        assert!(!is_kept(&journal), "it was never seen");
+        see(&journal, began + 7 * SECOND, Place::Probe, "no connection");
+        see(&journal, began + 9 * SECOND, Place::Probe, "no response");
+        see(&journal, began + 10 * SECOND, Place::Probe, "no response");
+        assert_eq!(counts(&journal, FaultKind::Sleep), (1, 1, 9));
+        assert!(is_kept(&journal));
+    }
+
+    #[test]
+    fn a_sign_before_the_fault_or_after_the_delay_does_not_count() {
+        let (journal, began) = journal(FaultKind::Sleep, Effect::Complete);
+        see(&journal, began.checked_sub(SECOND).unwrap(), Place::Probe, "no response");
+        see(&journal, began + 600 * SECOND, Place::Probe, "no response");
+        assert_eq!(counts(&journal, FaultKind::Sleep), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_fault_of_calls_must_show_once_a_call_meets_it() {
+        let (journal, began) = journal(FaultKind::CutResponse, Effect::Met("cut".to_owned()));
+        assert_eq!(counts(&journal, FaultKind::CutResponse), (0, 0, 0));
+        assert!(is_kept(&journal), "no call met it");
+        journal.entries().met.push((began + 100 * SECOND, "cut".to_owned()));
+        assert!(!is_kept(&journal), "a call met it");
+        see(&journal, began + 103 * SECOND, Place::Calls, "outcome=\"transport\"");
+        assert_eq!(counts(&journal, FaultKind::CutResponse), (1, 1, 3));
+    }
+
+    #[test]
+    fn what_a_daemon_counted_just_before_its_end_need_not_show() {
+        let (journal, began) = journal(FaultKind::CutResponse, Effect::Met("cut".to_owned()));
+        journal.entries().met.push((began + 2 * SECOND, "cut".to_owned()));
+        journal.entries().ends.push(began + 3 * SECOND);
+        assert!(is_kept(&journal));
+        journal.entries().met.push((began + 4 * SECOND, "cut".to_owned()));
+        assert!(!is_kept(&journal));
+    }
+
+    #[test]
+    fn a_fault_without_an_effect_need_not_show() {
+        let (journal, _) = journal(FaultKind::DiskFull, Effect::None("no write was refused"));
+        assert!(is_kept(&journal));
+        assert_eq!(journal.lines()[&FaultKind::DiskFull].excuses["no write was refused"], 1);
     }
 }

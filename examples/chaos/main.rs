@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use fault::FaultKind;
+use fault::{Appearance, FaultKind};
 use journal::Line;
 use site::Site;
 use storm::Storm;
@@ -51,7 +51,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     println!("seed {seed}, {} s of storm", length.as_secs());
     let mut site = Site::open(program::binary()?, seed).await?;
     let mut storm = Storm::new(seed, &only, Site::until())?;
-    let findings = match weather(&mut site, &mut storm, length).await {
+    let began = Instant::now();
+    let outcome = weather(&mut site, &mut storm, length).await;
+    // Beside the logs, for the case that they are kept.
+    std::fs::write(site.folder().join("journal.txt"), site.journal.text(began))?;
+    let findings = match outcome {
         Ok(findings) => findings,
         Err(error) => {
             println!("seed {seed}: {error:#}; the logs are in {}", site.keep().display());
@@ -85,7 +89,6 @@ async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow
     let mut findings = site.calm_down(storm.count(), refused).await?;
     findings.push(storm.silence());
     println!("{}", table(&site.journal.lines()));
-    std::fs::write(site.folder().join("journal.txt"), site.journal.told(began))?;
     findings.extend(site.journal.findings());
     Ok(findings)
 }
@@ -121,6 +124,9 @@ fn table(lines: &BTreeMap<FaultKind, Line>) -> String {
     for (kind, line) in lines {
         let mut places: Vec<String> = line.places.iter().map(|(place, times)| format!("{place} ({times})")).collect();
         places.extend(line.excuses.iter().map(|(excuse, times)| format!("{excuse} ({times})")));
+        if let (Appearance::May { because, .. }, true) = (kind.appearance(), places.is_empty()) {
+            places.push(because.to_owned());
+        }
         let slowest = if line.seen > 0 { format!("{:.1} s", line.slowest.as_secs_f64()) } else { String::new() };
         // Writing to a String cannot fail.
         let _ = writeln!(

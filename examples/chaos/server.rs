@@ -28,6 +28,8 @@ const SETTINGS: &[&str] = &[
     // The log file is subject to the limit too: without statements it stays small enough.
     "log_min_error_statement=panic",
     "timezone=UTC",
+    // Compiling a statement over the mart's views takes seconds.
+    "jit=off",
 ];
 /// WAL segments of the smallest size, so that a size limit never affects them.
 const INITDB: &[&str] = &["--no-sync", "--wal-segsize=1"];

@@ -180,3 +180,54 @@ fn check(headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Result<(), Str
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(word: &str, id: &str) -> (HeaderMap, Bytes) {
+        let body = format!(
+            r#"{{"specversion":"1.0","id":"{id}","type":"tidegate.problem.{word}","subject":"acme/users","data":{{"problem":7,"kind":"held"}}}}"#
+        );
+        let timestamp = Utc::now().timestamp().to_string();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, KEY);
+        let tag = hmac::sign(&key, format!("{id}.{timestamp}.{body}").as_bytes());
+        let mut headers = HeaderMap::new();
+        headers.insert("webhook-id", id.parse().unwrap());
+        headers.insert("webhook-timestamp", timestamp.parse().unwrap());
+        headers.insert("webhook-signature", format!("v1,{}", STANDARD.encode(tag)).parse().unwrap());
+        (headers, body.into())
+    }
+
+    async fn fault_after(messages: &[(HeaderMap, Bytes)]) -> Option<String> {
+        let target = Target::open(Journal::default()).await.unwrap();
+        for (headers, body) in messages {
+            target.take(headers, body);
+        }
+        target.finding().fault
+    }
+
+    #[tokio::test]
+    async fn messages_may_arrive_twice_and_in_order() {
+        let (opened, recovered) = (message("opened", "a"), message("recovered", "b"));
+        assert_eq!(fault_after(&[opened.clone(), opened, recovered.clone(), recovered]).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_not_authentic_or_contradicts_others_is_a_fault() {
+        let opened = message("opened", "a");
+        let mut old = opened.clone();
+        old.0.insert("webhook-timestamp", "1700000000".parse().unwrap());
+        let forged = (opened.0.clone(), Bytes::from_static(b"{}"));
+        for (messages, expected) in [
+            (vec![forged], "the signature is wrong"),
+            (vec![old], "the time of the message is wrong"),
+            (vec![opened.clone(), message("recovered", "a")], "the id a has two documents"),
+            (vec![message("recovered", "b")], "an end without a beginning"),
+            (vec![opened, message("opened", "c")], "a second beginning"),
+        ] {
+            let fault = fault_after(&messages).await.unwrap_or_default();
+            assert!(fault.contains(expected), "{fault}");
+        }
+    }
+}

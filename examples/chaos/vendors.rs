@@ -40,6 +40,9 @@ pub const ENTITIES: &[&str] = &[
 /// Tables with a row for every run.
 pub const OBSERVED: &[&str] = &["jaicp.experiment_counts", "jaicp.unique_clients"];
 
+/// Connections of which only lists are read, which are complete at their last reading.
+pub const WITHOUT_WINDOWS: [&str; 1] = ["outbound"];
+
 /// The connections whose account is swapped.
 pub const SWAPPED: [&str; 2] = ["lynn", "outbound"];
 
@@ -70,7 +73,7 @@ pub fn streams_total() -> u64 {
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {
     let files = simulator.files_url().replace("http://", "");
     let patience = "retry: { max_attempts: 3, initial: 50ms, max: 500ms }";
-    let export = format!("polling: {{ initial: 300ms, max: 1s, deadline: 10s }}\n    allowed_hosts: [\"{files}\"]");
+    let export = format!("polling: {{ initial: 300ms, max: 300ms, deadline: 10s }}\n    allowed_hosts: [\"{files}\"]");
     let mut text = String::from("\nconnections:\n");
     for (name, keys) in [
         ("lynn", lynn_keys(simulator, "lynn_reporting") + "    page_size: 100\n"),

@@ -129,7 +129,8 @@ fn fault_of(overview: &Value, since: DateTime<Utc>) -> Option<String> {
         if text(&connection["state"]) != "on time" {
             return Some(format!("{name} is {}", text(&connection["state"])));
         }
-        if until.is_none_or(|until| until < since) {
+        let is_complete = until.map_or(vendors::WITHOUT_WINDOWS.contains(&name), |until| until >= since);
+        if !is_complete {
             return Some(format!("{name} is complete until {}", connection["complete_until"]));
         }
         let blocked = &connection["fullest"]["blocked_until"];

@@ -127,7 +127,8 @@ impl<'a> Body<'a> {
         Ok(piece)
     }
 
-    /// The whole body, for responses that are small.
+    /// The whole body, for responses that are small. The caller reads it; what cannot be a document at all is recorded
+    /// as unreadable here.
     pub async fn small(mut self) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
         loop {
@@ -141,7 +142,9 @@ impl<'a> Body<'a> {
             };
             bytes.extend_from_slice(&chunk);
         }
-        self.finish().await?;
+        let is_readable = self.is_no_content() || may_be_read(&bytes);
+        let outcome = if is_readable { CallOutcome::Ok } else { CallOutcome::Unreadable };
+        self.end(outcome, BodyRead::Whole).await?;
         Ok(bytes)
     }
 
@@ -172,6 +175,16 @@ impl<'a> Body<'a> {
 
     async fn end(self, outcome: CallOutcome, read: BodyRead) -> Result<(), HttpError> {
         self.in_flight.settle(outcome, read).await.map(|_| ())
+    }
+}
+
+/// Whether a body can be what was asked for: plain text or complete JSON, and not the page of a proxy.
+fn may_be_read(body: &[u8]) -> bool {
+    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii();
+    match text.first() {
+        None | Some(b'<') => false,
+        Some(b'{' | b'[') => serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok(),
+        Some(_) => true,
     }
 }
 

@@ -198,6 +198,7 @@ async fn unpacked(encoding: &str, packed: Vec<u8>) -> Result<Vec<u8>, String> {
     let outcome = sent.map_err(|error| error.to_string());
     assert_eq!(fetched.map_err(|error| error.to_string()), outcome);
     let expected = match &outcome {
+        Ok(body) if body.is_empty() => CallOutcome::Unreadable,
         Ok(_) => CallOutcome::Ok,
         Err(said) if said.contains("not offered") => CallOutcome::Unreadable,
         Err(_) => CallOutcome::Transport,
@@ -282,6 +283,29 @@ async fn no_content_is_a_response_without_a_body() {
     let response = session.send(authorised(&storage.uri())).await.unwrap();
     assert!(response.is_no_content() && response.small().await.unwrap().is_empty());
     assert_eq!(outcomes(&session), [CallOutcome::Ok; 2]);
+}
+
+#[tokio::test]
+async fn a_small_body_that_cannot_be_a_document_is_counted_as_unreadable() {
+    for (body, outcome) in [
+        ("", CallOutcome::Unreadable),
+        (" \r\n", CallOutcome::Unreadable),
+        ("<html><body>Service temporarily unavailable</body></html>", CallOutcome::Unreadable),
+        ("\u{feff} <?xml version=\"1.0\"?><Error/>", CallOutcome::Unreadable),
+        (r#"{"status": "pend"#, CallOutcome::Unreadable),
+        (r#"[{"id": 1}, {"#, CallOutcome::Unreadable),
+        (r#"{"status": "pending"}"#, CallOutcome::Ok),
+        ("\u{feff}[]", CallOutcome::Ok),
+        ("\"a token\"", CallOutcome::Ok),
+        ("7d0c2d9e", CallOutcome::Ok),
+    ] {
+        let storage = storage(ResponseTemplate::new(200).set_body_string(body)).await;
+        let connection = Connection { base_url: url(&storage.uri()), ..beside(&storage.uri()).await };
+        let gate = connection.gate().await;
+        let session = session(&gate);
+        let read = session.send(authorised(&storage.uri())).await.unwrap().small().await.unwrap();
+        assert_eq!((read, outcomes(&session)), (body.as_bytes().to_vec(), vec![outcome]), "{body}");
+    }
 }
 
 #[tokio::test]
