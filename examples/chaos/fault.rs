@@ -162,7 +162,7 @@ const START: Duration = Duration::from_secs(45);
 /// A metric of a process, which is asked for once a second. A daemon that waits for the database responds late.
 const METRIC: Duration = Duration::from_secs(15);
 /// The end of a run, and a page.
-const RUN: Duration = Duration::from_secs(60);
+const RUN: Duration = Duration::from_mins(1);
 /// The end of a run, a look for problems, and the delivery of a message.
 const PROBLEM: Duration = Duration::from_mins(5);
 
@@ -198,12 +198,19 @@ impl FaultKind {
             Self::SaveConfig | Self::SwapAccount => {
                 must(&[Sign(Place::Event, "reload"), Sign(Place::Config, ""), Sign(Place::Process, "")], START)
             }
-            Self::PostgresFast | Self::PostgresImmediate | Self::ReadOnly | Self::DiskFull => must(DATABASE, METRIC),
+            Self::PostgresFast | Self::PostgresImmediate | Self::Silence | Self::ReadOnly => must(DATABASE, METRIC),
+            Self::DiskFull => must(
+                &[
+                    Sign(Place::FailedRun, "could not"),
+                    Sign(Place::Waiting, "database"),
+                    Sign(Place::Probe, "database"),
+                ],
+                RUN,
+            ),
             Self::EndSessions | Self::CutPostgres => {
                 may(DATABASE, "a lost connection is replaced at once; only a task whose statement was lost waits 5 s")
             }
             Self::SlowPostgres => may(DATABASE, "slow responses are no fault"),
-            Self::Silence => must(DATABASE, METRIC),
             Self::CutVendors => may(&[Sign(Place::Calls, "transport")], "there may be no call at that moment"),
             Self::SlowVendors => may(&[Sign(Place::Calls, "timeout")], "slow responses are no fault"),
             Self::ServerErrors => must(&[Sign(Place::Calls, "server_error")], METRIC),

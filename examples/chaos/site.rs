@@ -218,17 +218,13 @@ impl Site {
     /// Checks the daemons: one that ended by itself is recorded and started again.
     pub fn look(&mut self) -> anyhow::Result<()> {
         for (number, daemon) in self.daemons.iter_mut().enumerate() {
-            match daemon.look()? {
-                // As a supervisor would.
-                Some(ended) => {
-                    self.journal.daemon_ended();
-                    if ended.for_want_of_postgres() {
-                        self.ended_for_want += 1;
-                    } else {
-                        self.ended.push(format!("daemon {number}: {ended}"));
-                    }
-                }
-                None => {}
+            let Some(ended) = daemon.look()? else { continue };
+            self.journal.daemon_ended();
+            // A supervisor would start it again too.
+            if ended.for_want_of_postgres() {
+                self.ended_for_want += 1;
+            } else {
+                self.ended.push(format!("daemon {number}: {ended}"));
             }
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Watch {
             tokio::join!(self.get(number, "/readyz"), self.metrics(number), self.get(number, "/api/v1/overview"));
         match probe {
             Ok((503, body)) => {
-                self.during(Place::Probe, number, vec![body.lines().next().unwrap_or_default().to_owned()])
+                self.during(Place::Probe, number, vec![body.lines().next().unwrap_or_default().to_owned()]);
             }
             Ok(_) => self.during(Place::Probe, number, Vec::new()),
             Err(error) => {

@@ -287,8 +287,9 @@ async fn forget_within(
     Ok(())
 }
 
-/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A failed task
-/// does not wait, although its slice keeps the cursor for the next run.
+/// How many slices of these streams of a connection wait for an export job that the vendor has begun. Only the run that
+/// reads a slice waits for its job: after a failure the slice keeps the cursor, and if other streams of the next run
+/// waited for that, none of them would ever begin.
 pub async fn exports_running(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -304,7 +305,7 @@ pub async fn exports_running(
                 select
                 from tidegate.task
                 inner join tidegate.run on run.id = task.run_id
-                where run.connection = slice.connection
+                where task.run_id = slice.reading_run
                     and task.stream = slice.stream
                     and run.state in ('queued', 'running', 'waiting')
                     and task.state in ('queued', 'running', 'waiting')

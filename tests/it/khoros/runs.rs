@@ -147,6 +147,34 @@ async fn a_pool_of_one_connection_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_exports_that_failed_runs_left_do_not_keep_each_other_waiting() {
+    let streams = "[conversation_actions, combined, raw_agent_states]";
+    let world = Recipe { streams, job: vec!["lookback: 5d".to_owned()], ..Recipe::default() }.world().await;
+    without_today(&world);
+    world.sync_ok().await;
+    // Each stream failed in its second slice, and now its first one is due again.
+    let left = sqlx::query(
+        r#"update tidegate.slice
+        set reading_run = finished_run, reading_until = window_end, cursor = jsonb_build_object(
+            'parts', '[" 1/1"]'::jsonb, 'part', 0, 'attempt', 1,
+            'job', jsonb_build_object(
+                'handle', '{"workflow": "w", "run": "r"}'::jsonb, 'submitted_at', clock_timestamp(), 'polls', 1
+            )
+        )::text
+        where window_start = $1"#,
+    )
+    .bind(ago(1))
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    assert_eq!(left.rows_affected(), 3);
+    tokio::time::timeout(LONG, world.sync_ok()).await.unwrap();
+    for stream in ["conversation_actions", "combined", "raw_agent_states"] {
+        assert_truth(&world, stream, stream, ago(2), ago(0)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn csv_files_load_the_same_entities() {
     let streams = "[conversation, incoming_post, conversation_actions, user]";
     let connection = vec!["report_format: csv".to_owned()];
