@@ -12,6 +12,9 @@
 //! undisturbed run in a separate database. The seed repeats the faults and their order; their exact timing depends on
 //! the machine. Every storm includes silent connections and a read-only failover among its first faults, and continues
 //! until both have occurred. `--only disk` selects only the faults with that word in their names.
+//!
+//! The pages, metrics and notifications of the daemons are watched meanwhile: each kind of fault must show there as
+//! [`fault`] says, and at the end the overview must say that all is well (promise 11).
 
 mod calm;
 mod daemons;
