@@ -9,6 +9,7 @@ use reqwest::Client;
 use serde_json::Value;
 use simulator::Control;
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::fault::Place;
 use super::journal::{Journal, UNAUTHORIZED};
@@ -19,6 +20,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const LISTS_EVERY: u32 = 3;
 /// A status port that takes longer does not respond. Pages and metrics give up reading the database after 3 s.
 const RESPONSE_MAX: Duration = Duration::from_secs(5);
+/// The same for the probe, which asks Postgres for a second at most.
+const PROBE_MAX: Duration = Duration::from_millis(2_500);
 /// How long the metrics of a daemon may take before it is killed.
 const LAST_MAX: Duration = Duration::from_millis(500);
 /// A difference of clocks that a busy machine does not explain.
@@ -57,8 +60,15 @@ impl Watch {
         for number in 0..self.addresses.len() {
             let watch = self.clone();
             tasks.spawn(async move {
-                let mut ticks = tokio::time::interval(EVERY);
-                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                let mut ticks = ticks(EVERY);
+                loop {
+                    ticks.tick().await;
+                    watch.probe(number).await;
+                }
+            });
+            let watch = self.clone();
+            tasks.spawn(async move {
+                let mut ticks = ticks(EVERY);
                 for round in 0_u32.. {
                     ticks.tick().await;
                     watch.ask(number, round.is_multiple_of(LISTS_EVERY)).await;
@@ -67,7 +77,7 @@ impl Watch {
         }
         let watch = self.clone();
         tasks.spawn(async move {
-            let mut ticks = tokio::time::interval(EVERY / 4);
+            let mut ticks = ticks(EVERY / 4);
             loop {
                 ticks.tick().await;
                 watch.calls(&control);
@@ -85,8 +95,12 @@ impl Watch {
 
     /// The status and the body of a page.
     pub async fn get(&self, number: usize, path: &str) -> anyhow::Result<(u16, String)> {
+        self.get_within(number, path, RESPONSE_MAX).await
+    }
+
+    async fn get_within(&self, number: usize, path: &str, limit: Duration) -> anyhow::Result<(u16, String)> {
         let url = format!("http://{}{path}", self.addresses[number]);
-        let response = self.client.get(url).timeout(RESPONSE_MAX).send().await?;
+        let response = self.client.get(url).timeout(limit).send().await?;
         let status = response.status().as_u16();
         Ok((status, response.text().await?))
     }
@@ -97,27 +111,28 @@ impl Watch {
         let _ = tokio::time::timeout(LAST_MAX, self.metrics(number)).await;
     }
 
-    async fn ask(&self, number: usize, with_lists: bool) {
-        let (probe, metrics, overview) =
-            tokio::join!(self.get(number, "/readyz"), self.metrics(number), self.get(number, "/api/v1/overview"));
-        match probe {
-            Ok((503, body)) => {
-                self.during(Place::Probe, number, vec![body.lines().next().unwrap_or_default().to_owned()]);
-            }
-            Ok(_) => self.during(Place::Probe, number, Vec::new()),
+    /// Whether a daemon says that it is ready.
+    async fn probe(&self, number: usize) {
+        let said = match self.get_within(number, "/readyz", PROBE_MAX).await {
+            Ok((503, body)) => Some(body.lines().next().unwrap_or_default().to_owned()),
+            Ok(_) => None,
             Err(error) => {
                 let is_silent = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
-                let text = if is_silent { "no response" } else { "no connection" };
-                self.during(Place::Probe, number, vec![text.to_owned()]);
+                Some(if is_silent { "no response" } else { "no connection" }.to_owned())
             }
-        }
-        let _ = metrics;
+        };
+        self.during(Place::Probe, number, said.into_iter().collect());
+    }
+
+    async fn ask(&self, number: usize, with_lists: bool) {
+        // Metrics that cannot be read now are read later.
+        let (_, overview) = tokio::join!(self.metrics(number), self.get(number, "/api/v1/overview"));
         if let Ok((200, body)) = overview
             && let Ok(overview) = serde_json::from_str::<Value>(&body)
         {
             self.overview(number, &overview);
             if with_lists {
-                // A list that cannot be read now is read later.
+                // The same applies to lists.
                 let _ = self.lists(number).await;
             }
         }
@@ -240,6 +255,12 @@ impl Watch {
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 pub fn each(list: &Value) -> impl Iterator<Item = &Value> {
