@@ -227,7 +227,7 @@ impl FaultKind {
                 "the slices concerned may not be read meanwhile",
             ),
             Self::RefusedRows => {
-                must(&[Sign(Place::Problem, "rejects"), Sign(Place::Notification, "rejects")], PROBLEM)
+                must(&[Sign(Place::Problem, "rejects"), Sign(Place::Notification, "opened rejects")], PROBLEM)
             }
             Self::MissingPages => may(&[Sign(Place::FailedRun, "")], "the response may be the last page"),
             Self::ExpiredTokens => must(&[Sign(Place::Calls, "unauthorized")], METRIC),

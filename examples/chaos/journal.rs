@@ -9,6 +9,8 @@ use super::verify::Finding;
 
 /// A call that a vendor refused for an expired token counts as a call with this action.
 pub const UNAUTHORIZED: &str = "unauthorized";
+/// A page that was stored without a rejected record counts as a call with this action.
+pub const REJECTED: &str = "rejected record";
 /// What a daemon counted this long before it was killed may not have been read.
 const UNREAD: Duration = Duration::from_secs(2);
 
@@ -47,6 +49,8 @@ struct Entries {
     met: Vec<(Instant, String)>,
     /// When daemons were killed or stopped.
     ends: Vec<Instant>,
+    /// When an older copy replaced the database.
+    replacements: Vec<Instant>,
 }
 
 /// Shared by everything that injects or sees.
@@ -99,6 +103,11 @@ impl Journal {
 
     pub fn daemon_ended(&self) {
         self.entries().ends.push(Instant::now());
+    }
+
+    /// What was not seen yet is not stored any more.
+    pub fn replaced(&self) {
+        self.entries().replacements.push(Instant::now());
     }
 
     /// Everything that was seen, with the seconds since `began`.
@@ -166,9 +175,11 @@ impl Entries {
             Effect::Complete => Ok(injection.began),
             Effect::None(excuse) => Err(excuse),
             Effect::Met(action) => {
-                let is_read = |at: &Instant| {
-                    let unread = |end: &&Instant| *at <= **end && **end <= *at + UNREAD;
-                    self.ends.iter().find(unread).is_none()
+                let (_, within) = injection.kind.appearance().signs();
+                let soon_after = |at: Instant, soon: Duration| move |other: &Instant| (at..=at + soon).contains(other);
+                let is_lost = |at: &Instant| {
+                    self.ends.iter().any(soon_after(*at, UNREAD))
+                        || self.replacements.iter().any(soon_after(*at, within))
                 };
                 let mut met = self
                     .met
@@ -179,7 +190,8 @@ impl Entries {
                 if met.peek().is_none() {
                     return Err("no call met it");
                 }
-                met.find(is_read).ok_or("the daemon ended before it could be asked")
+                met.find(|at| !is_lost(at))
+                    .ok_or("the daemon ended before it could be asked, or its database was replaced")
             }
         }
     }

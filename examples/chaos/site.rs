@@ -190,13 +190,15 @@ impl Site {
             self.daemons[number].kill()?;
         }
         if self.copied {
-            self.target.forget();
+            self.target.replaced();
+            self.journal.replaced();
             let url = self.server.url(DATABASE);
             let before = verify::pages_of_lynn(&url).await?;
             self.server.replace_database(DATABASE, OLDER_DATABASE).await?;
             self.pages_lost += before.saturating_sub(verify::pages_of_lynn(&url).await?);
             tokio::time::sleep(QUOTAS_FORGET).await;
         } else {
+            self.target.copied();
             self.server.copy_database(DATABASE, OLDER_DATABASE).await?;
         }
         self.copied = !self.copied;
@@ -212,7 +214,10 @@ impl Site {
 
     /// The exit code of a command of the daemon's program.
     pub fn ends_with(&self, config: &Path, arguments: &[&str]) -> anyhow::Result<Option<i32>> {
-        Ok(command(&self.binary, config, arguments, &self.folder.path().join("commands.log"))?.code())
+        let log = self.folder.path().join("commands.log");
+        // The simulators must respond at once meanwhile.
+        let status = tokio::task::block_in_place(|| command(&self.binary, config, arguments, &log))?;
+        Ok(status.code())
     }
 
     /// Checks the daemons: one that ended by itself is recorded and started again.

@@ -14,7 +14,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::daemons::Handicap;
 use super::fault::FaultKind;
-use super::journal::{Effect, UNAUTHORIZED};
+use super::journal::{Effect, REJECTED, UNAUTHORIZED};
 use super::line::Line;
 use super::reader::Reader;
 use super::server::Stop;
@@ -339,9 +339,10 @@ impl Storm {
             FaultKind::MissingPages => Action::NoLastDocument,
             _ => Action::Status { status: [500, 502, 503, 504, 408][self.dice.random_range(0..5)] },
         };
-        let met = Effect::Met(action.name());
+        // Responses without rows have none that can be refused.
+        let met = if kind == FaultKind::RefusedRows { REJECTED.to_owned() } else { action.name() };
         control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
-        met
+        Effect::Met(met)
     }
 
     /// For a while, every vendor sends valid responses without rows, or with half of them.

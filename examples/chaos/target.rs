@@ -39,8 +39,10 @@ struct Received {
     messages: u32,
     /// By id: the bytes.
     bodies: BTreeMap<String, Bytes>,
-    /// By number of the problem, since the database was last replaced.
+    /// By number of the problem.
     problems: BTreeMap<i64, Told>,
+    /// Both as they were when the database was copied.
+    copied: (BTreeMap<String, Bytes>, BTreeMap<i64, Told>),
     /// What was wrong with messages.
     faults: Vec<String>,
 }
@@ -72,12 +74,17 @@ impl Target {
         )
     }
 
-    /// An older copy replaces the database, so it may tell of other problems under the same numbers, and what it tells
-    /// again is written by what it knows.
-    pub fn forget(&self) {
+    /// The database is copied.
+    pub fn copied(&self) {
         let mut received = self.received();
-        received.bodies.clear();
-        received.problems.clear();
+        received.copied = (received.bodies.clone(), received.problems.clone());
+    }
+
+    /// The copy replaces the database. It may tell of other problems under the numbers that were used since, and writes
+    /// what was not sent when it was taken by what it knows.
+    pub fn replaced(&self) {
+        let mut received = self.received();
+        (received.bodies, received.problems) = std::mem::take(&mut received.copied);
     }
 
     /// The problems of which messages told, by number.

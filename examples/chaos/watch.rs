@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::fault::Place;
-use super::journal::{Journal, UNAUTHORIZED};
+use super::journal::{Journal, REJECTED, UNAUTHORIZED};
 
 /// How often each daemon is asked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -214,6 +214,9 @@ impl Watch {
             let before = before.get(&name).filter(|_| start == start_before).copied().unwrap_or_default();
             if value > before && !name.contains("outcome=\"ok\"") {
                 let place = if name.starts_with("tidegate_vendor") { Place::Calls } else { Place::Rejected };
+                if place == Place::Rejected {
+                    self.journal.met(REJECTED, 1);
+                }
                 self.journal.saw(place, name);
             }
         }
