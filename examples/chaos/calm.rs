@@ -6,6 +6,7 @@ use anyhow::ensure;
 use chrono::{SubsecRound as _, Utc};
 use simulator::{ReportCall, Stats, Vendor};
 use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
 
 use super::site::{CALM_DATABASE, DATABASE, Site};
 use super::vendors;
@@ -54,6 +55,7 @@ impl Site {
             daemon.end().await?;
         }
         println!("the overview was read after {} s", (Utc::now() - began).num_seconds());
+        self.watching = JoinSet::new();
         self.run(&self.calm_config(), &["sync"])?;
         println!("the undisturbed run ended after {} s", (Utc::now() - began).num_seconds());
         findings.extend(self.compare().await?);

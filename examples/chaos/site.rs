@@ -48,7 +48,7 @@ pub struct Site {
     pub watch: Watch,
     pub journal: Journal,
     /// Ends with this.
-    watching: JoinSet<()>,
+    pub watching: JoinSet<()>,
     start: String,
     /// The lookback of the configuration, in days.
     lookback: u32,

@@ -68,8 +68,8 @@ pub fn streams_total() -> u64 {
     JOBS.iter().map(|(_, streams, _)| streams.split(',').count() as u64).sum()
 }
 
-/// The connections and jobs. Quotas are the documented ones at [`SPEED`], with doubled distance between calls: on a
-/// busy machine a call arrives later than it was sent.
+/// The connections and jobs. Quotas are the documented ones at [`SPEED`], with three times the distance between Lynn's
+/// calls: on a busy machine a call arrives later than it was sent.
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {
     let files = simulator.files_url().replace("http://", "");
     let patience = "retry: { max_attempts: 3, initial: 50ms, max: 500ms }";
@@ -107,7 +107,7 @@ fn lynn_keys(simulator: &Simulator, vendor: &str) -> String {
     access_token_secret: {}
     quotas:
       create_token: {{ limit: 3, per: 2s }}
-      requests: {{ limit: 1, per: 250ms }}
+      requests: {{ limit: 1, per: 300ms }}
       period_calls: {{ limit: 10000, per: 20m }}
       period_bandwidth: {{ limit: 102400kB, per: 20m }}
 ",

@@ -23,13 +23,24 @@ impl Site {
         let url = self.server.url(DATABASE);
         let mut conn = PgConnection::connect(&url).await?;
         let deadline = Instant::now() + WELL_WITHIN;
-        let_a_day_pass(&mut conn).await?;
-        // A problem is over at the second look that does not find it.
-        for daemon in &mut self.daemons {
+        // The first look sees what happened since the last one. A problem is over at the second look that does not find
+        // it, and some are over only after a day.
+        for look in 0..3 {
             let before = make_look_due(&mut conn).await?;
-            daemon.start_again(Handicap::None)?;
-            while looked_at(&mut conn).await? <= before && Instant::now() < deadline {
+            let count = self.daemons.len();
+            let daemon = &mut self.daemons[look % count];
+            if look < count {
+                daemon.start_again(Handicap::None)?;
+            } else {
+                daemon.restart().await?;
+            }
+            while (looked_at(&mut conn).await? <= before || is_message_due(&mut conn).await?)
+                && Instant::now() < deadline
+            {
                 tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            if look == 0 {
+                let_a_day_pass(&mut conn).await?;
             }
         }
         let mut findings = Vec::new();
@@ -161,6 +172,12 @@ async fn make_look_due(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>,
 
 async fn looked_at(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     sqlx::query_scalar("select max(done_at) from tidegate.lock where name = 'problem'").fetch_one(conn).await
+}
+
+async fn is_message_due(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    send_at_once(conn).await?;
+    let due = "select exists (select from tidegate.notification where state = 'due')";
+    sqlx::query_scalar(due).fetch_one(conn).await
 }
 
 /// A message whose process was killed is sent again when its lease ends.
