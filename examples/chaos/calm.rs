@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use chrono::{SubsecRound as _, Utc};
+use chrono::Utc;
 use simulator::{ReportCall, Stats, Vendor};
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
@@ -46,11 +46,10 @@ impl Site {
         }
         let stats = control.stats();
         let asked_twice = self.asked_twice(&stats, faults, refused).await?;
-        // What is complete is known by the second.
-        let began = Utc::now().trunc_subsecs(0);
+        let began = Utc::now();
         self.sync_and_release().await?;
         println!("every job ran after {} s", (Utc::now() - began).num_seconds());
-        let mut findings = self.is_well(began).await?;
+        let mut findings = self.is_well(Self::until()).await?;
         for daemon in &mut self.daemons {
             daemon.end().await?;
         }

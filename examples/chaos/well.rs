@@ -17,8 +17,8 @@ use super::watch::{Watch, each, text};
 const WELL_WITHIN: Duration = Duration::from_mins(3);
 
 impl Site {
-    /// Starts the daemons again, lets them look for problems twice, and reads the overview of each. `since`: every job
-    /// has read everything since then.
+    /// Starts the daemons again, lets them look for problems twice, and reads the overview of each. `since`: every
+    /// stream must be complete up to then, although a reading that the storm interrupted ends where it began.
     pub async fn is_well(&mut self, since: DateTime<Utc>) -> anyhow::Result<Vec<Finding>> {
         let url = self.server.url(DATABASE);
         let mut conn = PgConnection::connect(&url).await?;
