@@ -115,7 +115,7 @@ impl Daemon {
         let totals = totals::task(database.pool.clone(), shutdown.clone());
         let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
         let (pool, changes) = (database.pool.clone(), receiver.clone());
-        let look = notifying::look_task(Arc::clone(&notifier), pool.clone(), changes.clone(), shutdown.clone());
+        let check = notifying::look_task(Arc::clone(&notifier), pool.clone(), changes.clone(), shutdown.clone());
         let send = notifying::send_task(notifier, pool, changes, shutdown.clone());
         let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
@@ -124,7 +124,7 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals, look, send], shutdown.clone())),
+            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals, check, send], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,

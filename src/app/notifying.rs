@@ -1,4 +1,4 @@
-//! Looks for problems and sends notifications while the daemon runs.
+//! Checks for problems and sends notifications while the daemon runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +14,30 @@ use crate::store::session;
 use crate::store::session::Deadline as _;
 use crate::store::trouble::Repeats;
 
-/// How often this process asks whether it is its turn to look. It is each time, if it is the only one.
-const LOOK_PERIOD: Duration = Duration::from_secs(30);
-/// How often due notifications are sought. A target gets at most one in this time from this process.
+/// How often this process asks whether it is its turn to check. It always is, if it is the only process.
+const CHECK_PERIOD: Duration = Duration::from_secs(30);
+/// How often due notifications are sent. A target gets at most one in this time from this process.
 const SEND_PERIOD: Duration = Duration::from_secs(1);
-const NO_LOOK: &str = "problems could not be looked for; it is retried";
+const NOT_CHECKED: &str = "problems could not be checked; it is retried";
 const NOT_SENT: &str = "notifications could not be read or recorded; it is retried";
 
 /// Opens and closes problems.
-pub(super) fn look_task(
+pub(super) fn check_task(
     notifier: Arc<Notifier>,
     pool: PgPool,
     config: watch::Receiver<Arc<Config>>,
     shutdown: CancellationToken,
 ) -> PeriodicTask {
     let trouble = Arc::new(Repeats::default());
-    PeriodicTask::new("problems", LOOK_PERIOD, move || {
+    PeriodicTask::new("problems", CHECK_PERIOD, move || {
         let (notifier, pool, config) = (Arc::clone(&notifier), pool.clone(), Arc::clone(&config.borrow()));
         let (shutdown, trouble) = (shutdown.clone(), Arc::clone(&trouble));
         async move {
-            match shutdown.run_until_cancelled(look(&notifier, &pool, &config)).await {
-                Some(Ok(())) => trouble.over(NO_LOOK),
+            match shutdown.run_until_cancelled(check(&notifier, &pool, &config)).await {
+                Some(Ok(())) => trouble.over(NOT_CHECKED),
                 Some(Err(error)) => {
                     session::judge(&pool, &error);
-                    trouble.warn(NO_LOOK, &error);
+                    trouble.warn(NOT_CHECKED, &error);
                 }
                 None => {}
             }
@@ -45,14 +45,14 @@ pub(super) fn look_task(
     })
 }
 
-async fn look(notifier: &Notifier, pool: &PgPool, config: &Config) -> Result<(), sqlx::Error> {
+async fn check(notifier: &Notifier, pool: &PgPool, config: &Config) -> Result<(), sqlx::Error> {
     let mut conn = pool.acquire().in_time().await?;
-    let looked = notifier.look(&mut conn, config).await;
-    if looked.is_err() {
+    let checked = notifier.check(&mut conn, config).await;
+    if checked.is_err() {
         // A transaction may be open.
         conn.close_on_drop();
     }
-    looked.map(|_| ())
+    checked.map(|_| ())
 }
 
 /// Sends what is due.

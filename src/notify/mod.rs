@@ -1,9 +1,8 @@
-//! Notifications: problems are opened and closed by what the tables say, and targets are told through an outbox.
+//! Notifications: what the tables contain opens and closes problems, and an outbox has the messages to the targets.
 //!
-//! `problems` looks at everything and writes, in one transaction, the problems that opened or are over, events, and the
-//! messages that are due. One process at a time looks, whichever has the turn. `outbox` sends what is due, in any
-//! process: a message is claimed, sent and recorded, so that one that was sent by a process that was killed is sent
-//! again under the same id. `slack` and `cloudevents` write the documents.
+//! `problems` checks everything and writes, in one transaction, the problems that opened or are over, events, and the
+//! messages that are due. One process at a time does this. `outbox` sends what is due, in any process: a message is
+//! claimed, sent and recorded, so that one that was sent by a process that was killed is sent again under the same id. `slack` and `cloudevents` write the documents.
 
 mod cloudevents;
 mod deliver;
@@ -28,7 +27,7 @@ pub use deliver::Outcome;
 #[derive(Debug, Clone)]
 pub struct Timing {
     /// The time between two checks, by any process. A problem ends at the second check that does not find it.
-    pub look: Duration,
+    pub check_every: Duration,
     pub patience: Vec<Patience>,
     /// So many streams of a connection with the same kind of problem are one problem.
     pub group_from: i64,
@@ -57,7 +56,7 @@ impl Default for Timing {
                 Topic::NotifyStuck => 15 * MINUTE,
                 _ => Duration::ZERO,
             };
-            // What is seen only when it happens is over when it has not happened for a while.
+            // A condition that is found only when it occurs is over when it has not occurred for a while.
             let quiet = match topic {
                 Topic::Rejects | Topic::Schema => 24 * HOUR,
                 _ => Duration::ZERO,
@@ -65,7 +64,7 @@ impl Default for Timing {
             Patience { topic, delay, quiet }
         });
         Self {
-            look: Duration::from_secs(30),
+            check_every: Duration::from_secs(30),
             patience: patience.collect(),
             group_from: 5,
             first: Duration::from_secs(30),
@@ -77,13 +76,13 @@ impl Default for Timing {
     }
 }
 
-/// Looks for problems and sends messages.
+/// Checks for problems and sends messages.
 #[derive(Debug)]
 pub struct Notifier {
     timing: Timing,
     client: reqwest::Client,
     metrics: Arc<Metrics>,
-    /// Targets that responded with 410, which nothing is sent to until the configuration is loaded again.
+    /// Targets that responded with 410. Nothing is sent to them until the configuration is loaded again.
     gone: Mutex<Gone>,
 }
 

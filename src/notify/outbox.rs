@@ -150,7 +150,7 @@ impl Notifier {
     }
 }
 
-/// The document of a message. `None` if there is nothing to tell any more.
+/// The document of a message. `None` if no problem is left in it.
 async fn compose(
     transaction: &mut PgConnection,
     config: &Config,
@@ -164,8 +164,8 @@ async fn compose(
         }));
     }
     let mut problems = problem::of_message(transaction, &message.problems, &target.name, message.id).await?;
-    // The message that told of it was given up, so nobody knows of what is over.
-    problems.retain(|problem| problem.closed_at.is_none() || problem.is_told);
+    // The message about the beginning was given up, so the end is not sent either.
+    problems.retain(|problem| problem.closed_at.is_none() || problem.is_known);
     Ok(match (target.format, problems.first()) {
         (_, None) => None,
         (NotifyFormat::Slack, _) => Some(slack::digest(&config.server.title, config.server.url.as_ref(), &problems)),

@@ -1,27 +1,27 @@
-//! One look: problems open and close, and the messages about them enter the outbox in the same transaction.
+//! The check for problems: they open and close, and the messages about them are written in the same transaction.
 
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Notifier, Timing};
 use crate::config::{Config, NotifyFormat, Target};
-use crate::store::notification::{self, Kind};
+use crate::store::notification::{self, Kind, Received};
 use crate::store::problem::{self, Change};
 use crate::store::topic::Topic;
 use crate::text;
 
-/// How far before the last look runs count as new: their transactions may have been committed after it.
+/// How far before the last check runs count as new: their transactions may have been committed after it.
 const OVERLAP: chrono::TimeDelta = chrono::TimeDelta::minutes(2);
 
 impl Notifier {
-    /// Looks at everything that may be wrong. Returns whether it was this process's turn.
-    pub async fn look(&self, conn: &mut PgConnection, config: &Config) -> Result<bool, sqlx::Error> {
+    /// Checks everything that may be wrong. Returns whether it was this process's turn.
+    pub async fn check(&self, conn: &mut PgConnection, config: &Config) -> Result<bool, sqlx::Error> {
         let mut transaction = conn.begin().await?;
-        let Some(looked_at) = problem::take_turn(&mut transaction, self.timing.look).await? else {
+        let Some(last_checked) = problem::take_turn(&mut transaction, self.timing.check_every).await? else {
             return Ok(false);
         };
         let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
         let Timing { patience, group_from, .. } = &self.timing;
-        let changes = problem::look(&mut transaction, patience, looked_at - OVERLAP, *group_from, &targets).await?;
+        let changes = problem::check(&mut transaction, patience, last_checked - OVERLAP, *group_from, &targets).await?;
         for change in &changes {
             let Change { kind, scope, summary, .. } = change;
             if !change.is_over {
@@ -31,14 +31,14 @@ impl Notifier {
             }
         }
         for target in &config.notify {
-            self.tell(&mut transaction, target, &changes).await?;
+            self.write_messages(&mut transaction, target, &changes).await?;
         }
         transaction.commit().await?;
         Ok(true)
     }
 
     /// Writes the messages to a target.
-    async fn tell(
+    async fn write_messages(
         &self,
         transaction: &mut PgConnection,
         target: &Target,
@@ -50,16 +50,16 @@ impl Notifier {
         let opened = ids(&|change| !change.is_over && concerns(target, change));
         let over = ids(&|change| change.is_over);
         if !over.is_empty() {
-            let told = notification::told(&mut *transaction, target.name.as_str(), &over).await?;
-            // Reminders of what is over, and what it was not yet told of.
+            let received = notification::received(&mut *transaction, target.name.as_str(), &over).await?;
+            // Reminders of what is over, and messages that were not sent yet.
             notification::withdraw(transaction, &target.name, &over).await?;
-            let is_told = |change: &Change, is_accepted: bool| {
-                let told = told.iter().any(|told| told.id == change.id && told.is_accepted == is_accepted);
-                change.is_over && !change.is_silent && told
+            let has_received = |change: &Change, is_accepted: bool| {
+                let of_change = |one: &Received| one.id == change.id && one.is_accepted == is_accepted;
+                change.is_over && !change.is_silent && received.iter().any(of_change)
             };
             if target.on.contains(&Topic::Recovered) {
-                self.enqueue(transaction, target, Kind::Recovered, &ids(&|change| is_told(change, true))).await?;
-                self.enqueue_later(transaction, target, &ids(&|change| is_told(change, false))).await?;
+                self.enqueue(transaction, target, Kind::Recovered, &ids(&|change| has_received(change, true))).await?;
+                self.enqueue_later(transaction, target, &ids(&|change| has_received(change, false))).await?;
             }
         }
         self.enqueue(transaction, target, Kind::Opened, &opened).await?;
@@ -67,8 +67,8 @@ impl Notifier {
         self.enqueue(transaction, target, Kind::Reminder, &open).await
     }
 
-    /// Writes that problems are over of which a message is tried again. The message waits for that one, so nothing else
-    /// is added to it.
+    /// Writes that problems are over whose first message is being retried. The message waits for that one, so nothing
+    /// else is added to it.
     async fn enqueue_later(
         &self,
         transaction: &mut PgConnection,
@@ -105,12 +105,13 @@ impl Notifier {
     }
 }
 
-/// Whether a target is told of a problem. A target with `only` is not told of what concerns no connection and no job.
+/// Whether a target receives messages about a problem. With `only`, it receives none about a problem of no connection
+/// and no job.
 fn concerns(target: &Target, change: &Change) -> bool {
     if !Topic::of_problem(&change.kind).is_some_and(|topic| target.on.contains(&topic)) {
         return false;
     }
-    // A target that cannot be reached is not told so.
+    // A target that does not accept messages would not accept one about this.
     if change.kind == Topic::NotifyStuck.name() && change.scope == target.name {
         return false;
     }
@@ -165,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_told_of_what_it_asks_for() {
+    fn a_target_receives_the_problems_that_its_configuration_selects() {
         let failed = change(Topic::Failed, Some("acme"), "hourly");
-        for (connections, jobs, told) in [
+        for (connections, jobs, is_wanted) in [
             (None, None, true),
             (Some("acme"), None, true),
             (Some("other"), None, false),
@@ -175,7 +176,7 @@ mod tests {
             (None, Some("daily"), false),
             (Some("other"), Some("hourly"), true),
         ] {
-            assert_eq!(concerns(&target(connections, jobs), &failed), told, "{connections:?} {jobs:?}");
+            assert_eq!(concerns(&target(connections, jobs), &failed), is_wanted, "{connections:?} {jobs:?}");
         }
         assert!(!concerns(&target(None, None), &change(Topic::Late, Some("acme"), "hourly")));
         let mut stuck = change(Topic::NotifyStuck, None, "");

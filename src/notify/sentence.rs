@@ -6,7 +6,7 @@ use url::Url;
 use crate::store::problem::Problem;
 use crate::text;
 
-/// What has the problem: `acme-lynn/survey_result`, `12 streams of acme-lynn`, a job, a target or the whole.
+/// The subject of the sentence: `acme-lynn/survey_result`, `12 streams of acme-lynn`, a job, a target or Tidegate itself.
 pub(super) fn subject(problem: &Problem) -> String {
     match (&problem.connection, &problem.stream) {
         (Some(connection), None) if problem.streams > 1 => format!("{} streams of {connection}", problem.streams),
@@ -15,7 +15,7 @@ pub(super) fn subject(problem: &Problem) -> String {
     }
 }
 
-/// What it has: `fails`, `is late`.
+/// The verb of the sentence: `fails`, `is late`.
 pub(super) fn verb(problem: &Problem) -> &'static str {
     let several = problem.connection.is_some() && problem.stream.is_none() && problem.streams > 1;
     match (problem.kind.as_str(), several) {
@@ -32,7 +32,7 @@ pub(super) fn verb(problem: &Problem) -> &'static str {
         ("rejects", true) => "have rejected records",
         ("schema", _) => "has new columns",
         ("config_refused", _) => "refused a configuration",
-        ("push_unknown", _) => "has batches whose fate is unknown",
+        ("push_unknown", _) => "has batches without a response",
         ("notify_stuck", _) => "cannot be notified",
         _ => "has a problem",
     }
@@ -47,13 +47,13 @@ pub(super) fn moment(at: DateTime<Utc>) -> String {
 pub(super) fn sentence(problem: &Problem) -> String {
     let since = moment(problem.since);
     let (subject, verb, summary) = (subject(problem), verb(problem), &problem.summary);
-    let said = if let Some(closed_at) = problem.closed_at {
+    let sentence = if let Some(closed_at) = problem.closed_at {
         format!("{subject}: over since {} (it began {since}): {summary}", moment(closed_at))
     } else {
         let hint = problem.hint.as_ref().map(|hint| format!(". To do: {hint}")).unwrap_or_default();
         format!("{subject} {verb} since {since}: {summary}{hint}")
     };
-    text::plain(&said)
+    text::plain(&sentence)
 }
 
 /// The page about the problem, if people can reach one.
@@ -66,7 +66,7 @@ pub(super) fn link(base: Option<&Url>, problem: &Problem) -> Option<String> {
     })
 }
 
-/// The page about everything.
+/// The overview.
 pub(super) fn overview(base: &Url) -> String {
     page(base, &[""])
 }
@@ -97,7 +97,7 @@ pub(super) fn example() -> Problem {
         complete_until: Some("2026-11-28T03:15:00Z".parse().unwrap()),
         summary: "the vendor responded with status 401".to_owned(),
         hint: Some("renew the token".to_owned()),
-        is_told: false,
+        is_known: false,
     }
 }
 

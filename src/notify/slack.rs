@@ -20,7 +20,7 @@ const BLOCK_CHARACTERS_MAX: usize = 2_900;
 pub(super) fn digest(title: &str, base: Option<&Url>, problems: &[Problem]) -> Value {
     let mut sorted: Vec<&Problem> = problems.iter().collect();
     // What is wrong goes before what is over, and what is new before reminders.
-    sorted.sort_by_key(|problem| (problem.closed_at.is_some(), problem.is_told, rank(&problem.kind), problem.id));
+    sorted.sort_by_key(|problem| (problem.closed_at.is_some(), problem.is_known, rank(&problem.kind), problem.id));
     let mut lines = vec![format!("*{}*: {}", escape(title), counts(problems))];
     lines.extend(sorted.iter().take(NAMED_MAX).map(|problem| line(problem, base)));
     if let Some(more) = sorted.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
@@ -46,8 +46,8 @@ fn message(lines: &[String]) -> Value {
 
 fn counts(problems: &[Problem]) -> String {
     let number = |is_counted: &dyn Fn(&Problem) -> bool| problems.iter().filter(|problem| is_counted(problem)).count();
-    let new = number(&|problem| problem.closed_at.is_none() && !problem.is_told);
-    let still = number(&|problem| problem.closed_at.is_none() && problem.is_told);
+    let new = number(&|problem| problem.closed_at.is_none() && !problem.is_known);
+    let still = number(&|problem| problem.closed_at.is_none() && problem.is_known);
     let over = number(&|problem| problem.closed_at.is_some());
     let mut parts = Vec::new();
     match new {
@@ -114,7 +114,7 @@ mod tests {
         let mut problems: Vec<Problem> =
             (0..47).map(|id| Problem { id, scope: format!("acme/s{id}"), ..sentence::example() }).collect();
         problems[3].closed_at = Some("2026-11-29T04:00:00Z".parse().unwrap());
-        problems[4].is_told = true;
+        problems[4].is_known = true;
         let document = digest("prod", Some(&base), &problems);
         let text = document["text"].as_str().unwrap();
         let lines: Vec<&str> = text.lines().collect();

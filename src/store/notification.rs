@@ -138,25 +138,29 @@ pub async fn add_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Uui
         .await
 }
 
-/// A problem of which a target was told, or may have been.
+/// A problem about which a target has received a message, or may have.
 #[derive(Debug, Clone, Copy)]
-pub struct Told {
+pub struct Received {
     pub id: i64,
     /// Whether the target accepted everything about it.
     pub is_accepted: bool,
 }
 
-/// Which of these problems the target was told of, or may have been.
-pub async fn told(executor: impl PgExecutor<'_>, target: &str, problems: &[i64]) -> Result<Vec<Told>, sqlx::Error> {
+/// About which of these problems the target has received a message, or may have.
+pub async fn received(
+    executor: impl PgExecutor<'_>,
+    target: &str,
+    problems: &[i64],
+) -> Result<Vec<Received>, sqlx::Error> {
     sqlx::query_as!(
-        Told,
+        Received,
         r#"
-        select told.id as "id!", bool_and(state = 'sent') as "is_accepted!"
+        select named.id as "id!", bool_and(state = 'sent') as "is_accepted!"
         from tidegate.notification
-        cross join unnest(problems) as told (id)
+        cross join unnest(problems) as named (id)
         where
-            target = $1 and attempts > 0 and state <> 'given_up' and problems && $2 and told.id = any($2)
-        group by told.id
+            target = $1 and attempts > 0 and state <> 'given_up' and problems && $2 and named.id = any($2)
+        group by named.id
         "#,
         target,
         problems,
@@ -166,7 +170,7 @@ pub async fn told(executor: impl PgExecutor<'_>, target: &str, problems: &[i64])
     .await
 }
 
-/// Takes problems out of messages to `target` that were not sent yet, and removes those that then tell of none.
+/// Removes problems from messages to `target` that were not sent yet, and messages that then have none.
 pub async fn withdraw(transaction: &mut PgConnection, target: &str, problems: &[i64]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -193,7 +197,7 @@ pub async fn withdraw(transaction: &mut PgConnection, target: &str, problems: &[
     Ok(())
 }
 
-/// The open problems of which the target was last told `repeat` ago or longer.
+/// The open problems about which the last message to the target was sent `repeat` ago or longer.
 pub async fn to_remind_of(
     executor: impl PgExecutor<'_>,
     target: &str,
@@ -325,7 +329,7 @@ pub async fn compose(executor: impl PgExecutor<'_>, message: Uuid, body: &Value)
     Ok(())
 }
 
-/// Removes a message that has nothing to tell any more.
+/// Removes a message that has no content any more.
 pub async fn remove(executor: impl PgExecutor<'_>, message: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.notification where id = $1", message).execute(executor).in_time().await?;
     Ok(())
@@ -395,7 +399,7 @@ pub async fn failed(
     Ok(())
 }
 
-/// How a message stands: its state, the number of attempts, and the outcome of the last one.
+/// The state of a message, the number of attempts, and the outcome of the last one.
 pub async fn outcome(
     executor: impl PgExecutor<'_>,
     message: Uuid,

@@ -1,4 +1,4 @@
-//! `tidegate.problem`: what is wrong. One statement looks at everything, opens problems and closes them.
+//! `tidegate.problem`: what is wrong. One statement checks everything, opens problems and closes them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::session::Deadline as _;
 use super::topic::Topic;
 
 /// The statement reads the state of every stream: 10,000 take a second.
-const LOOK_MAX: Duration = Duration::from_secs(30);
+const CHECK_MAX: Duration = Duration::from_secs(30);
 
 /// When a kind of problem opens, and when it is over.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ pub struct Patience {
     pub topic: Topic,
     /// How long the condition must hold before the problem opens.
     pub delay: Duration,
-    /// How long it must not have held before the problem is over. It is never over at the first look without it.
+    /// How long it must not have held before the problem is over. It is never over at the first check without it.
     pub quiet: Duration,
 }
 
@@ -34,14 +34,14 @@ pub struct Change {
     pub run_id: Option<i64>,
     pub summary: String,
     pub is_over: bool,
-    /// Whether nobody needs to be told that it is over, because something else is wrong instead.
+    /// Whether no message says that it is over, because something else is wrong instead.
     pub is_silent: bool,
     /// The jobs that it concerns.
     pub jobs: Vec<String>,
 }
 
-/// Takes the turn to look, until the end of the transaction. Returns when somebody last looked, or `None` if another
-/// process looks, or looked less than `pause` ago.
+/// Takes the turn to check, until the end of the transaction. Returns when a process last checked, or `None` if another
+/// process checks now, or did so less than `pause` ago.
 pub async fn take_turn(transaction: &mut PgConnection, pause: Duration) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     sqlx::query!("insert into tidegate.lock (name) values ('problem') on conflict do nothing")
         .execute(&mut *transaction)
@@ -56,7 +56,7 @@ pub async fn take_turn(transaction: &mut PgConnection, pause: Duration) -> Resul
                 name = 'problem'
                 and not current_setting('transaction_read_only')::boolean
                 -- A time in the future was stored while the clock was ahead.
-                -- Processes look every $1, and not always at the same moment of it.
+                -- Processes check every $1, and not always at the same moment of it.
                 and coalesce(done_at <= now() - 0.8 * $1::interval or done_at > now(), true)
             for update skip locked
         )
@@ -65,17 +65,17 @@ pub async fn take_turn(transaction: &mut PgConnection, pause: Duration) -> Resul
         set done_at = now()
         from turn
         where lock.name = turn.name
-        returning coalesce(least(turn.done_at, now()), now()) as "looked_at!"
+        returning coalesce(least(turn.done_at, now()), now()) as "last_checked!"
         "#,
         interval(pause),
     );
     turn.fetch_optional(&mut *transaction).in_time().await
 }
 
-/// Looks at everything that may be wrong. Opens problems and closes them, records both as events, and returns what
+/// Checks everything that may be wrong. Opens problems and closes them, records both as events, and returns what
 /// changed. `since`: what happened since then is new. `group_from`: so many streams of a connection are one problem.
 /// `targets`: the targets of notifications.
-pub async fn look(
+pub async fn check(
     transaction: &mut PgConnection,
     patience: &[Patience],
     since: DateTime<Utc>,
@@ -86,9 +86,9 @@ pub async fn look(
     let delays: Vec<f64> = patience.iter().map(|patience| patience.delay.as_secs_f64()).collect();
     let quiet: Vec<f64> = patience.iter().map(|patience| patience.quiet.as_secs_f64()).collect();
     let changes =
-        sqlx::query_file_as!(Change, "src/store/look.sql", &kinds, &delays, &quiet, since, group_from, targets)
+        sqlx::query_file_as!(Change, "src/store/problem_check.sql", &kinds, &delays, &quiet, since, group_from, targets)
             .fetch_all(&mut *transaction)
-            .within(LOOK_MAX)
+            .within(CHECK_MAX)
             .await?;
     record(transaction, &changes).await?;
     Ok(changes)
@@ -96,8 +96,8 @@ pub async fn look(
 
 /// Records what changed as events.
 async fn record(transaction: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
-    let told: Vec<i64> = changes.iter().filter(|change| !change.is_over || !change.is_silent).map(|c| c.id).collect();
-    if told.is_empty() {
+    let shown: Vec<i64> = changes.iter().filter(|change| !change.is_over || !change.is_silent).map(|c| c.id).collect();
+    if shown.is_empty() {
         return Ok(());
     }
     sqlx::query!(
@@ -115,7 +115,7 @@ async fn record(transaction: &mut PgConnection, changes: &[Change]) -> Result<()
         where id = any($1)
         order by id
         ",
-        &told,
+        &shown,
     )
     .execute(transaction)
     .in_time()
@@ -141,11 +141,11 @@ pub struct Problem {
     pub complete_until: Option<DateTime<Utc>>,
     pub summary: String,
     pub hint: Option<String>,
-    /// Whether the target was told of it before.
-    pub is_told: bool,
+    /// Whether the target has received a message about it before, or may have.
+    pub is_known: bool,
 }
 
-/// These problems, in the order in which they opened. `target` and `message`: whom a message tells, and its id.
+/// These problems, in the order in which they opened. `target` and `message`: the target of a message, and its id.
 pub async fn of_message(
     executor: impl PgExecutor<'_>,
     ids: &[i64],
@@ -179,7 +179,7 @@ pub async fn of_message(
                     and earlier.attempts > 0
                     and earlier.state <> 'given_up'
                     and earlier.problems @> array[problem.id]
-            ) as "is_told!"
+            ) as "is_known!"
         from tidegate.problem
         left join tidegate.stream_state as state
             on problem.connection = state.connection and problem.stream = state.stream

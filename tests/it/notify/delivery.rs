@@ -22,11 +22,11 @@ async fn a_message_that_is_not_accepted_is_sent_again_under_the_same_id_with_the
     let bench = Bench::new(NotifyFormat::Cloudevents).await;
     bench.responds(ResponseTemplate::new(503).set_body_string("body-s3cret-value")).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send_one().await, Some(Outcome::Refused(503)));
     let first = bench.received().await;
     bench.fail(&["marks"], "another error").await;
-    bench.look().await;
+    bench.check().await;
     bench.accepts().await;
     assert_eq!(bench.send_one().await, Some(Outcome::Accepted(200)));
     let second = bench.received().await;
@@ -42,7 +42,7 @@ async fn attempts_are_spread_and_end() {
     let bench = Bench::with(NotifyFormat::Slack, timing).await;
     bench.responds(ResponseTemplate::new(500)).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     for (pause, state) in [(60.0, "due"), (600.0, "due"), (0.0, "given_up")] {
         assert_eq!(bench.send().await, 1);
         let row: (String, f64) = sqlx::query_as(
@@ -56,10 +56,10 @@ async fn attempts_are_spread_and_end() {
         bench.execute("update tidegate.notification set due_at = now() where state = 'due'").await;
     }
     bench.accepts().await;
-    // Nobody knows of the problem, so nobody is told that it is over.
+    // The target has not received the problem, so it does not receive its end.
     bench.mend(&["marks"]).await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 0);
 }
 
@@ -68,7 +68,7 @@ async fn a_target_that_asks_to_wait_is_left_alone_for_that_time() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.responds(ResponseTemplate::new(429).insert_header("retry-after", "600")).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 1);
     let waits =
         bench.all("select (due_at > now() + interval '9 minutes')::text || outcome from tidegate.notification").await;
@@ -80,7 +80,7 @@ async fn a_target_that_is_gone_gets_nothing_until_a_reload() {
     let mut bench = Bench::new(NotifyFormat::Slack).await;
     bench.responds(ResponseTemplate::new(410)).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 1);
     bench.execute("update tidegate.notification set due_at = now()").await;
     assert_eq!(bench.send().await, 0);
@@ -94,7 +94,7 @@ async fn a_redirect_is_not_followed_and_a_long_response_not_read() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.responds(ResponseTemplate::new(302).insert_header("location", "/elsewhere")).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send_one().await, Some(Outcome::Refused(302)));
     assert_eq!(bench.received().await.len(), 1);
     bench.responds(ResponseTemplate::new(200).set_body_bytes(vec![b'x'; 20 << 20])).await;
@@ -107,7 +107,7 @@ async fn a_target_that_does_not_respond_is_given_its_time() {
     let bench = Bench::with(NotifyFormat::Slack, timing).await;
     bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send_one().await, Some(Outcome::Timeout));
 }
 
@@ -116,13 +116,13 @@ async fn the_end_of_a_problem_is_not_sent_before_its_begin() {
     let bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff: vec![MINUTE; 7], ..quick() }).await;
     bench.responds(ResponseTemplate::new(500)).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     bench.send().await;
     bench.accepts().await;
     bench.mend(&["marks"]).await;
-    bench.look().await;
-    bench.look().await;
-    assert_eq!(bench.send().await, 0, "the target may or may not know of the problem");
+    bench.check().await;
+    bench.check().await;
+    assert_eq!(bench.send().await, 0, "it is not known whether the target received the problem");
     bench.execute("update tidegate.notification set due_at = now() where outcome is not null").await;
     assert_eq!(bench.send().await, 2);
     let kinds: Vec<_> = bench.received().await.iter().map(|request| body(request)["type"].clone()).collect();
@@ -134,11 +134,11 @@ async fn what_was_not_accepted_is_sent_as_soon_as_the_target_accepts_again() {
     let bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff: vec![60 * MINUTE; 7], ..quick() }).await;
     bench.responds(ResponseTemplate::new(500)).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     bench.send().await;
     bench.accepts().await;
     bench.fail(&["dialogs"], "does not exist").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 2);
 }
 
@@ -147,15 +147,15 @@ async fn the_end_of_a_problem_that_waits_for_its_begin_holds_up_nothing_else() {
     let bench = Bench::with(NotifyFormat::Slack, Timing { backoff: vec![60 * MINUTE; 7], ..quick() }).await;
     bench.responds(ResponseTemplate::new(500)).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     bench.send().await;
     bench.accepts().await;
     bench.mend(&["marks"]).await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 0);
     bench.fail(&["dialogs"], "does not exist").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 3);
     let texts = bench.texts().await;
     let firsts: Vec<&str> = texts.iter().map(|text| text.lines().nth(1).unwrap()).collect();
@@ -168,7 +168,7 @@ async fn a_message_that_another_process_sends_is_not_sent_again_because_the_targ
     let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
     bench.responds(ResponseTemplate::new(500)).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     bench.send_one().await;
     // Its second attempt takes a while.
     bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
@@ -178,14 +178,14 @@ async fn a_message_that_another_process_sends_is_not_sent_again_because_the_targ
     });
     eventually(Duration::from_secs(20), async || (bench.received().await.len() == 1).then_some(())).await;
     bench.fail(&["dialogs"], "does not exist").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 1);
     assert_eq!(sending.await.unwrap(), Some(Outcome::Accepted(200)));
     assert_eq!((bench.send().await, bench.received().await.len()), (0, 2));
 }
 
 #[tokio::test]
-async fn two_replicas_look_and_send_once() {
+async fn two_replicas_check_and_send_once() {
     let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
     bench.accepts().await;
     for n in 0..40 {
@@ -197,7 +197,7 @@ async fn two_replicas_look_and_send_once() {
         tokio::spawn(async move {
             for _ in 0..3 {
                 let mut conn = bench.pool.acquire().await.unwrap();
-                notifier.look(&mut conn, &bench.config).await.unwrap();
+                notifier.check(&mut conn, &bench.config).await.unwrap();
             }
             for _ in 0..60 {
                 notifier.send(&bench.pool, &bench.config).await.unwrap();
@@ -213,14 +213,14 @@ async fn two_replicas_look_and_send_once() {
 }
 
 #[tokio::test]
-async fn looks_keep_their_distance_whichever_process_looks() {
-    let bench = Bench::with(NotifyFormat::Slack, Timing { look: MINUTE, ..quick() }).await;
-    bench.look().await;
-    let other = notifier(Timing { look: MINUTE, ..quick() });
+async fn checks_keep_their_distance_also_between_processes() {
+    let bench = Bench::with(NotifyFormat::Slack, Timing { check_every: MINUTE, ..quick() }).await;
+    bench.check().await;
+    let other = notifier(Timing { check_every: MINUTE, ..quick() });
     let mut conn = bench.pool.acquire().await.unwrap();
-    assert!(!other.look(&mut conn, &bench.config).await.unwrap());
+    assert!(!other.check(&mut conn, &bench.config).await.unwrap());
     bench.execute("update tidegate.lock set done_at = now() - interval '61 seconds' where name = 'problem'").await;
-    assert!(other.look(&mut conn, &bench.config).await.unwrap());
+    assert!(other.check(&mut conn, &bench.config).await.unwrap());
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn a_message_whose_sender_vanished_is_sent_again_under_the_same_id() {
     let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
     bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     let sending = tokio::spawn({
         let bench = Arc::clone(&bench);
         async move { bench.send_one().await }

@@ -74,15 +74,15 @@ async fn each_kind_of_problem_opens_and_ends() {
     ] {
         bench.execute(stream_row("acme", "marks")).await;
         bench.execute(cause).await;
-        bench.look().await;
+        bench.check().await;
         assert_eq!(bench.open().await, [kind]);
         let said = bench.all("select summary || ' ' || hint from tidegate.problem where closed_at is null").await;
         assert_eq!(said.len(), 1, "{kind} has a hint");
         bench.execute(end).await;
-        bench.look().await;
-        // Looks set back the time of those that are seen only when they happen.
+        bench.check().await;
+        // This sets back the time of kinds that are found only when they occur.
         bench.execute(end).await;
-        bench.look().await;
+        bench.check().await;
         assert_eq!(bench.open().await.len(), 0, "{kind}");
     }
 }
@@ -99,7 +99,7 @@ async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_re
             select id, 'requests', 'calls', 1, '1 s', '1 s', '0', now() + interval '1 h' from tidegate.quota_ledger",
         )
         .await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["quota_refused acme"]);
 }
 
@@ -115,7 +115,7 @@ async fn the_columns_of_a_first_load_are_no_problem() {
             values ('acme', 'lynn', 'marks', 'x', 'add_column', 'text')",
         )
         .await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await.len(), 0);
 }
 
@@ -133,10 +133,10 @@ async fn a_problem_opens_after_the_delay_of_its_kind_and_not_if_it_passes_before
     bench
         .execute("update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at")
         .await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await.len(), 0);
     bench.execute("update tidegate.problem set seen_first_at = now() - interval '11 minutes'").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["late acme/marks"]);
 
     let bench = Bench::with(NotifyFormat::Slack, late(600)).await;
@@ -144,9 +144,9 @@ async fn a_problem_opens_after_the_delay_of_its_kind_and_not_if_it_passes_before
     bench
         .execute("update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at")
         .await;
-    bench.look().await;
+    bench.check().await;
     bench.mend(&["marks"]).await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.all("select kind from tidegate.problem").await.len(), 0, "nothing is left of it");
     assert_eq!(bench.all("select kind from tidegate.event").await.len(), 0);
 }
@@ -162,10 +162,10 @@ async fn a_gap_that_a_run_will_read_is_no_problem() {
             insert into tidegate.task (run_id, stream) select id, 'marks' from tidegate.run",
         )
         .await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await.len(), 0);
     bench.execute("update tidegate.run set state = 'cancelled', finished_at = now()").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["gap acme/marks"]);
 }
 
@@ -179,14 +179,14 @@ async fn the_usual_delays_are_those_of_the_documents() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_refused_is_told_with_the_run_and_what_to_do() {
+async fn a_refused_credential_is_a_problem_with_its_run_and_a_hint() {
     let world = World::new().await;
     let pool = world.database.pool();
     let config = super::config("http://127.0.0.1:1", NotifyFormat::Slack);
     let notifier = super::notifier(quick());
-    let look = async || {
+    let check = async || {
         let mut conn = pool.acquire().await.unwrap();
-        assert!(notifier.look(&mut conn, &config).await.unwrap());
+        assert!(notifier.check(&mut conn, &config).await.unwrap());
     };
     let mut right = String::new();
     world.edit_config(|text| {
@@ -197,7 +197,7 @@ async fn a_credential_that_is_refused_is_told_with_the_run_and_what_to_do() {
     });
     let tasks = world.sync().await;
     assert_eq!(tasks[0].state, "failed", "{tasks:?}");
-    look().await;
+    check().await;
     let problem: (String, String, Option<String>, Option<i64>) =
         sqlx::query_as("select scope, summary, hint, run_id from tidegate.problem").fetch_one(&pool).await.unwrap();
     let run: i64 = world.scalar("select max(id) from tidegate.run").await;
@@ -205,8 +205,8 @@ async fn a_credential_that_is_refused_is_told_with_the_run_and_what_to_do() {
     assert!(problem.2.as_ref().is_some_and(|hint| hint.contains("check the credentials")), "{problem:?}");
     world.edit_config(|_| right);
     world.sync_ok().await;
-    look().await;
-    look().await;
+    check().await;
+    check().await;
     let closed: bool = world.scalar("select closed_at is not null from tidegate.problem").await;
     assert!(closed);
 }

@@ -1,4 +1,4 @@
-//! What is told, and when.
+//! What is sent, and when.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use super::{Bench, body, quick, stream_row};
 const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn a_problem_and_its_end_are_told_once_each() {
+async fn a_problem_and_its_end_are_sent_once_each() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;
     bench.fail(&["marks"], "the vendor responded with status 401").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 1);
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 0, "it is the same problem");
     bench.mend(&["marks"]).await;
-    bench.look().await;
-    assert_eq!((bench.send().await, bench.open().await.len()), (0, 1), "one look without it is not enough");
-    bench.look().await;
+    bench.check().await;
+    assert_eq!((bench.send().await, bench.open().await.len()), (0, 1), "one check without it is not enough");
+    bench.check().await;
     assert_eq!((bench.send().await, bench.open().await.len()), (1, 0));
     let texts = bench.texts().await;
     assert!(texts[0].starts_with("*prod*: 1 problem\n✕ acme/marks fails since "), "{}", texts[0]);
@@ -47,11 +47,11 @@ async fn events_are_cloudevents_with_the_signature_of_standard_webhooks() {
     let bench = Bench::new(NotifyFormat::Cloudevents).await;
     bench.accepts().await;
     bench.fail(&["marks"], "the vendor responded with status 401").await;
-    bench.look().await;
+    bench.check().await;
     bench.send().await;
     bench.mend(&["marks"]).await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     bench.send().await;
     let requests = bench.received().await;
     let [opened, over] = requests.as_slice() else { panic!("{requests:?}") };
@@ -86,15 +86,15 @@ async fn events_are_cloudevents_with_the_signature_of_standard_webhooks() {
 }
 
 #[tokio::test]
-async fn a_problem_that_is_over_before_its_message_left_is_told_to_nobody() {
+async fn a_problem_that_is_over_before_its_message_was_sent_is_not_sent() {
     for format in [NotifyFormat::Slack, NotifyFormat::Cloudevents] {
         let bench = Bench::with(format, Timing { first: HOUR, ..quick() }).await;
         bench.accepts().await;
         bench.fail(&["marks"], "refused").await;
-        bench.look().await;
+        bench.check().await;
         bench.mend(&["marks"]).await;
-        bench.look().await;
-        bench.look().await;
+        bench.check().await;
+        bench.check().await;
         bench.send().await;
         assert_eq!(bench.received().await.len(), 0, "{format:?}");
         assert_eq!(bench.all("select kind from tidegate.notification").await.len(), 0, "{format:?}");
@@ -102,21 +102,21 @@ async fn a_problem_that_is_over_before_its_message_left_is_told_to_nobody() {
 }
 
 #[tokio::test]
-async fn the_end_is_told_only_to_targets_that_were_told_of_the_problem() {
+async fn the_end_is_sent_only_to_targets_that_received_the_beginning() {
     let mut bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;
     bench.configure(|target| {
         target.on.remove(&Topic::Failed);
     });
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
-    // It wants to know of failures from now on.
+    bench.check().await;
+    // It receives failures from now on.
     bench.configure(|target| {
         target.on.insert(Topic::Failed);
     });
     bench.mend(&["marks"]).await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!((bench.send().await, bench.open().await.len()), (0, 0));
 }
 
@@ -125,16 +125,16 @@ async fn a_target_is_reminded_of_what_stays_open_and_not_of_what_is_muted() {
     let mut bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     bench.send().await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 0);
     bench.configure(|target| target.repeat = Duration::from_millis(1));
     bench.execute("update tidegate.problem set muted_until = now() + interval '1 hour'").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 0);
     bench.execute("update tidegate.problem set muted_until = now() - interval '1 hour'").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 1);
     assert!(
         bench.texts().await[1].starts_with("*prod*: 1 still open\n✕ acme/marks fails"),
@@ -148,32 +148,32 @@ async fn streams_with_one_cause_are_one_problem_of_their_connection() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;
     bench.fail(&["marks"], "the credential was refused (request 17)").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["failed acme/marks"]);
     bench.fail(&["dialogs", "surveys"], "the credential was refused (request 18)").await;
     bench.fail(&["other"], "the report does not exist").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
     bench.send().await;
     let texts = bench.texts().await;
-    assert_eq!(texts.len(), 1, "what the connection's problem took in was not told: {texts:?}");
+    assert_eq!(texts.len(), 1, "the problem of the stream became part of that of the connection before it was sent: {texts:?}");
     assert!(texts[0].contains("3 streams of acme fail since ") && texts[0].contains("acme/other fails"), "{texts:?}");
     // It stays the same problem while it has a stream.
     bench.mend(&["dialogs", "surveys"]).await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
-    // The outage shows another error: nobody is told that it is over.
+    // The outage shows another error: no message says that it is over.
     bench.fail(&["marks", "dialogs", "surveys"], "the vendor did not respond").await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     bench.send().await;
     let texts = bench.texts().await;
     assert_eq!(texts.len(), 2, "{texts:?}");
     assert!(texts[1].starts_with("*prod*: 1 problem\n✕ 3 streams of acme fail since "), "{texts:?}");
     bench.mend(&["marks", "dialogs", "surveys", "other"]).await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     bench.send().await;
     assert!(bench.texts().await[2].starts_with("*prod*: 2 over\n"), "{:?}", bench.texts().await);
 }
@@ -192,29 +192,29 @@ async fn a_stream_that_is_retried_or_waits_for_a_quota_is_no_problem() {
             select id, 'marks', 'waiting', 'requests', now() + interval '1 hour', 2 from tidegate.run",
         )
         .await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!(bench.open().await.len(), 0);
     bench.execute("update tidegate.run set state = 'failed', finished_at = now()").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["late acme/marks"]);
-    // One that was told of does not end because the next run waits.
+    // A problem that is open does not end because the next run waits.
     bench.execute("update tidegate.run set state = 'waiting', finished_at = null").await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!(bench.open().await, ["late acme/marks"]);
 }
 
 #[tokio::test]
-async fn nobody_is_told_that_a_stream_is_well_that_is_not_read_any_more() {
+async fn no_message_says_that_a_stream_is_well_that_is_no_longer_read() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     bench.send().await;
     bench.execute("update tidegate.stream set jobs = '{}'").await;
-    bench.look().await;
-    bench.look().await;
+    bench.check().await;
+    bench.check().await;
     assert_eq!((bench.send().await, bench.open().await.len()), (0, 0));
 }
 
@@ -224,11 +224,11 @@ async fn digests_to_a_target_keep_their_distance() {
     let bench = Bench::with(NotifyFormat::Slack, timing).await;
     bench.accepts().await;
     bench.fail(&["marks"], "refused").await;
-    bench.look().await;
+    bench.check().await;
     assert_eq!(bench.send().await, 1);
     for stream in ["a", "b", "c"] {
         bench.fail(&[stream], &format!("{stream} does not exist")).await;
-        bench.look().await;
+        bench.check().await;
     }
     assert_eq!(bench.send().await, 0);
     let waiting = bench

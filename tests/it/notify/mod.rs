@@ -1,4 +1,4 @@
-//! Notifications: problems and their ends reach the targets, once, in order, and without what nobody should see.
+//! Notifications: problems and their ends reach the targets, once, in order, and without secrets.
 
 mod commands;
 mod delivery;
@@ -26,7 +26,7 @@ pub const SECRET: &str = "T0-hook-s3cret-value";
 /// Everything at once, and nothing waits.
 pub fn quick() -> Timing {
     let mut timing = Timing {
-        look: Duration::ZERO,
+        check_every: Duration::ZERO,
         first: Duration::ZERO,
         pause: Duration::ZERO,
         timeout: Duration::from_secs(2),
@@ -79,9 +79,9 @@ impl Bench {
         self.config = Arc::new(config);
     }
 
-    pub async fn look(&self) {
+    pub async fn check(&self) {
         let mut conn = self.pool.acquire().await.unwrap();
-        assert!(self.notifier.look(&mut conn, &self.config).await.unwrap());
+        assert!(self.notifier.check(&mut conn, &self.config).await.unwrap());
     }
 
     /// Sends everything that is due. Returns how many attempts it made.

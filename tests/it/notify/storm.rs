@@ -31,8 +31,8 @@ async fn a_storm_of_10_000_failing_streams_is_at_most_two_messages() {
             ))
             .await;
         let begun = Instant::now();
-        bench.look().await;
-        assert!(begun.elapsed() < Duration::from_secs(20), "a look took {:?}", begun.elapsed());
+        bench.check().await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "a check took {:?}", begun.elapsed());
         bench.send().await;
     }
     let texts = bench.texts().await;

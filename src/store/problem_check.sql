@@ -1,7 +1,7 @@
--- Looks at everything that may be wrong, opens and closes problems, and returns what opened and what is over.
+-- Checks everything that may be wrong, opens and closes problems, and returns what opened and what is over.
 --
 -- $1, $2, $3: kinds, the seconds that each must hold before it opens, and the seconds without it before it closes, at
--- the earliest at the second look without it. $4: what happened since then is new. $5: so many streams of a connection
+-- the earliest at the second check without it. $4: what happened since then is new. $5: so many streams of a connection
 -- are one problem. $6: the targets of notifications.
 with setting as (
     select kind, make_interval(secs => delay) as delay, make_interval(secs => quiet) as quiet
@@ -23,7 +23,7 @@ live as (
     group by run.connection, task.stream
 ),
 
--- A stream that waits for a limit or for a fault to pass is not yet a problem; one that was told of stays one.
+-- A stream that waits for a limit or for a fault to pass is not yet a problem. A problem that is open stays open.
 stream_trouble as (
     select
         state.state as kind,
@@ -254,7 +254,7 @@ found as (
         null,
         0,
         format(
-            'the response to %s was lost, so it is not known whether the records were taken',
+            'the response to %s was lost, so it is not known whether the vendor accepted the records',
             case when count(*) = 1 then 'a batch' else count(*) || ' batches' end
         ),
         format('ask the vendor; to send them again, run `tidegate push %s --resend`', batch.job)
@@ -349,7 +349,7 @@ seen as (
         problem.summary, problem.opened_at
 ),
 
--- A problem that another one took in, such as that of its connection, ends at once and in silence.
+-- A problem that became part of another one, such as that of its connection, ends at once and without a message.
 absent as (
     select
         unclosed.id,
