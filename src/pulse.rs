@@ -4,31 +4,91 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A loop that has not completed for this long hangs: every wait in it is shorter.
-const STUCK_AFTER: Duration = Duration::from_mins(3);
-/// A loop without success for this long does no work.
-const FAILING_AFTER: Duration = Duration::from_secs(45);
-
 /// A loop of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loop {
     /// Turns due firings into runs.
     Enqueue,
-    /// A worker that looks for a run to claim.
+    /// A worker that checks for a run to claim.
     Claim,
     /// Renews the lease of a run in progress.
     Renew,
+    /// Records that the process is running.
+    Alive,
+    /// Checks for problems.
+    Problems,
+    /// Sends notifications.
+    Notify,
+    /// Keeps the views of the mart up to date.
+    Mart,
+    /// Compares the vendors' totals with our rows.
+    Reconciliation,
+    /// Deletes old history.
+    Prune,
 }
 
 impl Loop {
-    pub const ALL: [Self; 3] = [Self::Enqueue, Self::Claim, Self::Renew];
+    pub const ALL: [Self; 9] = [
+        Self::Enqueue,
+        Self::Claim,
+        Self::Renew,
+        Self::Alive,
+        Self::Problems,
+        Self::Notify,
+        Self::Mart,
+        Self::Reconciliation,
+        Self::Prune,
+    ];
 
-    /// The name on the status port and in the metrics.
+    /// The name on the status port, in problems and in the metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enqueue => "enqueue",
             Self::Claim => "claim",
             Self::Renew => "renew",
+            Self::Alive => "alive",
+            Self::Problems => "problems",
+            Self::Notify => "notify",
+            Self::Mart => "mart",
+            Self::Reconciliation => "reconciliation",
+            Self::Prune => "prune",
+        }
+    }
+
+    /// The loop of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|of| of.name() == name)
+    }
+
+    /// A loop without success for this long fails: its period and the time that its work may take are shorter.
+    pub const fn failing_after(self) -> Duration {
+        match self {
+            Self::Enqueue | Self::Claim | Self::Renew => Duration::from_secs(45),
+            Self::Alive | Self::Problems | Self::Notify => Duration::from_mins(2),
+            Self::Mart | Self::Reconciliation => Duration::from_mins(30),
+            Self::Prune => Duration::from_hours(3),
+        }
+    }
+
+    /// A loop that has not completed for this long, with success or without, hangs: every wait in it is shorter.
+    const fn stuck_after(self) -> Duration {
+        match self {
+            Self::Enqueue | Self::Claim | Self::Renew => Duration::from_mins(3),
+            Self::Alive | Self::Problems | Self::Notify => Duration::from_mins(5),
+            Self::Mart | Self::Reconciliation | Self::Prune => self.failing_after(),
+        }
+    }
+
+    /// What does not work while the loop fails, if the process is not ready without it.
+    pub const fn obstacle(self) -> Option<&'static str> {
+        match self {
+            Self::Enqueue => Some("firings cannot be enqueued, see the log"),
+            Self::Claim => Some("workers cannot check for runs, see the log"),
+            Self::Renew => Some("leases of runs cannot be renewed, see the log"),
+            Self::Alive => Some("this process cannot be recorded as running, see the log"),
+            Self::Problems => Some("problems cannot be checked, see the log"),
+            Self::Notify => Some("notifications cannot be read or recorded, see the log"),
+            Self::Mart | Self::Reconciliation | Self::Prune => None,
         }
     }
 }
@@ -36,7 +96,7 @@ impl Loop {
 /// State of one kind of loop. `None` and zero before anything happened.
 #[derive(Debug, Default, Clone, Copy)]
 struct Beat {
-    /// Number of loops of this kind that are active. No worker looks for a run while all of them have one.
+    /// Number of loops of this kind that are active. No worker checks for a run while all of them have one.
     going: u32,
     since: Option<Instant>,
     came_round: Option<Instant>,
@@ -45,7 +105,7 @@ struct Beat {
 
 /// The loops of one process.
 #[derive(Debug, Default)]
-pub struct Pulse(Mutex<[Beat; 3]>);
+pub struct Pulse(Mutex<[Beat; Loop::ALL.len()]>);
 
 /// A loop that counts as active until this is dropped.
 #[derive(Debug)]
@@ -106,14 +166,18 @@ impl Pulse {
     pub fn stuck(&self) -> Option<Loop> {
         let hangs = |of: &Loop| {
             let beat = self.of(*of);
-            beat.going > 0 && beat.since.max(beat.came_round).is_some_and(|at| at.elapsed() > STUCK_AFTER)
+            beat.going > 0 && beat.since.max(beat.came_round).is_some_and(|at| at.elapsed() > of.stuck_after())
         };
         Loop::ALL.into_iter().find(hangs)
     }
 
-    /// Which loop does no work, hanging or failing, for a readiness probe.
-    pub fn failing(&self) -> Option<Loop> {
-        Loop::ALL.into_iter().find(|of| self.age(*of).is_some_and(|age| age > FAILING_AFTER))
+    /// Why the process is not ready, for a readiness probe: a loop that it needs hangs or fails.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        Loop::ALL.into_iter().filter(|of| self.is_failing(*of)).find_map(Loop::obstacle)
+    }
+
+    fn is_failing(&self, of: Loop) -> bool {
+        self.age(of).is_some_and(|age| age > of.failing_after())
     }
 
     /// One line per loop.
@@ -122,7 +186,10 @@ impl Pulse {
         for of in Loop::ALL {
             // Writing to a String cannot fail.
             let _ = match self.age(of) {
-                Some(age) => writeln!(lines, "{}: last completed {:.1} s ago", of.name(), age.as_secs_f64()),
+                Some(age) => {
+                    let fails = if self.is_failing(of) { ", so it fails" } else { "" };
+                    writeln!(lines, "{}: last completed {:.1} s ago{fails}", of.name(), age.as_secs_f64())
+                }
                 None => writeln!(lines, "{}: nothing to do", of.name()),
             };
         }
@@ -134,33 +201,36 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    /// A pulse whose last completions are this long ago.
-    fn aged(going: bool, came_round: u64, succeeded: u64) -> Pulse {
+    /// A pulse in which the last completions of a loop are this long ago.
+    fn aged(of: Loop, going: bool, came_round: u64, succeeded: u64) -> Pulse {
         let ago = |secs| Instant::now().checked_sub(Duration::from_secs(secs));
         let beat =
             Beat { going: u32::from(going), since: ago(1_000), came_round: ago(came_round), succeeded: ago(succeeded) };
         let pulse = Pulse::default();
-        pulse.change(Loop::Claim, |present| *present = beat);
+        pulse.change(of, |present| *present = beat);
         pulse
     }
 
     #[test]
     fn p12_a_loop_that_hangs_or_fails_is_reported_and_an_idle_one_is_not() {
-        for (going, came_round, succeeded, stuck, failing) in [
-            (true, 1, 1, false, false),
-            (true, 1, 60, false, true),
-            (true, 60, 60, false, true),
-            (true, 200, 200, true, true),
-            (true, 1, 200, false, true),
-            (false, 900, 900, false, false),
+        for (of, going, came_round, succeeded, is_stuck, is_failing) in [
+            (Loop::Claim, true, 1, 1, false, false),
+            (Loop::Claim, true, 1, 60, false, true),
+            (Loop::Claim, true, 60, 60, false, true),
+            (Loop::Claim, true, 200, 200, true, true),
+            (Loop::Claim, true, 1, 200, false, true),
+            (Loop::Claim, false, 900, 900, false, false),
+            (Loop::Problems, true, 60, 60, false, false),
+            (Loop::Problems, true, 1, 130, false, true),
+            (Loop::Problems, true, 310, 310, true, true),
+            (Loop::Notify, true, 1, 130, false, true),
+            (Loop::Alive, true, 1, 130, false, true),
         ] {
-            let pulse = aged(going, came_round, succeeded);
-            let told = (pulse.stuck(), pulse.failing());
-            assert_eq!(
-                told,
-                (stuck.then_some(Loop::Claim), failing.then_some(Loop::Claim)),
-                "{came_round} {succeeded}"
-            );
+            let pulse = aged(of, going, came_round, succeeded);
+            let found = (pulse.stuck(), pulse.obstacle());
+            let expected = (is_stuck.then_some(of), of.obstacle().filter(|_| is_failing));
+            assert_eq!(found, expected, "{of:?} {came_round} {succeeded}");
+            assert_eq!(pulse.lines().contains(", so it fails"), is_failing, "{}", pulse.lines());
         }
     }
 

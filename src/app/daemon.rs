@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
 use super::names::names;
+use super::periodic::Periodic;
 use super::streams::StoredPlan;
 use super::{Database, Reload, notifying, pruning, totals, views};
 use crate::config::Config;
@@ -112,12 +113,15 @@ impl Daemon {
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
-        let totals = totals::task(database.pool.clone(), shutdown.clone());
+        let periodic = Periodic {
+            pool: database.pool.clone(),
+            pulse: Arc::clone(&shared.pulse),
+            shutdown: shutdown.clone(),
+        };
+        let totals = totals::task(&periodic);
         let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
-        let (pool, changes) = (database.pool.clone(), receiver.clone());
-        let check = notifying::look_task(Arc::clone(&notifier), pool.clone(), changes.clone(), shutdown.clone());
-        let send = notifying::send_task(notifier, pool, changes, shutdown.clone());
-        let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
+        let [check, send] = notifying::tasks(&periodic, &notifier, &receiver);
+        let prune = pruning::task(&periodic, receiver.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
         let reload = reload.map(|reload| {
@@ -183,7 +187,7 @@ fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
-    PeriodicTask::new("enqueue", ENQUEUE_PERIOD, move || {
+    PeriodicTask::new(Loop::Enqueue.name(), ENQUEUE_PERIOD, move || {
         let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
         let work = Arc::clone(&work);
         async move {
@@ -222,7 +226,8 @@ fn alive_task(
     let trouble = Arc::new(Repeats::default());
     let plan = Arc::new(Mutex::new(StoredPlan::default()));
     let digest = Arc::new(Mutex::new(None));
-    PeriodicTask::new("alive", alive::PERIOD, move || {
+    shared.pulse.go_on(Loop::Alive);
+    PeriodicTask::new(Loop::Alive.name(), alive::PERIOD, move || {
         let (trouble, plan, digest) = (Arc::clone(&trouble), Arc::clone(&plan), Arc::clone(&digest));
         let health = Arc::clone(&health);
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
@@ -230,9 +235,10 @@ fn alive_task(
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
             let about = about(&shared, &config, &health, &mut *digest.lock().await);
-            match shared.hours.store(&shared.pool).await {
+            let hours = shared.hours.store(&shared.pool).await;
+            match &hours {
                 Ok(()) => trouble.over(NO_HOURS),
-                Err(error) => trouble.warn(NO_HOURS, &error),
+                Err(error) => trouble.warn(NO_HOURS, error),
             }
             let orphans = match alive.beat(&jobs, &connections, &about).await {
                 Ok(()) => instance::cancel_orphans(&shared.pool).await,
@@ -243,15 +249,18 @@ fn alive_task(
                 plan.lock().await.store(&shared.pool, &config).await?;
                 stream::retire(&shared.pool).await
             };
+            let mut is_done = hours.is_ok() && orphans.is_ok();
             if orphans.is_ok() {
                 match planned.await {
                     Ok(_) => trouble.over(NO_PLAN),
                     Err(error) => {
+                        is_done = false;
                         session::judge(&shared.pool, &error);
                         trouble.warn(NO_PLAN, &error);
                     }
                 }
             }
+            shared.pulse.beat(Loop::Alive, is_done);
             match orphans {
                 Ok(orphans) => {
                     trouble.over(TROUBLE);
@@ -273,7 +282,7 @@ fn alive_task(
     })
 }
 
-/// What this process tells about itself. `digest` keeps the hash of the configuration while that is the same.
+/// What this process records about itself. `digest` keeps the hash of the configuration while that is the same.
 fn about(
     shared: &WorkerContext,
     config: &Arc<Config>,

@@ -6,6 +6,7 @@ mod database;
 mod foreground;
 mod names;
 mod notifying;
+mod periodic;
 mod pruning;
 mod reload;
 mod streams;

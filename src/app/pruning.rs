@@ -7,40 +7,40 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::periodic::Periodic;
 use crate::config::{Config, History};
+use crate::pulse::Loop;
 use crate::schedule::timer::PeriodicTask;
-use crate::store::trouble::chain;
-use crate::store::{event, notification, problem, prune, session};
+use crate::store::{event, notification, problem, prune};
 
 /// How often old history is deleted.
 const PERIOD: Duration = Duration::from_mins(10);
+const FAILING: &str = "old history could not be deleted; it is retried";
 /// Time limit of one pass. The rest is deleted in the next one.
 const WORK_MAX: Duration = Duration::from_hours(1);
 /// Runs per transaction; each has a task per stream.
 const RUNS_AT_A_TIME: u32 = 500;
 /// Events, problems or notifications per transaction.
 const EVENTS_AT_A_TIME: u32 = 2_000;
-/// How long notifications are kept. A target is reminded of what it was told of more often than that.
+/// How long notifications are kept. Reminders are sent more often than that.
 const KEEP_NOTIFICATIONS: Duration = Duration::from_hours(30 * 24);
 /// Rejected records per transaction.
 const REJECTS_AT_A_TIME: u32 = 5_000;
 
 /// Prunes by the current configuration.
-pub(super) fn task(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) -> PeriodicTask {
-    PeriodicTask::new("prune", PERIOD, move || {
+pub(super) fn task(periodic: &Periodic, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+    let (pool, shutdown) = (periodic.pool.clone(), periodic.shutdown.clone());
+    let work = move || {
         let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
         async move {
-            match prune(&pool, &history, &shutdown).await {
-                Ok((0, 0, 0)) => {}
-                Ok((runs, rejects, events)) => tracing::info!(runs, rejects, events, "old history deleted"),
-                Err(error) => {
-                    session::judge(&pool, &error);
-                    tracing::warn!(error = chain(&error), "old history could not be deleted; it is retried");
-                }
+            let (runs, rejects, events) = prune(&pool, &history, &shutdown).await?;
+            if (runs, rejects, events) != (0, 0, 0) {
+                tracing::info!(runs, rejects, events, "old history deleted");
             }
+            Ok(())
         }
-    })
-    .within(WORK_MAX)
+    };
+    periodic.task(Loop::Prune, PERIOD, FAILING, work).within(WORK_MAX)
 }
 
 /// Kinds of history that expire.

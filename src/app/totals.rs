@@ -1,39 +1,29 @@
 //! Compares the vendors' own totals with our rows while the daemon runs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
+use super::periodic::Periodic;
+use crate::pulse::Loop;
 use crate::schedule::timer::PeriodicTask;
+use crate::store::reconciliation;
 use crate::store::session::Deadline as _;
-use crate::store::trouble::Repeats;
-use crate::store::{reconciliation, session};
 
-/// How often it looks whether something was read since the last comparison, which takes one query.
+/// How often it checks whether something was read since the last comparison, which takes one query.
 const PERIOD: Duration = Duration::from_secs(30);
 /// Longer than the longest comparison.
 const WORK_MAX: Duration = Duration::from_mins(5);
-const TROUBLE: &str = "the vendors' totals could not be compared with the rows; it is retried";
+const FAILING: &str = "the vendors' totals could not be compared with the rows; it is retried";
 
 /// Compares after runs.
-pub(super) fn task(pool: PgPool, shutdown: CancellationToken) -> PeriodicTask {
-    let trouble = Arc::new(Repeats::default());
-    PeriodicTask::new("reconciliation", PERIOD, move || {
-        let (pool, shutdown, trouble) = (pool.clone(), shutdown.clone(), Arc::clone(&trouble));
-        async move {
-            match shutdown.run_until_cancelled(compare(&pool)).await {
-                Some(Ok(())) => trouble.over(TROUBLE),
-                Some(Err(error)) => {
-                    session::judge(&pool, &error);
-                    trouble.warn(TROUBLE, &error);
-                }
-                None => {}
-            }
-        }
-    })
-    .within(WORK_MAX)
+pub(super) fn task(periodic: &Periodic) -> PeriodicTask {
+    let pool = periodic.pool.clone();
+    let work = move || {
+        let pool = pool.clone();
+        async move { compare(&pool).await }
+    };
+    periodic.task(Loop::Reconciliation, PERIOD, FAILING, work).within(WORK_MAX)
 }
 
 /// Compares if something was read since the last time.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::mart::Refresh;
+use crate::pulse::Loop;
 use crate::schedule::timer::PeriodicTask;
 use crate::worker::WorkerContext;
 
@@ -20,7 +21,8 @@ pub(super) fn task(
     config: watch::Receiver<Arc<Config>>,
     shutdown: CancellationToken,
 ) -> PeriodicTask {
-    PeriodicTask::new("mart", PERIOD, move || {
+    shared.pulse.go_on(Loop::Mart);
+    PeriodicTask::new(Loop::Mart.name(), PERIOD, move || {
         let (shared, settings, shutdown) = (Arc::clone(&shared), config.borrow().mart.clone(), shutdown.clone());
         async move {
             let refresh = async {
@@ -28,7 +30,9 @@ pub(super) fn task(
                 shared.mart.store(&shared.pool, &settings, Refresh::Due).await;
             };
             // A pass that is cut off leaves each view and each table as it was or as it should be.
-            let _ = shutdown.run_until_cancelled(refresh).await;
+            if shutdown.run_until_cancelled(refresh).await.is_some() {
+                shared.pulse.beat(Loop::Mart, shared.mart.is_well().await);
+            }
         }
     })
 }

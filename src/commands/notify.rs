@@ -20,7 +20,7 @@ use crate::text::plain;
 
 /// How long to wait for the outcome if a daemon sends the message.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Serialize)]
 struct Tests {
@@ -81,7 +81,7 @@ async fn test_one(context: &Context, notifier: &Notifier, pool: &PgPool, target:
         if let Some((accepted, outcome)) = outcome {
             return Ok(Test { target: target.name.clone(), host: target.host.clone(), accepted, outcome });
         }
-        sleep(LOOK_EVERY).await;
+        sleep(ASK_EVERY).await;
     }
 }
 
@@ -97,14 +97,18 @@ struct Listed {
     target: String,
     host: String,
     format: &'static str,
+    /// `never sent`, `waiting`, `failing` or `delivered`.
+    state: &'static str,
     /// When it last accepted a message.
     last_sent_at: Option<DateTime<Utc>>,
+    /// When it last did not accept one.
+    last_failed_at: Option<DateTime<Utc>>,
     /// Messages that wait.
     due: i64,
     oldest_due_at: Option<DateTime<Utc>>,
     /// Messages of the last 30 days that were given up.
     given_up: i64,
-    /// Of the last failed attempt of a message that waits or was given up.
+    /// Why it last did not accept one.
     outcome: Option<String>,
 }
 
@@ -126,11 +130,13 @@ pub(crate) async fn list(context: Context, args: NotifyListArgs) -> anyhow::Resu
                 NotifyFormat::Slack => "slack",
                 NotifyFormat::Cloudevents => "cloudevents",
             },
+            state: known.state(),
             last_sent_at: known.last_sent_at,
+            last_failed_at: known.last_failed_at,
             due: known.due,
             oldest_due_at: known.oldest_due_at,
             given_up: known.given_up,
-            outcome: known.outcome.clone(),
+            outcome: known.last_failure.clone(),
         })
     });
     let document = Targets { at, targets: listed.collect() };
@@ -146,7 +152,7 @@ pub(crate) async fn list(context: Context, args: NotifyListArgs) -> anyhow::Resu
 
 fn table(document: &Targets) -> String {
     let mut table = Table::new()
-        .left(&["TARGET", "HOST", "FORMAT", "LAST DELIVERY"])
+        .left(&["TARGET", "HOST", "FORMAT", "STATE", "LAST DELIVERY"])
         .right(&["DUE"])
         .left(&["OLDEST"])
         .right(&["GIVEN UP"])
@@ -156,6 +162,7 @@ fn table(document: &Targets) -> String {
             target.target.clone(),
             target.host.clone(),
             target.format.to_owned(),
+            target.state.to_owned(),
             show::moment_or_nothing(target.last_sent_at, document.at),
             target.due.to_string(),
             show::moment_or_nothing(target.oldest_due_at, document.at),

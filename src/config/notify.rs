@@ -1,4 +1,4 @@
-//! Whom the daemon tells of problems.
+//! The targets of notifications.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::secret::Secret;
 use crate::store::topic::Topic;
 
-/// A place that is told of problems. Its URL, headers and secret are credentials.
+/// A receiver of notifications. Its URL, headers and secret are credentials.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Unique. By default the host of the URL.
@@ -27,7 +27,7 @@ pub struct Target {
     pub headers: Vec<(String, Secret)>,
     /// `whsec_` and the key of the signature in base64.
     pub secret: Option<Secret>,
-    /// How often the target is reminded of a problem that stays open.
+    /// How often a reminder of a problem that stays open is sent.
     pub repeat: Duration,
 }
 

@@ -122,6 +122,11 @@ impl Views {
         self.memory.lock().await.judge("stored", what, pool, outcome);
     }
 
+    /// Whether the last passes met no problem.
+    pub async fn is_well(&self) -> bool {
+        self.memory.lock().await.problems.is_empty()
+    }
+
     async fn store_all(&self, pool: &PgPool, own: &Settings, which: Refresh) -> Result<(), Error> {
         let mut connection = pool.acquire().in_time().await?;
         let state = State::read(&mut connection).in_time().await?;

@@ -8,11 +8,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{
-    ConnectionLabels, KindLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels,
+    ConnectionLabels, JobLabels, KindLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels,
     TargetLabels, limit_labels, stream_labels,
 };
 use super::{
-    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS,
+    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, JOB_FAILING_STREAMS, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS,
     NOTIFICATION_OLDEST_SECONDS, PROBLEMS as OPEN_PROBLEMS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
     RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
     STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
@@ -20,7 +20,7 @@ use super::{
 use crate::pulse::Loop;
 use crate::quota::QuotaUse;
 use crate::store::reconciliation::Compared;
-use crate::store::status::{RETIRED, STREAM_STATES, StreamState, Unfinished};
+use crate::store::status::{FailingStreams, RETIRED, STREAM_STATES, StreamState, Unfinished};
 use crate::store::stored_rows::StoredRows;
 use crate::store::topic::Topic;
 
@@ -37,6 +37,8 @@ pub struct Gauges {
     /// The number of streams that no job reads any more.
     pub retired: Option<i64>,
     pub unfinished: Option<Vec<Unfinished>>,
+    /// How many streams of each job failed when they were last read.
+    pub failing: Option<Vec<FailingStreams>>,
     pub compared: Option<Vec<Compared>>,
     pub stored: Option<Vec<StoredRows>>,
     pub quotas: Option<Vec<QuotaUse>>,
@@ -93,6 +95,14 @@ impl Gauges {
             }
             registry.register(MART_STORED_AGE_SECONDS, "Age of the stored rows of the mart's relation", family);
         }
+        if let Some(failing) = &self.failing {
+            let family: Family<JobLabels, Gauge> = Family::default();
+            for FailingStreams { job, connection, streams } in failing {
+                let labels = JobLabels { tidegate_job: job.clone(), connection: connection.clone() };
+                family.get_or_create(&labels).set(*streams);
+            }
+            registry.register(JOB_FAILING_STREAMS, "Streams of the job whose last reading failed", family);
+        }
         if let Some(unfinished) = &self.unfinished {
             let family: Family<StateLabels, Gauge> = Family::default();
             for Unfinished { state, runs } in unfinished {
@@ -139,7 +149,7 @@ impl Gauges {
     }
 }
 
-/// Registers what is measured of streams. Retired ones are only counted: nobody expects data of them.
+/// Registers what is measured of streams. Retired ones are only counted, because no data of them are expected.
 fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64) {
     let streams: Vec<&StreamState> = streams.iter().filter(|stream| stream.state != RETIRED).collect();
     let states: Family<StateLabels, Gauge> = Family::default();

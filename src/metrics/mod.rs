@@ -1,6 +1,6 @@
 //! The metrics of this process. Names and labels are constants; label values come from closed sets (docs/metrics.md).
 //!
-//! Counters count what this process did and are kept in memory. Those that alerts look at exist from the start with the
+//! Counters count what this process did and are kept in memory. Those that alerts use exist from the start with the
 //! value 0: a counter that begins with 1 has not increased, and no alert would see its first event. Gauges describe
 //! what all replicas share, so each scrape reads them from Postgres.
 
@@ -57,6 +57,7 @@ pub const STREAM_PROBLEMS_HIDDEN: &str = "tidegate_stream_problems_hidden";
 pub const CONFIG_REFUSED: &str = "tidegate_config_refused";
 pub const RUN_START_DELAY_SECONDS: &str = "tidegate_run_start_delay_seconds";
 pub const RUN_SECONDS: &str = "tidegate_run_seconds";
+pub const JOB_FAILING_STREAMS: &str = "tidegate_job_failing_streams";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const PROBLEMS: &str = "tidegate_problems";
 pub const NOTIFICATIONS: &str = "tidegate_notifications";

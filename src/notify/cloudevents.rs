@@ -4,13 +4,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use ring::hmac;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
 use super::deliver::Document;
 use super::sentence;
 use crate::config::{Config, Target};
+use crate::store::activity::{Action, Activity, FinishedRun, Range};
 use crate::store::notification::Kind;
 use crate::store::problem::Problem;
 
@@ -19,7 +20,7 @@ pub(super) fn event(config: &Config, id: Uuid, kind: Kind, at: DateTime<Utc>, pr
     let word = match kind {
         Kind::Recovered => "recovered",
         Kind::Reminder => "reminder",
-        Kind::Opened | Kind::Digest | Kind::Test => "opened",
+        Kind::Opened | Kind::Digest | Kind::Activity | Kind::Test => "opened",
     };
     let data = json!({
         "problem": problem.id,
@@ -38,6 +39,47 @@ pub(super) fn event(config: &Config, id: Uuid, kind: Kind, at: DateTime<Utc>, pr
         "url": sentence::link(config.server.url.as_ref(), problem),
     });
     envelope(config, id, &format!("tidegate.problem.{word}"), Some(&problem.scope), at, &data)
+}
+
+/// The event of a message about runs that finished and about actions.
+pub(super) fn activity(config: &Config, id: Uuid, at: DateTime<Utc>, range: Range, activity: &Activity) -> Value {
+    let base = config.server.url.as_ref();
+    let run = |run: &FinishedRun| {
+        json!({
+            "run": run.id,
+            "job": run.job,
+            "connection": run.connection,
+            "kind": run.kind,
+            "state": run.state,
+            "started_at": run.started_at.map(time),
+            "finished_at": time(run.finished_at),
+            "error": run.error,
+            "hint": run.hint,
+            "url": sentence::link_to_run(base, run.id),
+        })
+    };
+    let action = |action: &Action| {
+        json!({
+            "at": time(action.at),
+            "actor": action.actor,
+            "connection": action.connection,
+            "stream": action.stream,
+            "job": action.job,
+            "run": action.run_id,
+            "summary": action.summary,
+        })
+    };
+    let states: Map<String, Value> = activity.states.iter().map(|(state, runs)| (state.clone(), json!(runs))).collect();
+    let data = json!({
+        "from": time(range.from),
+        "until": time(range.until),
+        "runs_total": activity.runs_total(),
+        "runs_by_state": states,
+        "runs": activity.runs.iter().map(run).collect::<Vec<_>>(),
+        "actions_total": activity.actions_total,
+        "actions": activity.actions.iter().map(action).collect::<Vec<_>>(),
+    });
+    envelope(config, id, "tidegate.activity", None, at, &data)
 }
 
 /// An event that tests a target.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::http::{self, HttpError};
 use crate::metrics::Metrics;
+use crate::pulse::Loop;
 use crate::store::problem::Patience;
 use crate::store::topic::Topic;
 
@@ -31,10 +32,14 @@ pub struct Timing {
     pub patience: Vec<Patience>,
     /// So many streams of a connection with the same kind of problem are one problem.
     pub group_from: i64,
-    /// How long a digest collects problems before it is sent.
+    /// How long a digest collects problems, or runs and actions, before it is sent.
     pub first: Duration,
-    /// The pause between two digests to a target.
+    /// The pause between two digests of one kind to a target.
     pub pause: Duration,
+    /// At most one message in this time is sent to a target, by all processes together.
+    pub spacing: Duration,
+    /// Runs and actions are reported so long after they happened, when their transactions are committed.
+    pub lag: Duration,
     /// Time limit of one attempt to send.
     pub timeout: Duration,
     /// How long a message belongs to the process that sends it. Longer than an attempt takes.
@@ -52,7 +57,7 @@ impl Default for Timing {
             let delay = match topic {
                 Topic::Late => 10 * MINUTE,
                 Topic::Gap => HOUR,
-                Topic::ConfigRefused => 2 * MINUTE,
+                Topic::ConfigRefused | Topic::Stalled => 2 * MINUTE,
                 Topic::NotifyStuck => 15 * MINUTE,
                 _ => Duration::ZERO,
             };
@@ -69,6 +74,8 @@ impl Default for Timing {
             group_from: 5,
             first: Duration::from_secs(30),
             pause: 5 * MINUTE,
+            spacing: Duration::from_secs(1),
+            lag: MINUTE,
             timeout: Duration::from_secs(10),
             lease: Duration::from_secs(30),
             backoff: vec![Duration::from_secs(30), 2 * MINUTE, 10 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR],
@@ -91,6 +98,18 @@ struct Gone {
     /// The configuration that they belong to.
     config: Option<Arc<Config>>,
     targets: BTreeSet<String>,
+}
+
+impl Timing {
+    /// How long the condition must hold before a problem of this kind opens.
+    fn delay(&self, topic: Topic) -> Duration {
+        self.patience.iter().find(|patience| patience.topic == topic).map_or(Duration::ZERO, |patience| patience.delay)
+    }
+}
+
+/// The loops of a process, and for how long each may be without success.
+fn loops() -> [(&'static str, Duration); Loop::ALL.len()] {
+    Loop::ALL.map(|of| (of.name(), of.failing_after()))
 }
 
 impl Notifier {

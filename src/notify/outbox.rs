@@ -9,15 +9,18 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::deliver::{self, Document, Outcome};
+use super::problems::selection;
 use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
 use crate::store::notification::{self, Kind, Message};
-use crate::store::problem;
+use crate::store::{activity, problem};
 use crate::store::session::Deadline as _;
 
 /// A target that is gone is asked again after this, if the configuration was loaded since.
 const GONE_PAUSE: Duration = Duration::from_hours(1);
+/// Runs, and actions, that one message names.
+const RUNS_MAX: i64 = 100;
 /// By how much pauses differ at random, in both directions.
 const JITTER: f64 = 0.2;
 
@@ -75,6 +78,9 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().await?;
+        if !notification::take_turn(&mut transaction, &target.name, self.timing.spacing).await? {
+            return Ok(None);
+        }
         let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
         let Some(message) = claimed else { return Ok(None) };
         let body = match &message.body {
@@ -113,7 +119,7 @@ impl Notifier {
         let retry_secs = pause.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);
         tracing::warn!(target, attempts, outcome = text, retry_secs, "a notification was not accepted");
-        notification::failed(conn, message.id, attempts, &text, pause).await
+        notification::failed(conn, message.id, target, attempts, &text, pause).await
     }
 
     /// The pause before the next attempt; `None` if there is none.
@@ -150,7 +156,7 @@ impl Notifier {
     }
 }
 
-/// The document of a message. `None` if no problem is left in it.
+/// The document of a message. `None` if nothing is left in it.
 async fn compose(
     transaction: &mut PgConnection,
     config: &Config,
@@ -161,6 +167,16 @@ async fn compose(
         return Ok(Some(match target.format {
             NotifyFormat::Slack => slack::test(&config.server.title),
             NotifyFormat::Cloudevents => cloudevents::test(config, message.id, message.created_at),
+        }));
+    }
+    if let Some(range) = message.range {
+        let activity = activity::read(transaction, range, &selection(target), RUNS_MAX).await?;
+        let is_empty = activity.runs.is_empty() && activity.actions.is_empty();
+        return Ok((!is_empty).then(|| match target.format {
+            NotifyFormat::Slack => slack::activity(&config.server.title, config.server.url.as_ref(), &activity),
+            NotifyFormat::Cloudevents => {
+                cloudevents::activity(config, message.id, message.created_at, range, &activity)
+            }
         }));
     }
     let mut problems = problem::of_message(transaction, &message.problems, &target.name, message.id).await?;

@@ -1,27 +1,52 @@
 //! The check for problems: they open and close, and the messages about them are written in the same transaction.
 
-use sqlx::{Connection as _, PgConnection};
+use std::collections::BTreeSet;
 
-use super::{Notifier, Timing};
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use super::{Notifier, Timing, loops};
 use crate::config::{Config, NotifyFormat, Target};
+use crate::pulse::Loop;
+use crate::store::activity::{self, Selection};
 use crate::store::notification::{self, Kind, Received};
-use crate::store::problem::{self, Change};
+use crate::store::problem::{self, Change, Scope};
+use crate::store::session::Deadline as _;
 use crate::store::topic::Topic;
+use crate::store::trouble::chain;
 use crate::text;
 
 /// How far before the last check runs count as new: their transactions may have been committed after it.
 const OVERLAP: chrono::TimeDelta = chrono::TimeDelta::minutes(2);
 
 impl Notifier {
-    /// Checks everything that may be wrong. Returns whether it was this process's turn.
-    pub async fn check(&self, conn: &mut PgConnection, config: &Config) -> Result<bool, sqlx::Error> {
-        let mut transaction = conn.begin().await?;
-        let Some(last_checked) = problem::take_turn(&mut transaction, self.timing.check_every).await? else {
+    /// Checks everything that may be wrong. Returns whether it was this process's turn. If the check fails, that is
+    /// recorded as a problem.
+    pub async fn check(&self, pool: &PgPool, config: &Config) -> Result<bool, sqlx::Error> {
+        let error = match in_transaction(pool, async |transaction| self.check_all(transaction, config).await).await {
+            Ok(was_turn) => return Ok(was_turn),
+            Err(error) => error,
+        };
+        let record = in_transaction(pool, async |transaction| self.record_failure(transaction, config, &error).await);
+        if let Err(second) = record.await {
+            // The database itself may be the reason, which probes and metrics show.
+            tracing::debug!(error = chain(&second), "it could not be recorded that the check for problems failed");
+        }
+        Err(error)
+    }
+
+    async fn check_all(&self, transaction: &mut PgConnection, config: &Config) -> Result<bool, sqlx::Error> {
+        let Some(last_checked) = problem::take_turn(&mut *transaction, self.timing.check_every).await? else {
             return Ok(false);
         };
         let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
-        let Timing { patience, group_from, .. } = &self.timing;
-        let changes = problem::check(&mut transaction, patience, last_checked - OVERLAP, *group_from, &targets).await?;
+        let scope = Scope {
+            patience: &self.timing.patience,
+            since: last_checked - OVERLAP,
+            group_from: self.timing.group_from,
+            targets: &targets,
+            loops: &loops(),
+        };
+        let changes = problem::check(&mut *transaction, &scope).await?;
         for change in &changes {
             let Change { kind, scope, summary, .. } = change;
             if !change.is_over {
@@ -30,11 +55,41 @@ impl Notifier {
                 tracing::info!(problem = change.id, kind, scope, "a problem is over");
             }
         }
+        notification::know(&mut *transaction, &targets).await?;
         for target in &config.notify {
-            self.write_messages(&mut transaction, target, &changes).await?;
+            self.write_activity(&mut *transaction, target).await?;
+            self.write_messages(&mut *transaction, target, &changes).await?;
         }
-        transaction.commit().await?;
         Ok(true)
+    }
+
+    /// Records that the check failed, and writes the messages about that.
+    async fn record_failure(
+        &self,
+        transaction: &mut PgConnection,
+        config: &Config,
+        error: &sqlx::Error,
+    ) -> Result<(), sqlx::Error> {
+        let summary = format!("the check for problems fails: {}", chain(error));
+        let delay = self.timing.delay(Topic::Stalled);
+        let opened = problem::check_failed(&mut *transaction, Loop::Problems.name(), &summary, delay).await?;
+        if let Some(change) = &opened {
+            tracing::warn!(problem = change.id, kind = change.kind, "a problem opened: {}", text::plain(&summary));
+        }
+        for target in &config.notify {
+            self.write_messages(&mut *transaction, target, opened.as_slice()).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a message about runs that finished and actions, if the target receives these and there are any.
+    async fn write_activity(&self, transaction: &mut PgConnection, target: &Target) -> Result<(), sqlx::Error> {
+        let Timing { lag, first, pause, .. } = self.timing;
+        let new = activity::advance(&mut *transaction, &target.name, &selection(target), lag).await?;
+        match new {
+            Some(range) => activity::collect(transaction, &target.name, range, first, pause).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes the messages to a target.
@@ -105,6 +160,36 @@ impl Notifier {
     }
 }
 
+/// Works in a transaction, on a connection that is closed if the work fails: it may be silent.
+async fn in_transaction<T>(
+    pool: &PgPool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut conn = pool.acquire().in_time().await?;
+    let worked = async {
+        let mut transaction = conn.begin().in_time().await?;
+        let value = work(&mut transaction).await?;
+        transaction.commit().in_time().await?;
+        Ok(value)
+    };
+    let worked = worked.await;
+    if worked.is_err() {
+        conn.close_on_drop();
+    }
+    worked
+}
+
+/// The runs and actions that a target receives.
+pub(super) fn selection(target: &Target) -> Selection {
+    let names = |names: &Option<BTreeSet<String>>| Some(names.as_ref()?.iter().cloned().collect());
+    Selection {
+        runs: target.on.contains(&Topic::RunFinished),
+        actions: target.on.contains(&Topic::Action),
+        connections: names(&target.connections),
+        jobs: names(&target.jobs),
+    }
+}
+
 /// Whether a target receives messages about a problem. With `only`, it receives none about a problem of no connection
 /// and no job.
 fn concerns(target: &Target, change: &Change) -> bool {
@@ -128,7 +213,6 @@ fn concerns(target: &Target, change: &Change) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;

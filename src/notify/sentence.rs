@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use crate::store::activity::{Action, FinishedRun};
 use crate::store::problem::Problem;
 use crate::text;
 
@@ -33,7 +34,8 @@ pub(super) fn verb(problem: &Problem) -> &'static str {
         ("schema", _) => "has new columns",
         ("config_refused", _) => "refused a configuration",
         ("push_unknown", _) => "has batches without a response",
-        ("notify_stuck", _) => "cannot be notified",
+        ("notify_stuck", _) => "does not accept messages",
+        ("stalled", _) => "does not do all its work",
         _ => "has a problem",
     }
 }
@@ -64,6 +66,32 @@ pub(super) fn link(base: Option<&Url>, problem: &Problem) -> Option<String> {
         (Some(connection), None) => page(base, &["connections", connection]),
         _ => overview(base),
     })
+}
+
+/// The page of a run, if people can reach one.
+pub(super) fn link_to_run(base: Option<&Url>, run: i64) -> Option<String> {
+    Some(page(base?, &["runs", &run.to_string()]))
+}
+
+/// A run that finished, on one line.
+pub(super) fn of_run(run: &FinishedRun) -> String {
+    let FinishedRun { id, job, state, finished_at, error, .. } = run;
+    let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    text::plain(&format!("run {id} of {job} {} at {}{error}", words_of_state(state), moment(*finished_at)))
+}
+
+fn words_of_state(state: &str) -> &str {
+    match state {
+        "held" => "has rows that were not deleted, and ended",
+        "cancelled" => "was cancelled",
+        state => state,
+    }
+}
+
+/// An action of an operator, on one line.
+pub(super) fn of_action(action: &Action) -> String {
+    let actor = action.actor.as_deref().unwrap_or("Tidegate");
+    text::plain(&format!("{actor}, {}: {}", moment(action.at), action.summary))
 }
 
 /// The overview.

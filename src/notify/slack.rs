@@ -1,4 +1,4 @@
-//! Messages for incoming webhooks of Slack, Mattermost and Rocket.Chat: a digest of problems.
+//! Messages for incoming webhooks of Slack, Mattermost and Rocket.Chat: a digest of problems, or of runs and actions.
 //!
 //! Slack shows the blocks, the others show `text`, so both say the same.
 
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::sentence;
+use crate::store::activity::Activity;
 use crate::store::problem::Problem;
 use crate::text;
 
@@ -23,14 +24,53 @@ pub(super) fn digest(title: &str, base: Option<&Url>, problems: &[Problem]) -> V
     sorted.sort_by_key(|problem| (problem.closed_at.is_some(), problem.is_known, rank(&problem.kind), problem.id));
     let mut lines = vec![format!("*{}*: {}", escape(title), counts(problems))];
     lines.extend(sorted.iter().take(NAMED_MAX).map(|problem| line(problem, base)));
-    if let Some(more) = sorted.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
-        let mut rest = format!("and {more} more");
-        if let Some(url) = base {
-            let _ = write!(rest, ": {}", linked(&sentence::overview(url), "open"));
-        }
-        lines.push(rest);
-    }
+    lines.extend(rest(sorted.len().saturating_sub(NAMED_MAX), base));
     message(&lines)
+}
+
+/// A message about runs that finished and about actions.
+pub(super) fn activity(title: &str, base: Option<&Url>, activity: &Activity) -> Value {
+    let mut counts = Vec::new();
+    let (runs, actions) = (activity.runs_total(), activity.actions_total);
+    if runs > 0 {
+        let states: Vec<String> = activity.states.iter().map(|(state, runs)| format!("{runs} {state}")).collect();
+        let noun = if runs == 1 { "run" } else { "runs" };
+        counts.push(format!("{runs} {noun} finished ({})", states.join(", ")));
+    }
+    if actions > 0 {
+        counts.push(format!("{actions} {}", if actions == 1 { "action" } else { "actions" }));
+    }
+    let mut named = Vec::new();
+    let room = NAMED_MAX - activity.runs.len().min(NAMED_MAX / 2);
+    for action in activity.actions.iter().take(room) {
+        named.push(cut(&format!("• {}", escape(&sentence::of_action(action)))));
+    }
+    for run in activity.runs.iter().take(NAMED_MAX - named.len()) {
+        let sign = if run.state == "succeeded" { "✓" } else { "✕" };
+        let mut line = cut(&format!("{sign} {}", escape(&sentence::of_run(run))));
+        if let Some(url) = sentence::link_to_run(base, run.id) {
+            let _ = write!(line, " {}", linked(&url, "open"));
+        }
+        named.push(line);
+    }
+    let total = usize::try_from(runs.saturating_add(actions)).unwrap_or(usize::MAX);
+    let mut lines = vec![format!("*{}*: {}", escape(title), escape(&counts.join(", ")))];
+    let more = total.saturating_sub(named.len());
+    lines.extend(named);
+    lines.extend(rest(more, base));
+    message(&lines)
+}
+
+/// A line for what is not named.
+fn rest(more: usize, base: Option<&Url>) -> Option<String> {
+    if more == 0 {
+        return None;
+    }
+    let mut line = format!("and {more} more");
+    if let Some(url) = base {
+        let _ = write!(line, ": {}", linked(&sentence::overview(url), "open"));
+    }
+    Some(line)
 }
 
 /// A message that tests a target.
@@ -100,7 +140,7 @@ fn cut(text: &str) -> String {
 
 /// The most urgent first.
 fn rank(kind: &str) -> usize {
-    let order = ["failed", "config_refused", "held", "quota_refused", "push_unknown", "late", "gap", "rejects"];
+    let order = ["stalled", "failed", "config_refused", "held", "quota_refused", "push_unknown", "late", "gap", "rejects"];
     order.iter().position(|known| *known == kind).unwrap_or(order.len())
 }
 

@@ -71,6 +71,7 @@ pub fn of_problem(kind: &str) -> State {
         "config_refused" => state("configuration", "✕", Tone::Bad, "the configuration on disk is wrong"),
         "push_unknown" => state("push", "?", Tone::Bad, "it is not known whether a batch was accepted"),
         "notify_stuck" => state("notifications", "✕", Tone::Warning, "messages are not delivered"),
+        "stalled" => state("Tidegate", "✕", Tone::Bad, "periodic work of Tidegate fails"),
         kind => find(kind),
     }
 }

@@ -1,4 +1,4 @@
-//! Whether Tidegate itself is well: its processes, the database, and where messages go.
+//! Whether Tidegate itself is well: its processes, the database, and the targets of notifications.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,10 @@ use serde::Serialize;
 use sqlx::types::Json;
 
 use super::{Document, Query, ReadError, Reading};
-use crate::store::migrations;
+use crate::pulse::Loop;
 use crate::store::session::Deadline as _;
 use crate::store::stored_rows::{self, StoredRows};
+use crate::store::{migrations, notification};
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct System {
@@ -29,7 +30,7 @@ pub struct System {
     pub own_migration: Option<i64>,
     /// How old the stored rows of the mart are. Empty if none are stored.
     pub stored: Vec<StoredRows>,
-    /// Where messages go, with the last delivery.
+    /// Every target of `notify`, with the last delivery.
     pub targets: Vec<Target>,
 }
 
@@ -38,7 +39,7 @@ pub struct System {
 pub struct Process {
     /// Host, process id and start.
     pub owner: String,
-    /// `None` for commands and for versions that did not say.
+    /// `None` for commands, and for versions that did not record it.
     pub version: Option<String>,
     pub started_at: Option<DateTime<Utc>>,
     pub seen_at: DateTime<Utc>,
@@ -48,6 +49,8 @@ pub struct Process {
     pub config_refused: bool,
     /// By loop: seconds since it last completed.
     pub loops: BTreeMap<String, f64>,
+    /// The loops that have not succeeded for too long.
+    pub failing: Vec<String>,
 }
 
 /// A table of the control schema.
@@ -59,17 +62,25 @@ pub struct TableSize {
     pub rows: i64,
 }
 
-/// A target of notifications.
+/// A target of notifications, as the configuration has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Target {
     pub name: String,
+    /// The host of its URL.
+    pub host: String,
+    /// `never sent`, `waiting`, `failing` or `delivered`.
+    pub state: &'static str,
+    /// Messages that wait, and since when the oldest one does.
     pub due: i64,
     pub oldest_due_at: Option<DateTime<Utc>>,
+    /// Messages of the last 30 days that it accepted.
     pub sent: i64,
     pub last_sent_at: Option<DateTime<Utc>>,
+    /// Messages of the last 30 days that were given up.
     pub given_up: i64,
-    /// Of the last attempt.
-    pub last_outcome: Option<String>,
+    /// When it last did not accept a message, and why.
+    pub last_failed_at: Option<DateTime<Utc>>,
+    pub last_failure: Option<String>,
 }
 
 impl Document for System {
@@ -131,11 +142,18 @@ async fn processes(reading: &mut Reading<'_>) -> Result<Vec<Process>, sqlx::Erro
         jobs: row.jobs,
         config_hash: row.config_hash,
         config_refused: row.config_refused,
+        failing: row.loops.as_ref().map(|Json(loops)| failing(loops)).unwrap_or_default(),
         loops: row.loops.map(|Json(loops)| loops).unwrap_or_default(),
     })
     .fetch_all(&mut *reading.conn)
     .in_time()
     .await
+}
+
+/// The loops that have not succeeded for too long. Those of another version are not known.
+fn failing(loops: &BTreeMap<String, f64>) -> Vec<String> {
+    let is_failing = |name: &str, age: f64| Loop::named(name).is_some_and(|of| age > of.failing_after().as_secs_f64());
+    loops.iter().filter(|(name, age)| is_failing(name, **age)).map(|(name, _)| name.clone()).collect()
 }
 
 async fn tables(reading: &mut Reading<'_>) -> Result<Vec<TableSize>, sqlx::Error> {
@@ -159,24 +177,23 @@ async fn tables(reading: &mut Reading<'_>) -> Result<Vec<TableSize>, sqlx::Error
 }
 
 async fn targets(reading: &mut Reading<'_>) -> Result<Vec<Target>, sqlx::Error> {
-    sqlx::query_as!(
-        Target,
-        r#"
-        select
-            target as "name!",
-            count(*) filter (where state = 'due') as "due!",
-            min(created_at) filter (where state = 'due') as oldest_due_at,
-            count(*) filter (where state = 'sent') as "sent!",
-            max(sent_at) as last_sent_at,
-            count(*) filter (where state = 'given_up') as "given_up!",
-            (array_agg(outcome order by created_at desc) filter (where outcome is not null))[1] as last_outcome
-        from tidegate.notification
-        group by target
-        order by target
-        limit 100
-        "#,
-    )
-    .fetch_all(&mut *reading.conn)
-    .in_time()
-    .await
+    let configured = &reading.config.notify;
+    let names: Vec<String> = configured.iter().map(|target| target.name.clone()).collect();
+    let known = notification::deliveries(&mut *reading.conn, &names).in_time().await?;
+    let listed = configured.iter().filter_map(|target| {
+        let known = known.iter().find(|known| known.target == target.name)?;
+        Some(Target {
+            name: target.name.clone(),
+            host: target.host.clone(),
+            state: known.state(),
+            due: known.due,
+            oldest_due_at: known.oldest_due_at,
+            sent: known.sent,
+            last_sent_at: known.last_sent_at,
+            given_up: known.given_up,
+            last_failed_at: known.last_failed_at,
+            last_failure: known.last_failure.clone(),
+        })
+    });
+    Ok(listed.collect())
 }

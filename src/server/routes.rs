@@ -115,12 +115,8 @@ impl AppState {
         if let Some(obstacle) = self.sources.health.obstacle() {
             return Err(obstacle);
         }
-        if let Some(failing) = self.sources.pulse.failing() {
-            return Err(match failing {
-                Loop::Enqueue => "firings cannot be enqueued, see the log",
-                Loop::Claim => "workers cannot look for runs, see the log",
-                Loop::Renew => "leases of runs cannot be renewed, see the log",
-            });
+        if let Some(obstacle) = self.sources.pulse.obstacle() {
+            return Err(obstacle);
         }
         *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_RESPONSE)) }).await
     }
@@ -175,6 +171,7 @@ impl AppState {
                     let compared = reconciliation::compared(conn, &configured.connections()).await?;
                     let stored = stored_rows::list(conn).await?;
                     let unfinished = status::unfinished(conn, &configured.jobs).await?;
+                    let failing = status::failing(conn, &configured.jobs).await?;
                     let problems = problem::open(&mut *conn).await?;
                     let deliveries = notification::deliveries(&mut *conn, &targets).await?;
                     let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.oldest_seconds));
@@ -184,6 +181,7 @@ impl AppState {
                         streams: Some(streams),
                         retired: Some(retired),
                         unfinished: Some(unfinished),
+                        failing: Some(failing),
                         compared: Some(compared),
                         stored: Some(stored),
                         ..Gauges::default()

@@ -1,6 +1,7 @@
 //! The control tables: static, checked SQL. The executor is always an argument, so callers choose the transaction.
 
 pub mod account;
+pub mod activity;
 pub mod audit;
 pub mod comments;
 pub mod cursor;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use super::activity::Range;
 use super::run::interval;
 use super::session::Deadline as _;
 
@@ -19,6 +20,8 @@ pub enum Kind {
     Test,
     /// Several problems, some of them over.
     Digest,
+    /// Runs that finished, and actions of operators.
+    Activity,
 }
 
 impl Kind {
@@ -29,6 +32,7 @@ impl Kind {
             Self::Reminder => "reminder",
             Self::Test => "test",
             Self::Digest => "digest",
+            Self::Activity => "activity",
         }
     }
 
@@ -38,6 +42,7 @@ impl Kind {
             "recovered" => Self::Recovered,
             "reminder" => Self::Reminder,
             "test" => Self::Test,
+            "activity" => Self::Activity,
             _ => Self::Digest,
         }
     }
@@ -187,7 +192,7 @@ pub async fn withdraw(transaction: &mut PgConnection, target: &str, problems: &[
     sqlx::query!(
         "
         delete from tidegate.notification
-        where target = $1 and state = 'due' and attempts = 0 and kind <> 'test' and problems = '{}'
+        where target = $1 and state = 'due' and attempts = 0 and kind not in ('test', 'activity') and problems = '{}'
         ",
         target,
     )
@@ -252,11 +257,60 @@ pub struct Message {
     pub id: Uuid,
     pub kind: Kind,
     pub problems: Vec<i64>,
+    /// What a message about activity covers.
+    pub range: Option<Range>,
     /// `None` before the first attempt.
     pub body: Option<Value>,
     /// Including this one.
     pub attempts: i32,
     pub created_at: DateTime<Utc>,
+}
+
+/// Records that these targets are configured.
+pub async fn know(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.notification_target (target)
+        select named.target
+        from unnest($1::text[]) as named (target)
+        where not exists (select from tidegate.notification_target as known where known.target = named.target)
+        order by named.target
+        on conflict do nothing
+        ",
+        targets,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Takes the turn to send `target` a message, which comes once in `spacing` for all processes together. Returns whether
+/// it has come. If the transaction is rolled back, the turn is still free.
+pub async fn take_turn(
+    transaction: &mut PgConnection,
+    target: &str,
+    spacing: Duration,
+) -> Result<bool, sqlx::Error> {
+    know(&mut *transaction, &[target.to_owned()]).await?;
+    let taken = sqlx::query!(
+        "
+        update tidegate.notification_target
+        set
+            -- A turn that was taken a moment late does not delay the next one.
+            next_at = case
+                when next_at between clock_timestamp() - $2::interval and clock_timestamp() then next_at + $2
+                else clock_timestamp() + $2
+            end
+        where
+            target = $1
+            -- A later time was stored while the clock was ahead.
+            and (next_at <= clock_timestamp() or next_at > clock_timestamp() + $2)
+        ",
+        target,
+        interval(spacing),
+    );
+    Ok(taken.execute(transaction).in_time().await?.rows_affected() > 0)
 }
 
 /// Claims the next message to `target`, until the end of `lease`: if the process ends before it has recorded an
@@ -301,7 +355,8 @@ pub async fn claim(
         from next
         where message.id = next.id
         returning
-            message.id, message.kind, message.problems, message.body, message.attempts, message.created_at
+            message.id, message.kind, message.problems, message.body, message.attempts, message.created_at,
+            message.reported_from, message.reported_until
         "#,
         target,
         interval(lease),
@@ -314,6 +369,7 @@ pub async fn claim(
         id: row.id,
         kind: Kind::named(&row.kind),
         problems: row.problems,
+        range: row.reported_from.zip(row.reported_until).map(|(from, until)| Range { from, until }),
         body: row.body,
         attempts: row.attempts,
         created_at: row.created_at,
@@ -339,12 +395,19 @@ pub async fn remove(executor: impl PgExecutor<'_>, message: Uuid) -> Result<(), 
 pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        update tidegate.notification
-        set state = 'sent', sent_at = clock_timestamp(), outcome = $2
-        where id = $1 and state = 'due'
+        with delivered as (
+            update tidegate.notification
+            set state = 'sent', sent_at = clock_timestamp(), outcome = $2
+            where id = $1 and state = 'due'
+        )
+
+        update tidegate.notification_target
+        set sent_at = clock_timestamp()
+        where target = $3
         ",
         message,
         outcome,
+        target,
     )
     .execute(&mut *conn)
     .in_time()
@@ -375,23 +438,31 @@ pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome:
 pub async fn failed(
     executor: impl PgExecutor<'_>,
     message: Uuid,
+    target: &str,
     attempts: i32,
     outcome: &str,
     pause: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        update tidegate.notification
-        set
-            state = case when $4::interval is null then 'given_up' else state end,
-            due_at = clock_timestamp() + coalesce($4, interval '0'),
-            outcome = $3
-        where id = $1 and attempts = $2 and state = 'due'
+        with failed as (
+            update tidegate.notification
+            set
+                state = case when $4::interval is null then 'given_up' else state end,
+                due_at = clock_timestamp() + coalesce($4, interval '0'),
+                outcome = $3
+            where id = $1 and attempts = $2 and state = 'due'
+        )
+
+        update tidegate.notification_target
+        set failed_at = clock_timestamp(), failure = $3
+        where target = $5
         ",
         message,
         attempts,
         outcome,
         pause.map(interval) as _,
+        target,
     )
     .execute(executor)
     .in_time()
@@ -415,15 +486,29 @@ pub struct Delivery {
     pub target: String,
     /// When the target last accepted a message.
     pub last_sent_at: Option<DateTime<Utc>>,
+    /// When it last did not accept one, and why.
+    pub last_failed_at: Option<DateTime<Utc>>,
+    pub last_failure: Option<String>,
     /// Messages that wait, and since when the oldest one could have been sent.
     pub due: i64,
     pub oldest_due_at: Option<DateTime<Utc>>,
     /// How long ago that was.
     pub oldest_seconds: f64,
-    /// Messages of the last 30 days that were given up.
+    /// Messages of the last 30 days that the target accepted, and that were given up.
+    pub sent: i64,
     pub given_up: i64,
-    /// Of the last failed attempt of a message that waits or was given up.
-    pub outcome: Option<String>,
+}
+
+impl Delivery {
+    /// The state of the target: `never sent`, `waiting`, `failing` or `delivered`.
+    pub fn state(&self) -> &'static str {
+        match (self.last_sent_at, self.last_failed_at) {
+            (sent, Some(failed)) if sent.is_none_or(|sent| sent < failed) => "failing",
+            _ if self.due > 0 => "waiting",
+            (None, _) => "never sent",
+            (Some(_), _) => "delivered",
+        }
+    }
 }
 
 /// The messages to these targets, by target.
@@ -433,7 +518,9 @@ pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Re
         r#"
         select
             named.target as "target!",
-            max(message.sent_at) as last_sent_at,
+            max(known.sent_at) as last_sent_at,
+            max(known.failed_at) as last_failed_at,
+            max(known.failure) as last_failure,
             count(*) filter (where message.state = 'due') as "due!",
             min(message.created_at) filter (where message.state = 'due') as oldest_due_at,
             greatest(
@@ -443,11 +530,10 @@ pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Re
                 ),
                 0
             )::double precision as "oldest_seconds!",
-            count(*) filter (where message.state = 'given_up' and message.kind <> 'test') as "given_up!",
-            (array_agg(message.outcome order by message.created_at desc) filter (
-                where message.state <> 'sent' and message.outcome is not null
-            ))[1] as outcome
+            count(*) filter (where message.state = 'sent') as "sent!",
+            count(*) filter (where message.state = 'given_up' and message.kind <> 'test') as "given_up!"
         from unnest($1::text[]) as named (target)
+        left join tidegate.notification_target as known on named.target = known.target
         left join tidegate.notification as message on named.target = message.target
         group by named.target
         order by named.target

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::run::interval;
 use super::session::Deadline as _;
+use super::task::without_nul;
 use super::topic::Topic;
 
 /// The statement reads the state of every stream: 10,000 take a second.
@@ -72,26 +73,100 @@ pub async fn take_turn(transaction: &mut PgConnection, pause: Duration) -> Resul
     turn.fetch_optional(&mut *transaction).in_time().await
 }
 
+/// What a check takes into account.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    pub patience: &'a [Patience],
+    /// What happened since then is new.
+    pub since: DateTime<Utc>,
+    /// So many streams of a connection are one problem.
+    pub group_from: i64,
+    /// The targets of notifications.
+    pub targets: &'a [String],
+    /// The loops of processes, and for how long each may be without success.
+    pub loops: &'a [(&'static str, Duration)],
+}
+
 /// Checks everything that may be wrong. Opens problems and closes them, records both as events, and returns what
-/// changed. `since`: what happened since then is new. `group_from`: so many streams of a connection are one problem.
-/// `targets`: the targets of notifications.
-pub async fn check(
-    transaction: &mut PgConnection,
-    patience: &[Patience],
-    since: DateTime<Utc>,
-    group_from: i64,
-    targets: &[String],
-) -> Result<Vec<Change>, sqlx::Error> {
+/// changed.
+pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<Vec<Change>, sqlx::Error> {
+    let Scope { patience, since, group_from, targets, loops } = *scope;
     let kinds: Vec<String> = patience.iter().map(|patience| patience.topic.name().to_owned()).collect();
     let delays: Vec<f64> = patience.iter().map(|patience| patience.delay.as_secs_f64()).collect();
     let quiet: Vec<f64> = patience.iter().map(|patience| patience.quiet.as_secs_f64()).collect();
-    let changes =
-        sqlx::query_file_as!(Change, "src/store/problem_check.sql", &kinds, &delays, &quiet, since, group_from, targets)
-            .fetch_all(&mut *transaction)
-            .within(CHECK_MAX)
-            .await?;
+    let (loops, limits): (Vec<String>, Vec<f64>) =
+        loops.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs_f64())).unzip();
+    let changes = sqlx::query_file_as!(
+        Change,
+        "src/store/problem_check.sql",
+        &kinds,
+        &delays,
+        &quiet,
+        since,
+        group_from,
+        targets,
+        &loops,
+        &limits,
+    )
+    .fetch_all(&mut *transaction)
+    .within(CHECK_MAX)
+    .await?;
     record(transaction, &changes).await?;
     Ok(changes)
+}
+
+/// Records that the check itself fails, which is a problem of the kind `stalled` after `delay`. The next check that
+/// succeeds ends it. `cause`: the loop that checks. Returns the problem if it opened now.
+pub async fn check_failed(
+    transaction: &mut PgConnection,
+    cause: &str,
+    summary: &str,
+    delay: Duration,
+) -> Result<Option<Change>, sqlx::Error> {
+    let summary = without_nul(summary);
+    let recorded = sqlx::query!(
+        r#"
+        insert into tidegate.problem as problem
+            (kind, scope, cause, streams, summary, hint, seen_first_at, seen_last_at, opened_at)
+        values (
+            'stalled', 'system', $1, 0, $2,
+            'see the log; until the check succeeds, problems neither open nor end',
+            now(), now(), case when $3::interval <= interval '0' then now() end
+        )
+        on conflict (kind, scope, cause) where closed_at is null
+        do update set
+            summary = excluded.summary,
+            hint = excluded.hint,
+            seen_last_at = excluded.seen_last_at,
+            missed = 0,
+            opened_at = coalesce(problem.opened_at, case when problem.seen_first_at <= now() - $3::interval then now() end)
+        returning id, kind, scope, coalesce(opened_at = now(), false) as "is_new!"
+        "#,
+        cause,
+        &*summary,
+        interval(delay),
+    )
+    .fetch_one(&mut *transaction)
+    .in_time()
+    .await?;
+    if !recorded.is_new {
+        return Ok(None);
+    }
+    let change = Change {
+        id: recorded.id,
+        kind: recorded.kind,
+        scope: recorded.scope,
+        connection: None,
+        stream: None,
+        job: None,
+        run_id: None,
+        summary: summary.into_owned(),
+        is_over: false,
+        is_silent: false,
+        jobs: Vec::new(),
+    };
+    record(transaction, std::slice::from_ref(&change)).await?;
+    Ok(Some(change))
 }
 
 /// Records what changed as events.

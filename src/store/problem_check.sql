@@ -2,7 +2,8 @@
 --
 -- $1, $2, $3: kinds, the seconds that each must hold before it opens, and the seconds without it before it closes, at
 -- the earliest at the second check without it. $4: what happened since then is new. $5: so many streams of a connection
--- are one problem. $6: the targets of notifications.
+-- are one problem. $6: the targets of notifications. $7, $8: loops of processes, and the seconds without success after
+-- which each fails.
 with setting as (
     select kind, make_interval(secs => delay) as delay, make_interval(secs => quiet) as quiet
     from unnest($1::text[], $2::double precision[], $3::double precision[]) as setting (kind, delay, quiet)
@@ -243,6 +244,27 @@ found as (
     from tidegate.instance
     where config_refused and seen_at > now() - interval '1 minute'
     having count(*) > 0
+    union all
+    select
+        'stalled',
+        'system',
+        late.loop,
+        null,
+        null,
+        null,
+        null,
+        0,
+        format(
+            'the periodic work `%s` has not succeeded for too long in %s',
+            late.loop,
+            case when count(*) = 1 then 'a process' else count(*) || ' processes' end
+        ),
+        'see the log; `/healthz` and the page System have the age of each loop'
+    from tidegate.instance
+    cross join lateral jsonb_each(instance.loops) as age (loop, seconds)
+    inner join unnest($7::text[], $8::double precision[]) as late (loop, seconds) on age.loop = late.loop
+    where instance.seen_at > now() - interval '1 minute' and age.seconds::double precision > late.seconds
+    group by late.loop
     union all
     select
         'push_unknown',

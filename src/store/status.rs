@@ -103,6 +103,36 @@ pub struct Unfinished {
     pub runs: i64,
 }
 
+/// How many streams of a job failed when they were last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailingStreams {
+    pub job: String,
+    pub connection: String,
+    pub streams: i64,
+}
+
+/// How many streams of each of these jobs failed when they were last read. A failure ends with the next success.
+pub async fn failing(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<FailingStreams>, sqlx::Error> {
+    sqlx::query_as!(
+        FailingStreams,
+        r#"
+        select
+            reader.job as "job!",
+            stream.connection,
+            count(*) filter (where stream.failures > 0 or stream.needs_operator) as "streams!"
+        from tidegate.stream
+        cross join unnest(stream.jobs) as reader (job)
+        where reader.job = any($1)
+        group by reader.job, stream.connection
+        order by reader.job, stream.connection
+        "#,
+        jobs,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
 /// The newest run of each of `jobs` that ever ran.
 pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<LastRun>, sqlx::Error> {
     sqlx::query_as!(

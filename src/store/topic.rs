@@ -1,9 +1,9 @@
-//! The kinds of notifications: a problem of some kind, or its end.
+//! What a target of notifications can receive: a problem of some kind, the end of one, runs that finished, and actions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A kind of problem, or the end of one.
+/// A kind of problem, the end of one, a run that finished, or an action of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -18,12 +18,15 @@ pub enum Topic {
     ConfigRefused,
     PushUnknown,
     NotifyStuck,
+    Stalled,
     Recovered,
+    RunFinished,
+    Action,
 }
 
 impl Topic {
     /// The kinds of problems.
-    pub const PROBLEMS: [Self; 10] = [
+    pub const PROBLEMS: [Self; 11] = [
         Self::Failed,
         Self::Held,
         Self::Late,
@@ -34,6 +37,7 @@ impl Topic {
         Self::ConfigRefused,
         Self::PushUnknown,
         Self::NotifyStuck,
+        Self::Stalled,
     ];
 
     /// The name in the configuration, in `tidegate.problem` and in the metrics.
@@ -49,7 +53,10 @@ impl Topic {
             Self::ConfigRefused => "config_refused",
             Self::PushUnknown => "push_unknown",
             Self::NotifyStuck => "notify_stuck",
+            Self::Stalled => "stalled",
             Self::Recovered => "recovered",
+            Self::RunFinished => "run_finished",
+            Self::Action => "action",
         }
     }
 

@@ -1,4 +1,4 @@
-//! `notify`: whom the daemon tells of problems.
+//! `notify`: the targets of notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,7 +113,8 @@ fn url(raw: Option<Credential>, path: &KeyPath, report: &mut Report<'_>) -> Opti
     Some((secret.clone(), place, host.to_owned()))
 }
 
-/// Changes of columns are usual where vendors add fields, so they are told only if asked for.
+/// Changes of columns are usual where vendors add fields, and most runs succeed. These and actions are sent only if they
+/// are listed.
 fn topics(raw: Option<Vec<Option<Topic>>>, path: &KeyPath, report: &mut Report<'_>) -> BTreeSet<Topic> {
     let Some(listed) = raw else {
         let usual = Topic::PROBLEMS.into_iter().filter(|topic| *topic != Topic::Schema);

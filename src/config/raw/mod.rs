@@ -107,22 +107,23 @@ pub(super) struct Notify {
     pub(super) url: Option<Credential>,
     /// `slack` for incoming webhooks of Slack, Mattermost and Rocket.Chat; `cloudevents` for programs.
     pub(super) format: Option<NotifyFormat>,
-    /// The kinds of problems that the target receives; by default all except `schema`.
+    /// What the target receives: kinds of problems, `recovered`, `run_finished` and `action`; by default all except
+    /// `schema`, `run_finished` and `action`.
     #[schemars(with = "Option<Vec<Topic>>")]
     pub(super) on: Option<Vec<Option<Topic>>>,
-    /// Only problems of these connections and jobs.
+    /// Only problems, runs and actions of these connections and jobs.
     pub(super) only: Option<NotifyOnly>,
     /// Additional headers of each request, such as `Authorization`. Their values are credentials.
     #[schemars(with = "Option<BTreeMap<String, Credential>>")]
     pub(super) headers: Option<BTreeMap<String, Option<Credential>>>,
     /// With `format: cloudevents`: `whsec_` and a key in base64, with which messages are signed.
     pub(super) secret: Option<Credential>,
-    /// How often the target is reminded of a problem that stays open.
+    /// How often a reminder of a problem that stays open is sent.
     #[schemars(extend("default" = "24h"))]
     pub(super) repeat: Option<DurationText>,
 }
 
-/// A kind of problem that a target can receive.
+/// The connections and jobs about which a target receives messages.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NotifyOnly {

@@ -10,7 +10,7 @@ use tidegate::notify::Outcome;
 use tidegate::pulse::Loop;
 use tidegate::quota::{CallKind, QuotaUse};
 use tidegate::store::reconciliation::Compared;
-use tidegate::store::status::{self, StreamState};
+use tidegate::store::status::{self, FailingStreams, StreamState};
 use tidegate::store::stored_rows::StoredRows;
 
 use super::document;
@@ -127,6 +127,7 @@ pub(super) async fn scrape() -> String {
         retired: Some(1),
         config_refused: false,
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
+        failing: Some(vec![FailingStreams { job: NAME.to_owned(), connection: NAME.to_owned(), streams: 0 }]),
         compared: Some(vec![compared]),
         stored: Some(vec![stored]),
         quotas: Some(vec![quota]),

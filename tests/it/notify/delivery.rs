@@ -196,8 +196,7 @@ async fn two_replicas_check_and_send_once() {
         let bench = Arc::clone(&bench);
         tokio::spawn(async move {
             for _ in 0..3 {
-                let mut conn = bench.pool.acquire().await.unwrap();
-                notifier.check(&mut conn, &bench.config).await.unwrap();
+                notifier.check(&bench.pool, &bench.config).await.unwrap();
             }
             for _ in 0..60 {
                 notifier.send(&bench.pool, &bench.config).await.unwrap();
@@ -217,10 +216,9 @@ async fn checks_keep_their_distance_also_between_processes() {
     let bench = Bench::with(NotifyFormat::Slack, Timing { check_every: MINUTE, ..quick() }).await;
     bench.check().await;
     let other = notifier(Timing { check_every: MINUTE, ..quick() });
-    let mut conn = bench.pool.acquire().await.unwrap();
-    assert!(!other.check(&mut conn, &bench.config).await.unwrap());
+    assert!(!other.check(&bench.pool, &bench.config).await.unwrap());
     bench.execute("update tidegate.lock set done_at = now() - interval '61 seconds' where name = 'problem'").await;
-    assert!(other.check(&mut conn, &bench.config).await.unwrap());
+    assert!(other.check(&bench.pool, &bench.config).await.unwrap());
 }
 
 #[tokio::test]

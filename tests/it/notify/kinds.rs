@@ -59,6 +59,12 @@ async fn each_kind_of_problem_opens_and_ends() {
             "update tidegate.instance set config_refused = false",
         ),
         (
+            "stalled system",
+            "insert into tidegate.instance (owner, jobs, seen_at, loops)
+            values ('me', '{}', now(), '{\"enqueue\": 0.2, \"prune\": 11000, \"problems\": 100, \"unknown\": 99999}')",
+            "delete from tidegate.instance",
+        ),
+        (
             "push_unknown outbound",
             "insert into tidegate.push_batch (job, connection, campaign_id, template_id, rows, state)
             values ('outbound', 'acme', '1', '1', 5, 'unknown')",
@@ -174,7 +180,7 @@ async fn the_usual_delays_are_those_of_the_documents() {
     let timing = Timing::default();
     let delay = |topic| timing.patience.iter().find(|kind| kind.topic == topic).unwrap().delay.as_secs() / 60;
     let minutes = Topic::PROBLEMS.map(delay);
-    assert_eq!(minutes, [0, 0, 10, 60, 0, 0, 0, 2, 0, 15]);
+    assert_eq!(minutes, [0, 0, 10, 60, 0, 0, 0, 2, 0, 15, 2]);
     assert_eq!(timing.backoff.len(), 7);
 }
 
@@ -185,8 +191,7 @@ async fn a_refused_credential_is_a_problem_with_its_run_and_a_hint() {
     let config = super::config("http://127.0.0.1:1", NotifyFormat::Slack);
     let notifier = super::notifier(quick());
     let check = async || {
-        let mut conn = pool.acquire().await.unwrap();
-        assert!(notifier.check(&mut conn, &config).await.unwrap());
+        assert!(notifier.check(&pool, &config).await.unwrap());
     };
     let mut right = String::new();
     world.edit_config(|text| {

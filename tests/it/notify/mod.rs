@@ -29,6 +29,8 @@ pub fn quick() -> Timing {
         check_every: Duration::ZERO,
         first: Duration::ZERO,
         pause: Duration::ZERO,
+        spacing: Duration::ZERO,
+        lag: Duration::ZERO,
         timeout: Duration::from_secs(2),
         lease: Duration::from_secs(3),
         backoff: vec![Duration::ZERO; 7],
@@ -80,8 +82,7 @@ impl Bench {
     }
 
     pub async fn check(&self) {
-        let mut conn = self.pool.acquire().await.unwrap();
-        assert!(self.notifier.check(&mut conn, &self.config).await.unwrap());
+        assert!(self.notifier.check(&self.pool, &self.config).await.unwrap());
     }
 
     /// Sends everything that is due. Returns how many attempts it made.
