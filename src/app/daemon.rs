@@ -113,11 +113,8 @@ impl Daemon {
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
-        let periodic = Periodic {
-            pool: database.pool.clone(),
-            pulse: Arc::clone(&shared.pulse),
-            shutdown: shutdown.clone(),
-        };
+        let periodic =
+            Periodic { pool: database.pool.clone(), pulse: Arc::clone(&shared.pulse), shutdown: shutdown.clone() };
         let totals = totals::task(&periodic);
         let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
         let [check, send] = notifying::tasks(&periodic, &notifier, &receiver);

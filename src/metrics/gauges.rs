@@ -8,12 +8,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{
-    ConnectionLabels, JobLabels, KindLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels,
-    TargetLabels, limit_labels, stream_labels,
+    ConnectionLabels, JobLabels, KindLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels,
+    StreamLabels, TargetLabels, limit_labels, stream_labels,
 };
 use super::{
-    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, JOB_FAILING_STREAMS, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS,
-    NOTIFICATION_OLDEST_SECONDS, PROBLEMS as OPEN_PROBLEMS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
+    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, JOB_FAILING_STREAMS, LOOP_AGE_SECONDS,
+    MART_STORED_AGE_SECONDS, NOTIFICATION_OLDEST_SECONDS, PROBLEMS as OPEN_PROBLEMS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
     RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
     STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
 };

@@ -14,8 +14,8 @@ use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
 use crate::store::notification::{self, Kind, Message};
-use crate::store::{activity, problem};
 use crate::store::session::Deadline as _;
+use crate::store::{activity, problem};
 
 /// A target that is gone is asked again after this, if the configuration was loaded since.
 const GONE_PAUSE: Duration = Duration::from_hours(1);

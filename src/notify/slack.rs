@@ -140,13 +140,15 @@ fn cut(text: &str) -> String {
 
 /// The most urgent first.
 fn rank(kind: &str) -> usize {
-    let order = ["stalled", "failed", "config_refused", "held", "quota_refused", "push_unknown", "late", "gap", "rejects"];
+    let order =
+        ["stalled", "failed", "config_refused", "held", "quota_refused", "push_unknown", "late", "gap", "rejects"];
     order.iter().position(|known| *known == kind).unwrap_or(order.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::activity::{Action, FinishedRun};
 
     #[test]
     fn a_digest_names_ten_problems_and_counts_the_others() {
@@ -164,6 +166,56 @@ mod tests {
         assert!(lines[1].ends_with(" <https://ops.example/streams/acme-lynn/survey_result|open>"), "{text}");
         assert_eq!(lines[11], "and 37 more: <https://ops.example/|open>");
         assert_eq!(document["blocks"].as_array().unwrap().len(), 12);
+    }
+
+    #[test]
+    fn a_message_about_activity_names_ten_runs_and_actions_and_counts_the_others() {
+        let base = Url::parse("https://ops.example").unwrap();
+        let hostile = "<!channel> & @all\u{202e}";
+        let at = "2026-11-29T03:15:00Z".parse().unwrap();
+        let run = FinishedRun {
+            id: 7,
+            job: hostile.to_owned(),
+            connection: "acme".to_owned(),
+            kind: "schedule".to_owned(),
+            state: "failed".to_owned(),
+            started_at: None,
+            finished_at: at,
+            error: Some(hostile.to_owned()),
+            hint: None,
+        };
+        let action = Action {
+            at,
+            actor: Some(hostile.to_owned()),
+            connection: None,
+            stream: None,
+            job: None,
+            run_id: None,
+            summary: hostile.to_owned(),
+        };
+        let about = |runs: usize, actions: usize| {
+            let activity = Activity {
+                states: vec![("failed".to_owned(), runs.try_into().unwrap())],
+                runs: vec![run.clone(); runs.min(100)],
+                actions_total: actions.try_into().unwrap(),
+                actions: vec![action.clone(); actions.min(100)],
+            };
+            let document = super::activity("prod", Some(&base), &activity);
+            document["text"].as_str().unwrap().to_owned()
+        };
+        for (runs, actions, signs, last) in [
+            (1, 0, (1, 0), "runs/7|open>"),
+            (0, 3, (0, 3), ""),
+            (10_000, 0, (10, 0), "and 9990 more: <https://ops.example/|open>"),
+            (10_000, 400, (5, 5), "and 10390 more: <https://ops.example/|open>"),
+            (2, 400, (2, 8), "and 392 more: <https://ops.example/|open>"),
+        ] {
+            let text = about(runs, actions);
+            assert_eq!((text.matches('✕').count(), text.matches('•').count()), signs, "{text}");
+            assert!(text.ends_with(last), "{text}");
+            assert!(!text.contains("<!") && !text.contains('\u{202e}') && !text.contains("@all"), "{text}");
+        }
+        assert!(about(2, 1).starts_with("*prod*: 2 runs finished (2 failed), 1 action\n"), "{}", about(2, 1));
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub struct Target {
     /// When it last did not accept a message, and why.
     pub last_failed_at: Option<DateTime<Utc>>,
     pub last_failure: Option<String>,
+    /// Of the last attempt.
+    pub last_outcome: Option<String>,
 }
 
 impl Document for System {
@@ -193,6 +195,7 @@ async fn targets(reading: &mut Reading<'_>) -> Result<Vec<Target>, sqlx::Error> 
             given_up: known.given_up,
             last_failed_at: known.last_failed_at,
             last_failure: known.last_failure.clone(),
+            last_outcome: known.last_outcome.clone(),
         })
     });
     Ok(listed.collect())

@@ -287,11 +287,7 @@ pub async fn know(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<(
 
 /// Takes the turn to send `target` a message, which comes once in `spacing` for all processes together. Returns whether
 /// it has come. If the transaction is rolled back, the turn is still free.
-pub async fn take_turn(
-    transaction: &mut PgConnection,
-    target: &str,
-    spacing: Duration,
-) -> Result<bool, sqlx::Error> {
+pub async fn take_turn(transaction: &mut PgConnection, target: &str, spacing: Duration) -> Result<bool, sqlx::Error> {
     know(&mut *transaction, &[target.to_owned()]).await?;
     let taken = sqlx::query!(
         "
@@ -489,6 +485,8 @@ pub struct Delivery {
     /// When it last did not accept one, and why.
     pub last_failed_at: Option<DateTime<Utc>>,
     pub last_failure: Option<String>,
+    /// How the last attempt ended, of those to send the newest message.
+    pub last_outcome: Option<String>,
     /// Messages that wait, and since when the oldest one could have been sent.
     pub due: i64,
     pub oldest_due_at: Option<DateTime<Utc>>,
@@ -521,6 +519,8 @@ pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Re
             max(known.sent_at) as last_sent_at,
             max(known.failed_at) as last_failed_at,
             max(known.failure) as last_failure,
+            (array_agg(message.outcome order by message.created_at desc) filter (where message.outcome is not null))[1]
+                as last_outcome,
             count(*) filter (where message.state = 'due') as "due!",
             min(message.created_at) filter (where message.state = 'due') as oldest_due_at,
             greatest(

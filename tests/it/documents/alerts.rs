@@ -109,6 +109,29 @@ async fn rules_tests_and_dashboard_name_metrics_that_are_exported() {
     }
 }
 
+/// A panel: its id, and the left, right, upper and lower end of its place.
+type Place = (i64, [i64; 4]);
+
+#[test]
+fn every_panel_has_an_id_and_a_place_of_its_own() {
+    for path in [BOARD, "deploy/grafana/tidegate-postgres.json"] {
+        let board: Value = serde_json::from_str(&document(path)).unwrap();
+        let place = |panel: &Value| -> Place {
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_i64().unwrap());
+            (panel["id"].as_i64().unwrap(), [x, x + w, y, y + h])
+        };
+        let places: Vec<Place> = board["panels"].as_array().unwrap().iter().map(place).collect();
+        let ids: BTreeSet<i64> = places.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids.len(), places.len(), "{path}: two panels have the same id");
+        for (one, [left, right, top, bottom]) in &places {
+            for (other, [other_left, other_right, other_top, other_bottom]) in &places {
+                let is_apart = right <= other_left || other_right <= left || bottom <= other_top || other_bottom <= top;
+                assert!(one == other || is_apart, "{path}: the panels {one} and {other} overlap");
+            }
+        }
+    }
+}
+
 #[test]
 fn no_panel_has_a_line_for_every_stream_or_connection() {
     let board = document(BOARD);

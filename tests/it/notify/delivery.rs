@@ -238,3 +238,69 @@ async fn a_message_whose_sender_vanished_is_sent_again_under_the_same_id() {
     let ids: BTreeSet<String> = bench.received().await.iter().map(id).collect();
     assert_eq!((bench.received().await.len(), ids.len()), (2, 1));
 }
+
+/// At most one message a second, of all processes together; here with a shorter time.
+#[tokio::test]
+async fn two_replicas_together_keep_the_limit_of_a_target() {
+    const SPACING: Duration = Duration::from_millis(400);
+    let timing = || Timing { spacing: SPACING, ..quick() };
+    let bench = Bench::with(NotifyFormat::Cloudevents, timing()).await;
+    bench.accepts().await;
+    for n in 0..6 {
+        bench.fail(&[&format!("marks{n}")], &format!("error {}", ["a", "b", "c", "d", "e", "f"][n])).await;
+        // Five streams with the same kind of problem would be one problem.
+        bench.execute(format!("update tidegate.stream set connection = 'c{n}' where stream = 'marks{n}'")).await;
+    }
+    bench.check().await;
+    let begun = std::time::Instant::now();
+    let replica = async |notifier: Arc<tidegate::notify::Notifier>| {
+        let mut sent = 0;
+        eventually(Duration::from_secs(60), async || {
+            sent += notifier.send(&bench.pool, &bench.config).await.unwrap();
+            let waiting = bench.all("select id::text from tidegate.notification where state = 'due'").await;
+            waiting.is_empty().then_some(())
+        })
+        .await;
+        sent
+    };
+    let (one, other) = tokio::join!(replica(notifier(timing())), replica(notifier(timing())));
+    let sent = one + other;
+    assert_eq!((sent, bench.received().await.len()), (6, 6));
+    // The first one is sent at once.
+    assert!(begun.elapsed() >= SPACING * 5, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_target_whose_next_time_was_stored_while_the_clock_was_ahead_is_sent_to() {
+    let bench = Bench::with(NotifyFormat::Slack, Timing { spacing: Duration::from_secs(1), ..quick() }).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    bench.execute("update tidegate.notification_target set next_at = now() + interval '1 day'").await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Accepted(200)));
+    let is_soon = bench.all("select (next_at < now() + interval '5 s')::text from tidegate.notification_target").await;
+    assert_eq!(is_soon, ["true"]);
+}
+
+#[tokio::test]
+async fn the_state_of_a_target_follows_from_what_was_sent() {
+    let bench = Bench::with(NotifyFormat::Slack, Timing { backoff: vec![MINUTE; 7], first: MINUTE, ..quick() }).await;
+    let state = async || {
+        let mut found = tidegate::store::notification::deliveries(&bench.pool, &["oncall".to_owned()]).await.unwrap();
+        let found = found.pop().unwrap();
+        (found.state(), found.last_failure)
+    };
+    assert_eq!(state().await, ("never sent", None));
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    assert_eq!(state().await, ("waiting", None));
+    bench.responds(ResponseTemplate::new(503)).await;
+    let due = "update tidegate.notification set due_at = now() where state = 'due'";
+    bench.execute(due).await;
+    bench.send().await;
+    assert_eq!(state().await, ("failing", Some("HTTP 503".to_owned())));
+    bench.accepts().await;
+    bench.execute(due).await;
+    bench.send().await;
+    assert_eq!(state().await, ("delivered", Some("HTTP 503".to_owned())));
+}

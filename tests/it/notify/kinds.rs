@@ -61,8 +61,8 @@ async fn each_kind_of_problem_opens_and_ends() {
         (
             "stalled system",
             "insert into tidegate.instance (owner, jobs, seen_at, loops)
-            values ('me', '{}', now(), '{\"enqueue\": 0.2, \"prune\": 11000, \"problems\": 100, \"unknown\": 99999}')",
-            "delete from tidegate.instance",
+            values ('other', '{}', now(), '{\"enqueue\": 0.2, \"prune\": 11000, \"problems\": 100, \"unknown\": 99999}')",
+            "delete from tidegate.instance where owner = 'other'",
         ),
         (
             "push_unknown outbound",

@@ -156,7 +156,11 @@ async fn streams_with_one_cause_are_one_problem_of_their_connection() {
     assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
     bench.send().await;
     let texts = bench.texts().await;
-    assert_eq!(texts.len(), 1, "the problem of the stream became part of that of the connection before it was sent: {texts:?}");
+    assert_eq!(
+        texts.len(),
+        1,
+        "the problem of the stream became part of that of the connection before it was sent: {texts:?}"
+    );
     assert!(texts[0].contains("3 streams of acme fail since ") && texts[0].contains("acme/other fails"), "{texts:?}");
     // It stays the same problem while it has a stream.
     bench.mend(&["dialogs", "surveys"]).await;

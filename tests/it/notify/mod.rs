@@ -1,10 +1,12 @@
 //! Notifications: problems and their ends reach the targets, once, in order, and without secrets.
 
+mod activity;
 mod commands;
 mod delivery;
 mod killed;
 mod kinds;
 mod messages;
+mod stalled;
 mod storm;
 
 use std::sync::Arc;

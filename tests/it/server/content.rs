@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::api;
 use crate::support::TestDatabase;
-use crate::support::port::Port;
+use crate::support::port::{CONFIG, Port};
 use crate::support::story;
 use crate::support::story::PAGES;
 
@@ -108,6 +108,43 @@ fn well_formed(page: &str, html: &str) {
         assert!(!tag.split('"').step_by(2).skip(1).any(is_inline), "{page}: <{tag}>");
     }
     assert_eq!(open, Vec::<&str>::new(), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_the_system_shows_every_configured_target_and_the_loops_that_fail() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    sqlx::raw_sql(
+        "update tidegate.instance set loops = '{\"enqueue\": 0.4, \"problems\": 300, \"prune\": 900}';
+        insert into tidegate.notification_target (target, sent_at, failed_at, failure) values
+        ('good', '2026-01-05 03:16Z', null, null), ('bad', null, '2026-01-05 03:16Z', 'HTTP 403'),
+        ('removed', '2026-01-05 03:16Z', null, null);
+        insert into tidegate.notification (target, kind) values ('waits', 'test'), ('bad', 'test')",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let targets = ["good", "bad", "waits", "silent"]
+        .map(|name| format!("  - {{ name: {name}, url: \"https://{name}.example/hook-s3cret\", format: slack }}\n"));
+    let auth = "server: { auth: { user: ana, password: pass-s3cret-value, token: token-s3cret-value } }\n";
+    let config = crate::support::port::config(&format!("{auth}notify:\n{}{}", targets.concat(), CONFIG));
+    let port = Port::of(pool, config).await;
+    let bearer = "authorization: Bearer token-s3cret-value";
+    let system = port.fetch("/api/v1/system", bearer).await.json();
+    let found: Vec<_> = system["targets"].as_array().unwrap().iter().map(|of| (&of["name"], &of["state"])).collect();
+    let named = |name: &str, state: &str| (serde_json::json!(name), serde_json::json!(state));
+    let expected =
+        [named("good", "delivered"), named("bad", "failing"), named("waits", "waiting"), named("silent", "never sent")];
+    assert!(expected.iter().map(|(name, state)| (name, state)).eq(found), "{system:#}");
+    assert_eq!(system["processes"][0]["failing"], serde_json::json!(["problems"]));
+    let page = port.fetch("/system", bearer).await.body;
+    for name in ["good", "bad", "waits", "silent"] {
+        assert!(page.contains(&format!("/system/notify/{name}/test\"")), "a button for {name}: {page}");
+    }
+    assert!(page.contains("HTTP 403") && page.contains("problems 300") && page.contains(", fails</b>"), "{page}");
+    assert!(!page.contains("removed") && !page.contains("s3cret"), "{page}");
+    port.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
