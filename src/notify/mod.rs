@@ -2,7 +2,8 @@
 //!
 //! `problems` checks everything and writes, in one transaction, the problems that opened or are over, events, and the
 //! messages that are due. One process at a time does this. `outbox` sends what is due, in any process: a message is
-//! claimed, sent and recorded, so that one that was sent by a process that was killed is sent again under the same id. `slack` and `cloudevents` write the documents.
+//! claimed, sent and recorded, so that one that was sent by a process that was killed is sent again under the same id.
+//! `slack` and `cloudevents` write the documents.
 
 mod cloudevents;
 mod deliver;

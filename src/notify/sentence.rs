@@ -7,7 +7,7 @@ use crate::store::activity::{Action, FinishedRun};
 use crate::store::problem::Problem;
 use crate::text;
 
-/// The subject of the sentence: `acme-lynn/survey_result`, `12 streams of acme-lynn`, a job, a target or Tidegate itself.
+/// The subject of the sentence: `acme-lynn/survey_result`, `12 streams of acme-lynn`, a job, a target or Tidegate.
 pub(super) fn subject(problem: &Problem) -> String {
     match (&problem.connection, &problem.stream) {
         (Some(connection), None) if problem.streams > 1 => format!("{} streams of {connection}", problem.streams),

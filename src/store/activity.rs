@@ -1,5 +1,5 @@
-//! Runs that finished and actions of operators, for targets of notifications that receive them. A message covers a range
-//! of time, so any number of runs is one message.
+//! Runs that finished and actions of operators, for targets of notifications that receive them. A message covers a
+//! range of time, so any number of runs is one message.
 
 use std::time::Duration;
 

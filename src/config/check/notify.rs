@@ -113,8 +113,8 @@ fn url(raw: Option<Credential>, path: &KeyPath, report: &mut Report<'_>) -> Opti
     Some((secret.clone(), place, host.to_owned()))
 }
 
-/// Changes of columns are usual where vendors add fields, and most runs succeed. These and actions are sent only if they
-/// are listed.
+/// Changes of columns are usual where vendors add fields, and most runs succeed. These and actions are sent only if
+/// they are listed.
 fn topics(raw: Option<Vec<Option<Topic>>>, path: &KeyPath, report: &mut Report<'_>) -> BTreeSet<Topic> {
     let Some(listed) = raw else {
         let usual = Topic::PROBLEMS.into_iter().filter(|topic| *topic != Topic::Schema);

@@ -30,7 +30,7 @@ fn p7_targets_are_read_and_their_credentials_never_printed() {
     assert_eq!(slack.repeat, Duration::from_hours(6));
     assert_eq!((events.name.as_str(), events.host.as_str()), ("10.0.0.7", "10.0.0.7:9000"));
     assert!(!events.on.contains(&Topic::Schema) && events.on.contains(&Topic::NotifyStuck));
-    assert_eq!(events.on.len(), 10);
+    assert_eq!(events.on.len(), 11);
     assert_eq!(events.signing_key().unwrap(), b"012345678901234567890123");
     assert_eq!(events.headers[0].1.expose(), "Bearer hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
