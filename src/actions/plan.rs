@@ -33,7 +33,8 @@ pub struct StreamPlan {
     pub bytes: u64,
     /// Whether calls and bytes are computed from earlier readings. Otherwise they are a guess.
     pub measured: bool,
-    /// When the quotas allow the last call, if the streams are read in this order and nobody else sends.
+    /// When the quotas allow the last call, if the streams are read in this order and no other program uses the
+    /// credential.
     pub ends_at: DateTime<Utc>,
 }
 

@@ -173,7 +173,7 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
         title: format!("Mute {} of {}", found.kind, found.scope),
         effects: vec![
             format!("The problem: {}.", found.summary.trim_end_matches('.')),
-            "Nobody is reminded of it until then, for 7 days at most. It is still shown.".to_owned(),
+            "No reminder of it is sent until then, for 7 days at most. It is still shown.".to_owned(),
         ],
         ready: true,
         back: "/problems".to_owned(),
@@ -184,7 +184,7 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
 pub(super) fn notify(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
     Ok(Proposal {
         title: format!("Send a test message to {}", asked.target()?),
-        effects: vec!["It says that it is a test. The page of the system shows the outcome.".to_owned()],
+        effects: vec!["The message names itself a test. The page of the system shows the outcome.".to_owned()],
         ready: true,
         back: "/system".to_owned(),
         ..Proposal::default()

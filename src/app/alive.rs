@@ -22,12 +22,12 @@ pub struct Alive {
     pool: PgPool,
     owner: String,
     /// Disputes already logged, so that each is logged once.
-    told: Mutex<BTreeSet<Dispute>>,
+    known: Mutex<BTreeSet<Dispute>>,
 }
 
 impl Alive {
     pub const fn new(pool: PgPool, owner: String) -> Self {
-        Self { pool, owner, told: Mutex::new(BTreeSet::new()) }
+        Self { pool, owner, known: Mutex::new(BTreeSet::new()) }
     }
 
     /// Records that the process is running with these jobs and connections, and applies the quotas that follow from
@@ -35,7 +35,7 @@ impl Alive {
     pub async fn beat(&self, jobs: &[String], connections: &[String], about: &About) -> Result<(), sqlx::Error> {
         instance::beat(&self.pool, &self.owner, jobs, about).await?;
         let disputes = quota::renew(&self.pool, &self.owner, connections).await?;
-        self.tell(disputes.into_iter().collect());
+        self.log(disputes.into_iter().collect());
         Ok(())
     }
 
@@ -69,9 +69,9 @@ impl Alive {
     }
 
     /// Warns of new disputes and logs which have ended.
-    fn tell(&self, disputes: BTreeSet<Dispute>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for dispute in disputes.difference(&told) {
+    fn log(&self, disputes: BTreeSet<Dispute>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for dispute in disputes.difference(&known) {
             tracing::warn!(
                 limit = dispute.limit,
                 connection = dispute.connection,
@@ -84,10 +84,10 @@ impl Alive {
                 "different quotas are configured for one credential; the smaller limit and the longer period apply"
             );
         }
-        for Dispute { limit, connection, .. } in told.difference(&disputes) {
+        for Dispute { limit, connection, .. } in known.difference(&disputes) {
             tracing::info!(limit, connection, "resolved: one credential no longer has different quotas");
         }
-        *told = disputes;
+        *known = disputes;
     }
 }
 

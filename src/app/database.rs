@@ -66,7 +66,7 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether the process was told to end while it waited.
+    /// Whether the process received a signal to end while it waited.
     pub const fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted | Self::Embedded(postgres::Error::Cancelled))
     }

@@ -107,7 +107,7 @@ impl Reload {
                     loaded.connections.len()
                 );
                 config.send_replace(Arc::new(loaded));
-                tell(shared, Reloaded::Applied, &summary).await;
+                record(shared, Reloaded::Applied, &summary).await;
                 None
             }
             Ok(Err(faults)) => {
@@ -118,7 +118,7 @@ impl Reload {
                     let first = faults.lines().next().unwrap_or_default();
                     let of = if count == 1 { "1 fault" } else { &format!("{count} faults") };
                     let summary = format!("the changed configuration has {of} and is refused: {first}");
-                    tell(shared, Reloaded::Refused, &summary).await;
+                    record(shared, Reloaded::Refused, &summary).await;
                 }
                 Some(faults)
             }
@@ -131,7 +131,7 @@ impl Reload {
 }
 
 /// Records an event. A reload does not depend on it.
-async fn tell(shared: &WorkerContext, reloaded: Reloaded, summary: &str) {
+async fn record(shared: &WorkerContext, reloaded: Reloaded, summary: &str) {
     let telling = event::reload(&shared.pool, reloaded, &shared.owner, summary);
     match tokio::time::timeout(EVENT_MAX, telling).await {
         Ok(Ok(())) => {}

@@ -116,7 +116,7 @@ pub enum Command {
     Mart(MartArgs),
     /// Show the targets of notifications with their last delivery; `notify test` sends them a message
     ///
-    /// The daemon tells them of problems: see `notify` in the configuration.
+    /// The daemon sends them messages about problems: see `notify` in the configuration.
     #[command(verbatim_doc_comment)]
     Notify(NotifyArgs),
     /// Bring the database to the version of this program

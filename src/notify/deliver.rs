@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_bounded_whatever_is_asked() {
+    fn a_pause_that_a_target_asks_for_is_bounded() {
         for (asked, secs) in
             [(None, 30), (Some("7"), 7), (Some("0"), 1), (Some("86400"), 3_600), (Some("soon"), 30), (Some("-3"), 30)]
         {

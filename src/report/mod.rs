@@ -75,6 +75,6 @@ pub enum ReadError {
 pub trait Document: Serialize + JsonSchema + Send + Sync + Sized + 'static {
     /// Path of the page, with names in braces. The API has the document under the same path.
     const PATH: &'static str;
-    /// Reads what `query` names. `None` if there is no such thing.
+    /// Reads what `query` names. `None` if it does not exist.
     fn read(reading: &mut Reading<'_>, query: &Query) -> impl Future<Output = Result<Option<Self>, ReadError>> + Send;
 }

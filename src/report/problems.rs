@@ -38,7 +38,7 @@ pub struct Problem {
     pub closed_at: Option<DateTime<Utc>>,
     pub summary: String,
     pub hint: Option<String>,
-    /// Until when nobody is reminded of it.
+    /// Until when no reminder of it is sent.
     pub muted_until: Option<DateTime<Utc>>,
 }
 

@@ -15,7 +15,7 @@ const CHANGES_MAX: i64 = 20;
 const RUNS_SEARCHED: i64 = 1_000;
 /// Rejected records that are counted by reason.
 const REJECTS_SEARCHED: i64 = 10_000;
-/// Days that are looked at: eleven years.
+/// Days that are read: eleven years.
 const DAYS_MAX: i64 = 4_000;
 /// A weekday with more rows than this usually has some.
 const FEW: i64 = 50;

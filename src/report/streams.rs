@@ -201,7 +201,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<Strea
 }
 
 /// Reads the days of the bars. The days of the part without gaps are complete by its definition, so only the others are
-/// looked at, which are few.
+/// read, which are few.
 async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {
     let (connections, tables): (Vec<String>, Vec<String>) =
         rows.iter().map(|row| (row.connection.clone(), row.table.clone())).unzip();

@@ -32,7 +32,7 @@ use crate::text;
 const READY_MAX: Duration = Duration::from_secs(1);
 /// Time limit for reading the page's and the metrics' data.
 const READ_MAX: Duration = Duration::from_secs(3);
-/// Results younger than this are shared with further clients, so that many clients cost Postgres no more than one.
+/// Results younger than this are shared with further clients, so that many clients cause no more queries than one.
 const FRESH: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -213,7 +213,7 @@ impl AppState {
         }
     }
 
-    /// Reads within a deadline that Postgres enforces too, so that no query continues that nobody waits for.
+    /// Reads within a deadline that Postgres enforces too, so that no query continues after its response was given up.
     pub(super) async fn read<T>(
         &self,
         read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>,
@@ -295,7 +295,7 @@ fn no_report() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
 }
 
-/// The number of open problems that need a person: that nobody has muted, and not that columns changed.
+/// The number of open problems that need a person: those that are not muted, without changes of columns.
 pub(super) async fn open_problems(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"

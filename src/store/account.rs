@@ -210,22 +210,22 @@ mod tests {
             vendor: "lynn_reporting".to_owned(),
             account: parts(&[("host", "a.example"), ("tenant", "1"), ("company_key", "sha256:aa")]),
         };
-        let told = |vendor: &str, configured: &[(&str, &str)]| difference(&pinned, vendor, &parts(configured));
-        assert_eq!(told("lynn_reporting", &[("host", "a.example"), ("tenant", "1")]), None);
+        let found = |vendor: &str, configured: &[(&str, &str)]| difference(&pinned, vendor, &parts(configured));
+        assert_eq!(found("lynn_reporting", &[("host", "a.example"), ("tenant", "1")]), None);
         assert_eq!(
-            told("lynn_reporting", &[("host", "a.example"), ("project", "new")]),
+            found("lynn_reporting", &[("host", "a.example"), ("project", "new")]),
             None,
             "nothing to compare with"
         );
         assert_eq!(
-            told("lynn_reporting", &[("host", "a.example"), ("tenant", "2")]).as_deref(),
+            found("lynn_reporting", &[("host", "a.example"), ("tenant", "2")]).as_deref(),
             Some("it was first read with tenant `1`, now it has tenant `2`")
         );
         assert_eq!(
-            told("lynn_reporting", &[("company_key", "sha256:bb")]).as_deref(),
+            found("lynn_reporting", &[("company_key", "sha256:bb")]).as_deref(),
             Some("it was first read with another `company_key`")
         );
-        assert!(told("khoros_care", &[]).is_some());
+        assert!(found("khoros_care", &[]).is_some());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Actions in the journal of events: who did what, written in the transaction of what it tells of.
+//! Actions in the journal of events: who did what, written in the transaction of the action.
 
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -35,7 +35,7 @@ pub async fn begin(executor: impl PgExecutor<'_>, actor: &str, request: Uuid) ->
     .await
 }
 
-/// Says what the action did, in the transaction that began it.
+/// Stores what the action did, in the transaction that began it.
 pub async fn end(
     executor: impl PgExecutor<'_>,
     event: i64,

@@ -121,7 +121,7 @@ pub async fn require(connection: &mut PgConnection, applied: &Applied) -> Result
         return Ok(());
     }
     if unfit.statements.is_empty() {
-        "use another database, or do what is said above".clone_into(&mut unfit.hint);
+        "use another database, or do what is written above".clone_into(&mut unfit.hint);
     }
     Err(unfit.into())
 }

@@ -14,7 +14,7 @@ pub struct Orphan {
     pub job: String,
 }
 
-/// What a process tells about itself.
+/// What a process records about itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct About {
     /// A hash of its configuration, to see whether processes differ.

@@ -123,7 +123,7 @@ pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
 }
 
 /// As [`migrate`], for the daemon: a server that only reads is accepted if no migration is missing. It may be a standby
-/// that is about to be promoted; until then the daemon says that it is not ready.
+/// that is about to be promoted; until then the daemon is not ready.
 pub async fn migrate_or_wait(pool: &PgPool) -> Result<usize, Error> {
     start(pool, Standby::Accepted).await
 }

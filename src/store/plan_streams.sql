@@ -1,4 +1,4 @@
--- Stores what the configuration of this process says of its streams. Rows that say the same already are not locked.
+-- Stores the streams as the configuration of this process has them. Rows that are the same already are not locked.
 insert into tidegate.stream as known (
     connection, stream, table_schema, table_name, anchor, timezone, slice, unread, wanted_from, jobs, paused,
     expected_after, expected_by, expected_every_seconds, active_jobs

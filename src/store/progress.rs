@@ -93,7 +93,7 @@ pub struct RunOf {
     pub state: String,
 }
 
-/// What this run belongs to; `None` if there is no such run.
+/// What this run belongs to; `None` if it does not exist.
 pub async fn run_of(executor: impl PgExecutor<'_>, run: i64) -> Result<Option<RunOf>, sqlx::Error> {
     sqlx::query_as!(RunOf, "select job, connection, state from tidegate.run where id = $1", run)
         .fetch_optional(executor)

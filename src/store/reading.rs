@@ -109,7 +109,7 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
 }
 
 /// Ends the reading of a slice, in the transaction of its last page. Returns false unless the slice stood one page
-/// before `at`. With `hold` the slice is held; without, a hold ends. `released` tells that the reading was allowed to
+/// before `at`. With `hold` the slice is held; without, a hold ends. `released`: the reading was allowed to
 /// delete: a release that came later is kept for the next reading.
 pub async fn finish(
     connection: &mut sqlx::PgConnection,
@@ -191,7 +191,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         .execute(&mut *connection)
         .in_time()
         .await?;
-    // If the slice has all fingerprints, they stay true whatever was read. Otherwise the incomplete ones are of no use.
+    // If the slice has all fingerprints, they stay true for any rows that were read. Otherwise the incomplete ones are of no use.
     sqlx::query!(
         "
         delete from tidegate.fingerprint

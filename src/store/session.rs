@@ -47,7 +47,7 @@ const NOT_THIS_SERVER: &[&str] = &[READ_ONLY, "57P01", "57P02", "57P03", "57P05"
 
 /// SQLSTATE of a statement that would write on a server that only reads.
 pub(super) const READ_ONLY: &str = "25006";
-/// What is said of such a server.
+/// The text about such a server.
 pub const ONLY_READS: &str = "the database only reads: it is a standby, or was made read-only";
 /// What to do about it.
 pub const ONLY_READS_HINT: &str = "name the primary server in `database`; or, if this one was made read-only, set \
@@ -75,7 +75,7 @@ pub fn silent(waited: Duration) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 
-/// Whether an error says that the connection, or its server, is gone.
+/// Whether an error means that the connection, or its server, is gone.
 pub fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
@@ -84,7 +84,7 @@ pub fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether an error says that the server only reads.
+/// Whether an error means that the server only reads.
 pub fn is_read_only(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(READ_ONLY))
 }
@@ -98,7 +98,7 @@ pub fn summary(error: &sqlx::Error) -> &'static str {
     }
 }
 
-/// What every session has, whatever the role, the database or a pooler says. Names that the server does not know are
+/// What every session has, with any setting of the role, the database or a pooler. Names that the server does not know are
 /// left out.
 const SETTINGS: &[(&str, &str)] = &[
     // "relation exists, skipping" once per page would flood the log.
@@ -119,7 +119,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("quote_all_identifiers", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
-    // Only where the role says otherwise. Set for the database or the server, it tells everybody not to write: it
+    // Only where the role has another setting. Set for the database or the server, it forbids all clients to write: it
     // stays, and is reported.
     ("default_transaction_read_only", "off"),
     // Deadlines are kept on this side, where it is known what is waited for.

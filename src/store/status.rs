@@ -39,7 +39,7 @@ pub const STREAM_STATES: [&str; 10] =
 pub const RETIRED: &str = "retired";
 
 /// How many runs are searched for failures.
-const RUNS_LOOKED_AT: i64 = 1_000;
+const RUNS_SEARCHED: i64 = 1_000;
 
 /// The newest run of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -236,7 +236,7 @@ pub async fn failures(
         limit $1
         "#,
         limit,
-        RUNS_LOOKED_AT,
+        RUNS_SEARCHED,
         &configured.jobs,
         &configured.streams.connections,
         &configured.streams.names,

@@ -11,7 +11,7 @@ use super::session::READ_ONLY;
 
 /// The same warning is logged again after this, with the number of times.
 const PERIOD: Duration = Duration::from_mins(1);
-/// Maximum number of lines about one kind of trouble within a [`PERIOD`], whatever their texts.
+/// Maximum number of lines about one kind of trouble within a [`PERIOD`], with any texts.
 const LINES_MAX: usize = 3;
 /// Trouble is over if it has not occurred for this long: a database that comes and goes is one trouble.
 const OVER_AFTER: Duration = Duration::from_secs(10);
@@ -28,17 +28,17 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         let database = of_server(error);
-        let said = database.map_or_else(|| without_pool(error.to_string()), said);
+        let text = database.map_or_else(|| without_pool(error.to_string()), message_of);
         // Some libraries repeat the cause in their own message.
-        if causes.last().is_none_or(|last| !last.ends_with(&said)) {
-            causes.push(said);
+        if causes.last().is_none_or(|last| !last.ends_with(&text)) {
+            causes.push(text);
         }
         next = if database.is_some() { None } else { error.source() };
     }
     causes
 }
 
-/// Whether Postgres says, somewhere among the causes of `error`, that it only reads.
+/// Whether one of the causes of `error` is that Postgres only reads.
 pub fn is_read_only(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -50,7 +50,7 @@ pub fn is_read_only(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// What Postgres says, if `error` is that, or shows nothing but that.
+/// The error of Postgres, if `error` is one, or only wraps one.
 fn of_server<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e dyn DatabaseError> {
     if let Some(sqlx::Error::Database(database)) = error.downcast_ref() {
         return Some(&**database);
@@ -59,19 +59,19 @@ fn of_server<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e dyn DatabaseErr
     error.source()?.downcast_ref::<Box<dyn DatabaseError>>().map(|database| &**database)
 }
 
-fn said(database: &dyn DatabaseError) -> String {
+fn message_of(database: &dyn DatabaseError) -> String {
     let code = database.code().unwrap_or_default();
     let quotes_data = code.starts_with("22") || code.starts_with("23");
     let message = if quotes_data { "a value was refused" } else { database.message() };
     format!("{message} (SQLSTATE {code})")
 }
 
-/// A pool says nothing of the server; what it was asked for could not be had.
-fn without_pool(said: String) -> String {
-    if said == sqlx::Error::PoolTimedOut.to_string() {
+/// An error of the pool contains nothing about the server, so it gets a text of its own.
+fn without_pool(text: String) -> String {
+    if text == sqlx::Error::PoolTimedOut.to_string() {
         return "no connection to the database could be made, or became free, in time".to_owned();
     }
-    said
+    text
 }
 
 /// Warnings that may come again and again. Each kind of trouble is known by its message, and the errors of one kind may
@@ -166,14 +166,14 @@ mod tests {
     struct Glass(#[from] sqlx::Error);
 
     #[test]
-    fn p7_what_postgres_says_about_a_value_is_not_repeated() {
+    fn p7_a_message_of_postgres_about_a_value_is_not_repeated() {
         for code in ["22P02", "22003", "23514", "23505"] {
             let bare = sqlx::Error::from(PostgresError(code));
             assert_eq!(chain(&bare), format!("a value was refused (SQLSTATE {code})"));
-            let told = chain(&Outer(sqlx::Error::from(PostgresError(code))));
-            assert_eq!(told, format!("the rows could not be stored: a value was refused (SQLSTATE {code})"));
-            let told = chain(&Glass(sqlx::Error::from(PostgresError(code))));
-            assert_eq!(told, format!("a value was refused (SQLSTATE {code})"));
+            let text = chain(&Outer(sqlx::Error::from(PostgresError(code))));
+            assert_eq!(text, format!("the rows could not be stored: a value was refused (SQLSTATE {code})"));
+            let text = chain(&Glass(sqlx::Error::from(PostgresError(code))));
+            assert_eq!(text, format!("a value was refused (SQLSTATE {code})"));
         }
         let io = Outer(sqlx::Error::Io(std::io::Error::other("reset")));
         assert!(
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn a_message_of_postgres_is_shown_once_and_without_its_source_line() {
         let error = || sqlx::Error::from(PostgresError("28P01"));
-        let said = r#"invalid input syntax for type bigint: "Juana" (SQLSTATE 28P01)"#;
-        assert_eq!(causes(&Outer(error())), ["the rows could not be stored", said]);
-        let told = anyhow::Error::from(Glass(error())).context("cannot log in");
-        assert_eq!(chain(told.as_ref()), format!("cannot log in: {said}"));
+        let message = r#"invalid input syntax for type bigint: "Juana" (SQLSTATE 28P01)"#;
+        assert_eq!(causes(&Outer(error())), ["the rows could not be stored", message]);
+        let text = anyhow::Error::from(Glass(error())).context("cannot log in");
+        assert_eq!(chain(text.as_ref()), format!("cannot log in: {message}"));
     }
 
     #[test]

@@ -29,9 +29,9 @@ use crate::pulse::Loop;
 use crate::store::run::claim;
 use crate::store::session;
 
-/// How often an idle worker looks for a run without being notified.
+/// How often an idle worker checks for a run without being notified.
 const IDLE: Duration = Duration::from_secs(1);
-const CANNOT_LOOK: &str = "workers cannot look for runs";
+const CANNOT_CLAIM: &str = "workers cannot check for runs";
 /// Pause after an error of the database.
 const FAULT_PAUSE: Duration = Duration::from_secs(3);
 
@@ -77,7 +77,7 @@ impl Pool {
 
     async fn worker(self: Arc<Self>) {
         let WorkerContext { pool, owner, pulse, trouble, .. } = &*self.shared;
-        let mut looking = Some(pulse.go(Loop::Claim));
+        let mut checking = Some(pulse.go(Loop::Claim));
         while !self.shutdown.is_cancelled() {
             let config = Arc::clone(&self.config.borrow());
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
@@ -85,19 +85,19 @@ impl Pool {
             pulse.beat(Loop::Claim, claimed.is_ok());
             let pause = match claimed {
                 Ok(Some(claimed)) => {
-                    drop(looking.take());
+                    drop(checking.take());
                     Box::pin(run::work(&self.shared, &config, claimed, &self.shutdown)).await;
                     self.left.notify_one();
-                    looking = Some(pulse.go(Loop::Claim));
+                    checking = Some(pulse.go(Loop::Claim));
                     continue;
                 }
                 Ok(None) => {
-                    trouble.over(CANNOT_LOOK);
+                    trouble.over(CANNOT_CLAIM);
                     IDLE
                 }
                 Err(error) => {
                     session::judge(pool, &error);
-                    trouble.warn(CANNOT_LOOK, &error);
+                    trouble.warn(CANNOT_CLAIM, &error);
                     FAULT_PAUSE
                 }
             };

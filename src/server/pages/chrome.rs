@@ -50,7 +50,7 @@ pub(super) struct Chrome {
     pub(super) zone: ZoneChoice,
     /// When the content was read.
     pub(super) at: DateTime<Utc>,
-    /// Open problems that nobody has muted.
+    /// Open problems that are not muted.
     pub(super) problems: i64,
     pub(super) config_refused: bool,
     pub(super) version: &'static str,

@@ -222,7 +222,7 @@ fn span_text(span: &DaySpan) -> String {
     }
 }
 
-/// A year of days: a column per week, a row per weekday, the months above. The table of gaps says the same in words.
+/// A year of days: a column per week, a row per weekday, the months above. The table of gaps has the same in words.
 pub(super) fn calendar(days: &[Day], year: i32) -> Markup {
     const CELL: i64 = 13;
     const TOP: i64 = 16;
@@ -274,7 +274,7 @@ fn day_text(day: &Day) -> String {
 }
 
 /// A week as bars, one per hour: how many calls were sent, and above them a mark where calls were refused. With
-/// `detailed`, each hour says its numbers when it is pointed at, which is too much for a long list.
+/// `detailed`, each hour shows its numbers when the pointer is on it, which is too much for a long list.
 pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup {
     const HOURS: i64 = 168;
     if hours.is_empty() {

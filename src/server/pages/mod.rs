@@ -71,7 +71,7 @@ impl<P: Page> Content for P {
 /// A page as it was read.
 #[derive(Clone)]
 struct Shown {
-    /// `None` if there is no such thing.
+    /// `None` if it does not exist.
     content: Option<Arc<dyn Content>>,
     at: chrono::DateTime<chrono::Utc>,
     problems: i64,
@@ -123,7 +123,7 @@ enum Fault {
 /// The error document of the API (RFC 9457).
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ApiError {
-    /// `about:blank`: the status says what kind of error it is.
+    /// `about:blank`: the status is the kind of error.
     r#type: &'static str,
     title: &'static str,
     status: u16,
@@ -228,7 +228,7 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
 }
 
-/// What a request says about how a page is shown.
+/// How a request wants a page to be shown.
 struct Visit {
     path: String,
     here: String,
@@ -274,8 +274,8 @@ impl Visit {
             let text = "Nothing has this name; it may have been removed or renamed. Search for it above.";
             return self.message(desk, StatusCode::NOT_FOUND, "Not found", text);
         };
-        let look = format!("{:?} {} {:?}", self.zone, assets::version(), desk.sources.config.borrow().server);
-        let tag = format!("\"{:016x}{:016x}\"", shown.hash, hash(&look));
+        let appearance = format!("{:?} {} {:?}", self.zone, assets::version(), desk.sources.config.borrow().server);
+        let tag = format!("\"{:016x}{:016x}\"", shown.hash, hash(&appearance));
         if is_known(&self.headers, &tag) {
             return (StatusCode::NOT_MODIFIED, HEADERS, [(ETAG, tag)]).into_response();
         }

@@ -75,7 +75,7 @@
       const headers = etag ? { "If-None-Match": etag } : {};
       const response = await fetch(location.href, { headers, signal: AbortSignal.timeout(10000) });
       if (response.status === 503) {
-        // The page that follows is new, whatever it was before.
+        // The page that follows is new.
         etag = null;
         show(await response.text());
       } else if (response.status === 200) {
