@@ -26,7 +26,6 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tidegate::config::Config;
 use tidegate::metrics::Metrics;
 use tidegate::postgres::Embedded;
-use tidegate::report::no_quota;
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tidegate::store::migrate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -246,7 +245,6 @@ impl Site {
             health: Arc::new(Health::default()),
             pulse: Arc::default(),
             config,
-            quota: no_quota(),
         };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let (address, token) = (listener.local_addr()?, CancellationToken::new());

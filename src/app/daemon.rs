@@ -21,8 +21,7 @@ use crate::metrics::{Metrics, RunOutcome};
 use crate::notify::{Notifier, Timing};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
-use crate::quota::{Hours, Ledger, QuotaUse};
-use crate::report::QuotaReader;
+use crate::quota::Hours;
 use crate::schedule::timer::{self, PeriodicTask, TimerError};
 use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, StatusSources};
@@ -106,7 +105,6 @@ impl Daemon {
             health: Arc::clone(&health),
             pulse: Arc::clone(&shared.pulse),
             config: receiver.clone(),
-            quota: quota_reader(Arc::clone(&shared), receiver.clone()),
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
@@ -310,29 +308,4 @@ async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> any
         tracing::info!(run = firing.run_id, job = firing.job, scheduled_for = %firing.scheduled_for, "enqueued");
     }
     Ok(enqueued.len())
-}
-
-/// Reads the ledgers of all connections, for the status page and the metrics.
-fn quota_reader(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>) -> QuotaReader {
-    Arc::new(move || {
-        let (shared, config) = (Arc::clone(&shared), Arc::clone(&config.borrow()));
-        Box::pin(async move {
-            let mut accounts = Vec::with_capacity(config.connections.len());
-            for connection in config.connections.values() {
-                accounts.push(shared.accounts.get(&shared.pool, &shared.owner, connection).await?);
-            }
-            let ledgers: Vec<_> = accounts.iter().map(|account| account.gate.ledger()).collect();
-            let mut uses = Vec::new();
-            for (connection, usages) in config.connections.keys().zip(Ledger::usages(&ledgers).await?) {
-                uses.extend(usages.into_iter().map(|usage| QuotaUse {
-                    connection: connection.clone(),
-                    limit: usage.limit,
-                    used: usage.used,
-                    allowed: usage.amount,
-                    blocked_until: usage.blocked_until,
-                }));
-            }
-            Ok(uses)
-        })
-    })
 }

@@ -1,19 +1,18 @@
 //! `tidegate quota`: what each connection has used of its vendor's limits.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::context::require_schema;
 use super::output::{self, Table};
 use super::vendor_quota::{self, VendorQuota};
 use super::{Context, Exit, QuotaArgs, names, show};
 use crate::clock;
+use crate::config::Config;
 use crate::connector::Connection;
-use crate::quota::QuotaUse;
-use crate::quota::{Ledger, LedgerKey, Unit, Usage};
+use crate::quota::{Unit, Usage};
+use crate::report::limits_used;
 use crate::text::show_duration;
 
 /// One limit of one connection.
@@ -46,8 +45,7 @@ pub(crate) async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exi
     let connections = names::connections(&context.config, &args.connections)?;
     let asked = if args.ask { Some(ask(&context, &connections).await?) } else { None };
     // Read after the vendors were asked, because these calls count.
-    let all = &context.config.connections;
-    let reading = context.with_schema(async |database, _| read(&database.pool, all, connections.iter().copied()).await);
+    let reading = context.with_schema(async |_, conn| read(conn, &context.config, connections.iter().copied()).await);
     let document = Document { at: clock::now(), quotas: reading.await?, asked };
     let failed = document.asked.as_deref().is_some_and(vendor_quota::report_failures);
     if args.json {
@@ -68,61 +66,32 @@ async fn ask(context: &Context, connections: &[&Connection]) -> anyhow::Result<V
     Box::pin(asking).await
 }
 
-/// Reads the ledgers of `connections` and writes nothing. A ledger that was never used is shown with zeros, and with
-/// the strictest of the configured limits.
+/// Reads the ledgers of `connections` and writes nothing.
 pub(super) async fn read<'c>(
-    pool: &PgPool,
-    all: &BTreeMap<String, Connection>,
+    conn: &mut PgConnection,
+    config: &'c Config,
     connections: impl IntoIterator<Item = &'c Connection>,
 ) -> anyhow::Result<Vec<LimitUse>> {
-    let mut quotas = Vec::new();
-    for connection in connections {
-        let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
-        let snapshot =
-            Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits_among(all.values())).await?;
-        quotas.extend(snapshot.usage().into_iter().map(|usage| LimitUse::new(connection, usage)));
-    }
-    Ok(quotas)
+    Ok(limits_used(conn, config, connections).await?.into_iter().map(LimitUse::new).collect())
 }
 
 impl LimitUse {
-    fn new(connection: &Connection, usage: Usage) -> Self {
-        let of_status = QuotaUse {
-            connection: connection.name.clone(),
-            limit: usage.limit.clone(),
-            used: usage.used,
-            allowed: usage.amount,
-            blocked_until: usage.blocked_until,
-        };
+    fn new((connection, usage): (&Connection, Usage)) -> Self {
         Self {
             connection: connection.name.clone(),
-            limit: usage.limit,
-            unit: match usage.unit {
-                Unit::Calls => "calls",
-                Unit::Bytes => "bytes",
-            },
+            unit: usage.unit.name(),
             used: usage.used,
             allowed: usage.amount,
             period: show_duration(usage.per),
-            ratio: of_status.ratio(),
+            ratio: usage.ratio(),
             blocked_until: usage.blocked_until,
             next_free: usage.next_free,
-        }
-    }
-
-    /// The part that the status page shows.
-    pub(super) fn of_status(&self) -> QuotaUse {
-        QuotaUse {
-            connection: self.connection.clone(),
-            limit: self.limit.clone(),
-            used: self.used,
-            allowed: self.allowed,
-            blocked_until: self.blocked_until,
+            limit: usage.limit,
         }
     }
 
     fn amount(&self, amount: u64) -> String {
-        if self.unit == "bytes" { show::bytes(amount) } else { amount.to_string() }
+        if self.unit == Unit::Bytes.name() { show::bytes(amount) } else { amount.to_string() }
     }
 }
 

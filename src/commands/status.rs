@@ -61,11 +61,10 @@ async fn print_overview(context: &Context) -> anyhow::Result<()> {
 async fn print_text(context: &Context) -> anyhow::Result<()> {
     let config = &context.config;
     let (everything, quotas) = context
-        .with_schema(async |database, conn| {
+        .with_schema(async |_, conn| {
             let now = schedule::clock(conn).await?;
-            let quotas = quota::read(&database.pool, &config.connections, config.connections.values()).await?;
-            let used = quotas.iter().map(LimitUse::of_status).collect();
-            let report = StatusReport::gather(conn, config, used, false, now).await?;
+            let quotas = quota::read(conn, config, config.connections.values()).await?;
+            let report = StatusReport::gather(conn, config, false, now).await?;
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(conn).await?;

@@ -18,7 +18,7 @@ use super::{
     STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
 };
 use crate::pulse::Loop;
-use crate::quota::QuotaUse;
+use crate::quota::Usage;
 use crate::store::reconciliation::Compared;
 use crate::store::status::{FailingStreams, RETIRED, STREAM_STATES, StreamState, Unfinished};
 use crate::store::stored_rows::StoredRows;
@@ -41,7 +41,8 @@ pub struct Gauges {
     pub failing: Option<Vec<FailingStreams>>,
     pub compared: Option<Vec<Compared>>,
     pub stored: Option<Vec<StoredRows>>,
-    pub quotas: Option<Vec<QuotaUse>>,
+    /// What each connection uses of its limits.
+    pub quotas: Option<Vec<(String, Usage)>>,
     /// How many problems are open, by kind.
     pub problems: Option<Vec<(String, i64)>>,
     /// The age of the oldest notification that is due, by target.
@@ -113,10 +114,10 @@ impl Gauges {
         if let Some(quotas) = &self.quotas {
             let used: Family<LimitLabels, Ratio> = Family::default();
             let blocked: Family<LimitLabels, Gauge> = Family::default();
-            for quota in quotas {
-                let labels = limit_labels(&quota.connection, &quota.limit);
-                used.get_or_create(&labels).set(quota.ratio());
-                blocked.get_or_create(&labels).set(i64::from(quota.blocked_until.is_some()));
+            for (connection, usage) in quotas {
+                let labels = limit_labels(connection, &usage.limit);
+                used.get_or_create(&labels).set(usage.ratio());
+                blocked.get_or_create(&labels).set(i64::from(usage.blocked_until.is_some()));
             }
             registry.register(QUOTA_USED_RATIO, "Fraction of the limit that is used now; 1 is all of it", used);
             registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);

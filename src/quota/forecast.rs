@@ -1,10 +1,9 @@
 //! A ledger at one instant: what is used, what is left, and when further calls could be sent. Pure.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use super::limit::{CallKind, Limit, Unit};
+use super::usage::Usage;
 use super::window::{self, Window};
 
 /// The state of every limit of a ledger at `now`.
@@ -20,21 +19,6 @@ pub(super) struct Entry {
     pub(super) limit: Limit,
     pub(super) window: Window,
     pub(super) blocked_until: Option<DateTime<Utc>>,
-}
-
-/// What is used of one limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
-    pub limit: String,
-    pub amount: u64,
-    pub unit: Unit,
-    /// May exceed `amount` if a response was larger than estimated.
-    pub used: u64,
-    pub per: Duration,
-    /// The end of a block after a refusal. `None` if it has passed.
-    pub blocked_until: Option<DateTime<Utc>>,
-    /// When one more call, or byte, fits. `None` if it does now.
-    pub next_free: Option<DateTime<Utc>>,
 }
 
 impl Snapshot {

@@ -2,18 +2,36 @@
 
 use crate::store::session::Deadline as _;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use url::Url;
 
 /// Identifies the ledger of a credential: a salted hash, never the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LedgerKey(String);
 
-impl LedgerKey {
-    /// The key of a credential at a base URL. `credential` is everything that distinguishes accounts.
-    pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
+/// Derives the keys of many ledgers.
+#[derive(Debug)]
+pub struct LedgerKeys {
+    salt: String,
+}
+
+impl LedgerKeys {
+    /// Reads the salt of the database.
+    pub async fn read(executor: impl PgExecutor<'_>) -> Result<Self, sqlx::Error> {
         let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
-        Ok(Self::new(&salt.fetch_one(pool).in_time().await?, base_url, credential))
+        Ok(Self { salt: salt.fetch_one(executor).in_time().await? })
+    }
+
+    /// The key of a credential at a base URL. `credential` is everything that distinguishes accounts.
+    pub fn key(&self, base_url: &Url, credential: &[&str]) -> LedgerKey {
+        LedgerKey::new(&self.salt, base_url, credential)
+    }
+}
+
+impl LedgerKey {
+    /// The key of one ledger; [`LedgerKeys`] derives those of many.
+    pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
+        Ok(LedgerKeys::read(pool).await?.key(base_url, credential))
     }
 
     fn new(salt: &str, base_url: &Url, credential: &[&str]) -> Self {

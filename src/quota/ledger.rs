@@ -185,7 +185,7 @@ impl Ledger {
                 returning id",
                 ledger,
                 limit.name,
-                unit_name(limit.unit),
+                limit.unit.name(),
                 units(limit.amount),
                 interval(limit.per),
                 interval(spans.reach),
@@ -369,13 +369,6 @@ impl Ledger {
 
     pub(super) fn gone(&self) -> LedgerError {
         LedgerError::Gone { connection: self.connection.to_string() }
-    }
-}
-
-const fn unit_name(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Calls => "calls",
-        Unit::Bytes => "bytes",
     }
 }
 

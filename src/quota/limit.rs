@@ -33,6 +33,15 @@ pub enum Unit {
     Bytes,
 }
 
+impl Unit {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
 /// A documented limit: at most `amount` within any `per_secs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitSpec {

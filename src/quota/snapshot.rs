@@ -1,4 +1,4 @@
-//! Reads the state of ledgers, of any number with one statement.
+//! Reads the state of a ledger.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 
-use super::forecast::{Entry, Snapshot, Usage};
+use super::forecast::{Entry, Snapshot};
 use super::ledger::{Ledger, LedgerError, count, duration};
 use super::limit::Limit;
+use super::usage::Usage;
 use super::window::{Spans, Window};
 use crate::clock;
 
@@ -37,17 +38,6 @@ impl Ledger {
     /// What is used of each limit.
     pub async fn usage(&self) -> Result<Vec<Usage>, LedgerError> {
         Ok(self.snapshot().await?.usage())
-    }
-
-    /// What is used of each limit of each of `ledgers`, which are in the same database.
-    pub async fn usages(ledgers: &[&Self]) -> Result<Vec<Vec<Usage>>, LedgerError> {
-        let Some(first) = ledgers.first() else { return Ok(Vec::new()) };
-        let mut ids: Vec<i64> = ledgers.iter().flat_map(|ledger| ledger.ids()).collect();
-        // Connections may share a ledger.
-        ids.sort_unstable();
-        ids.dedup();
-        let rows = first.read(ids).await?;
-        ledgers.iter().map(|ledger| Ok(ledger.assemble(&rows)?.usage())).collect()
     }
 
     fn ids(&self) -> impl Iterator<Item = i64> {

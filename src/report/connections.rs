@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::events::{self, Event, EventFilter};
 use super::overview::{self, ConnectionSummary};
-use super::quotas::{self, LimitState};
+use super::quotas::LimitState;
 use super::streams::StreamRow;
 use super::{Document, Query, ROWS_MAX, ReadError, Reading, streams};
+use crate::quota::Uses;
 use crate::store::reconciliation::{self, Reconciliation};
 
 /// Events shown.
@@ -63,7 +64,7 @@ impl Document for Connections {
         let more = shown.len() > ROWS_MAX;
         shown.truncate(ROWS_MAX);
         let next = shown.last().filter(|_| more).cloned();
-        let uses = quotas::uses(reading.conn).await?;
+        let uses = Uses::read(reading.conn).await?.in_use();
         let connections = overview::summarize(reading, &shown, &uses).await?;
         Ok(Some(Self { at: reading.now, total: all.len(), connections, next }))
     }
@@ -76,12 +77,12 @@ impl Document for ConnectionPage {
         let config = std::sync::Arc::clone(reading.config);
         let Some(connection) = config.connections.get(query.name("connection")) else { return Ok(None) };
         let name = &connection.name;
-        let uses = quotas::uses(reading.conn).await?;
+        let uses = Uses::read(reading.conn).await?.in_use();
         let Some(summary) = overview::summarize(reading, std::slice::from_ref(name), &uses).await?.pop() else {
             return Ok(None);
         };
         let own: Vec<_> = uses.into_iter().filter(|one| one.connections.contains(name)).collect();
-        let mut shares: Vec<String> = own.iter().flat_map(|one| one.connections.clone()).collect();
+        let mut shares: Vec<String> = own.iter().flat_map(|one| one.connections.iter().cloned()).collect();
         shares.sort_unstable();
         shares.dedup();
         shares.retain(|other| other != name && config.connections.contains_key(other));
@@ -98,7 +99,7 @@ impl Document for ConnectionPage {
             host: connection.base_url.host_str().unwrap_or_default().to_owned(),
             summary,
             shares_with: shares,
-            limits: own.into_iter().map(|one| one.state).collect(),
+            limits: own.iter().map(|one| LimitState::from(&one.usage)).collect(),
             jobs_total: jobs.len(),
             jobs: jobs.into_iter().take(JOBS).cloned().collect(),
             streams: streams::of_connection(reading, name).await?,

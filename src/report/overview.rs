@@ -1,6 +1,7 @@
 //! The overview: whether anything is wrong, what is going on, what comes next, and how complete the data are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use schemars::JsonSchema;
@@ -9,9 +10,10 @@ use sqlx::PgConnection;
 
 use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
-use super::quotas::{self, LedgerUse, LimitState};
+use super::quotas::LimitState;
 use super::{Document, Query, ReadError, Reading, state};
 use crate::config::{Config, Job};
+use crate::quota::{LedgerUse, Usage, Uses};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
 
@@ -130,7 +132,7 @@ impl Document for Overview {
         let now = reading.now;
         let parts = parts(reading.conn).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
-        let uses = quotas::uses(reading.conn).await?;
+        let uses = Uses::read(reading.conn).await?.in_use();
         let shown = shown(&parts, reading.config, &uses);
         let extents = extents(reading.conn, &shown).await?;
         let (running, waiting): (Vec<_>, Vec<_>) =
@@ -344,7 +346,7 @@ fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
         config.connections.keys().map(|name| (worst(parts, name, &read), &**name)).collect();
     by_state.sort_unstable();
     let mut fullest: Vec<&LedgerUse> = uses.iter().collect();
-    fullest.sort_by(|a, b| urgency(&b.state).total_cmp(&urgency(&a.state)));
+    fullest.sort_by(|a, b| urgency(&b.usage).total_cmp(&urgency(&a.usage)));
     let fullest = fullest.into_iter().flat_map(|one| &one.connections).map(String::as_str);
     let mut names: Vec<String> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -382,22 +384,22 @@ fn summaries(
     let summary = |name: &String| {
         let extents: Vec<&Extent> = extents.iter().filter(|extent| extent.connection == *name).collect();
         let until: Option<Vec<_>> = extents.iter().map(|extent| extent.complete_until).collect();
-        let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.state);
+        let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.usage);
         ConnectionSummary {
             connection: name.clone(),
             state: state::STATES[worst(parts, name, &read)].name.to_owned(),
             streams: parts.iter().filter(|part| part.connection == *name).map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),
-            fullest: own.max_by(|a, b| urgency(a).total_cmp(&urgency(b))).cloned(),
+            fullest: own.max_by(|a, b| urgency(a).total_cmp(&urgency(b))).map(LimitState::from),
         }
     };
     shown.iter().map(summary).collect()
 }
 
 /// How much a limit matters to a person: a limit of less than a minute only sets the pace.
-fn urgency(limit: &LimitState) -> f64 {
-    if limit.period_seconds < 60.0 { limit.ratio.min(1.0) / 1e6 } else { limit.ratio }
+fn urgency(usage: &Usage) -> f64 {
+    if usage.per < Duration::from_mins(1) { usage.ratio().min(1.0) / 1e6 } else { usage.ratio() }
 }
 
 /// The last days, and whether all, some or none of the streams are complete on each.

@@ -8,6 +8,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{Document, Query, ReadError, Reading};
+use crate::config::Config;
+use crate::connector::Connection;
+use crate::quota::{LedgerKeys, Limit, Usage, Uses};
 use crate::store::session::Deadline as _;
 
 /// Credentials on one page, fewer than rows of other lists: each has several limits, a week of hours and its waiters.
@@ -76,22 +79,27 @@ pub struct Hour {
     pub refused: i64,
 }
 
-/// The use of a limit, and whose it is.
-#[derive(Debug, Clone)]
-pub(super) struct LedgerUse {
-    pub(super) ledger: i64,
-    /// Every connection that ever used the credential.
-    pub(super) connections: Vec<String>,
-    /// Whether a running process uses the credential.
-    pub(super) is_stated: bool,
-    pub(super) state: LimitState,
+impl From<&Usage> for LimitState {
+    fn from(usage: &Usage) -> Self {
+        let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+        Self {
+            limit: usage.limit.clone(),
+            unit: usage.unit.name().to_owned(),
+            used: signed(usage.used),
+            allowed: signed(usage.amount),
+            period_seconds: usage.per.as_secs_f64(),
+            ratio: usage.ratio(),
+            blocked_until: usage.blocked_until,
+            next_free: usage.next_free,
+        }
+    }
 }
 
 impl Document for Quotas {
     const PATH: &'static str = "/quotas";
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
-        let uses = uses(reading.conn).await?;
+        let uses = Uses::read(reading.conn).await?.in_use();
         let configured: BTreeSet<&String> = reading.config.connections.keys().collect();
         let wanted = query.text("connection");
         let pattern = query.text("q").map(str::to_lowercase);
@@ -107,7 +115,7 @@ impl Document for Quotas {
                 continue;
             }
             let new = Credential { connections, limits: vec![], waiters: vec![], waiters_total: 0, hours: vec![] };
-            credentials.entry(one.ledger).or_insert(new).limits.push(one.state);
+            credentials.entry(one.ledger).or_insert(new).limits.push(LimitState::from(&one.usage));
         }
         let mut ordered: Vec<(i64, Credential)> = credentials.into_iter().collect();
         ordered.sort_by(|(_, a), (_, b)| {
@@ -133,78 +141,28 @@ fn fullest(credential: &Credential) -> f64 {
     credential.limits.iter().map(|limit| limit.ratio).fold(0.0, f64::max)
 }
 
-/// The use of every limit of every credential that was ever used, read with one statement.
-pub(super) async fn uses(conn: &mut PgConnection) -> Result<Vec<LedgerUse>, sqlx::Error> {
-    let all = sqlx::query!(
-        r#"
-        select
-            ledger.id as "ledger!",
-            ledger.connections as "connections!",
-            l.name as "limit!",
-            l.unit as "unit!",
-            l.amount as "allowed!",
-            extract(epoch from l.per)::double precision as "period_seconds!",
-            case when l.blocked_until > statement_timestamp() then l.blocked_until end as blocked_until,
-            spent.used as "used!",
-            freed.next_free,
-            exists (select from tidegate.quota_statement as stated where stated.limit_id = l.id) as "is_stated!"
-        from tidegate.quota_ledger as ledger
-        inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
-        cross join lateral (
-            select coalesce(sum(counted.used), 0)::bigint as used
-            from tidegate.quota_use as counted
-            where counted.limit_id = l.id and counted.ends_at > statement_timestamp() - l.reach
-        ) as spent
-        -- What is used counts until the reach after the end of its bucket; the oldest is freed first.
-        left join lateral (
-            select min(counted.ends_at + l.reach) as next_free
-            from (
-                select
-                    use.ends_at,
-                    coalesce(
-                        sum(use.used) over (order by use.ends_at desc rows between unbounded preceding and 1 preceding), 0
-                    ) as left_then
-                from tidegate.quota_use as use
-                where use.limit_id = l.id and use.ends_at > statement_timestamp() - l.reach
-            ) as counted
-            where counted.left_then < l.amount
-        ) as freed on spent.used >= l.amount
-        order by ledger.id, l.id
-        "#,
-    )
-    .map(|row| LedgerUse {
-        is_stated: row.is_stated,
-        ledger: row.ledger,
-        connections: row.connections,
-        state: LimitState {
-            limit: row.limit,
-            unit: row.unit,
-            used: row.used,
-            allowed: row.allowed,
-            period_seconds: row.period_seconds,
-            ratio: ratio(row.used, row.allowed),
-            blocked_until: row.blocked_until,
-            // Nothing is sent while the limit is blocked.
-            next_free: row.next_free.max(row.blocked_until),
-        },
-    })
-    .fetch_all(conn)
-    .in_time()
-    .await?;
-    Ok(in_use(all))
-}
-
-/// Without the credentials that connections had before, unless no running process uses another one.
-fn in_use(all: Vec<LedgerUse>) -> Vec<LedgerUse> {
-    let stated: BTreeSet<String> =
-        all.iter().filter(|one| one.is_stated).flat_map(|one| one.connections.clone()).collect();
-    let is_old = |one: &LedgerUse| !one.is_stated && one.connections.iter().all(|name| stated.contains(name));
-    all.into_iter().filter(|one| !is_old(one)).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-fn ratio(used: i64, allowed: i64) -> f64 {
-    if allowed <= 0 { 1.0 } else { used as f64 / allowed as f64 }
+/// What each of `connections` uses of its limits, in the order of the configuration. Of a credential that was never
+/// used, nothing is; then the strictest of the limits that are configured for it count.
+pub async fn limits_used<'c>(
+    conn: &mut PgConnection,
+    config: &'c Config,
+    connections: impl IntoIterator<Item = &'c Connection>,
+) -> Result<Vec<(&'c Connection, Usage)>, sqlx::Error> {
+    let keys = LedgerKeys::read(&mut *conn).await?;
+    let uses = Uses::read(conn).await?;
+    let known = uses.by_key();
+    let mut used = Vec::new();
+    for connection in connections {
+        let key = keys.key(&connection.base_url, &connection.settings.credential());
+        let found = |limit: &Limit| known.get(&(key.as_str(), &*limit.name)).map(|usage| (*usage).clone());
+        let stored: Option<Vec<Usage>> = connection.limits.iter().map(found).collect();
+        let all = stored.unwrap_or_else(|| {
+            let limits = connection.limits_among(config.connections.values());
+            limits.iter().map(|limit| found(limit).unwrap_or_else(|| Usage::unused(limit))).collect()
+        });
+        used.extend(all.into_iter().map(|usage| (connection, usage)));
+    }
+    Ok(used)
 }
 
 async fn add_waiters(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> Result<(), sqlx::Error> {
@@ -269,31 +227,4 @@ async fn add_hours(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> 
         credential.hours = sums.into_values().collect();
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ledger(ledger: i64, connections: &[&str], is_stated: bool) -> LedgerUse {
-        let state = LimitState {
-            limit: "requests".to_owned(),
-            unit: "calls".to_owned(),
-            used: 0,
-            allowed: 1,
-            period_seconds: 60.0,
-            ratio: 0.0,
-            blocked_until: None,
-            next_free: None,
-        };
-        LedgerUse { ledger, connections: connections.iter().map(|name| (*name).to_owned()).collect(), is_stated, state }
-    }
-
-    #[test]
-    fn credentials_that_connections_had_before_are_left_out_while_a_process_uses_others() {
-        let kept = |all: Vec<LedgerUse>| in_use(all).into_iter().map(|one| one.ledger).collect::<Vec<_>>();
-        let all = vec![ledger(1, &["a"], false), ledger(2, &["a", "b"], true), ledger(3, &["c"], false)];
-        assert_eq!(kept(all), [2, 3]);
-        assert_eq!(kept(vec![ledger(1, &["a", "c"], false), ledger(2, &["a"], true)]), [1, 2]);
-    }
 }

@@ -1,15 +1,13 @@
 //! The data of the status page, `/status.json` and the `status` command: the state of jobs, streams and quotas.
 
-use std::error::Error;
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use super::quotas::limits_used;
 use crate::config::{Config, Job};
-use crate::quota::QuotaUse;
+use crate::connector::Connection;
+use crate::quota::Usage;
 use crate::store::held::{self, HeldSlice};
 use crate::store::pause::{self, Pause};
 use crate::store::reconciliation::{self, Reconciliation};
@@ -22,15 +20,6 @@ const FAILURES_MAX: i64 = 20;
 const DIFFERENCES_MAX: i64 = 20;
 /// Maximum number of held slices shown; `tidegate held` lists all.
 const HELD_MAX: i64 = 100;
-
-/// Reads every connection's quota use from the ledger. Called with a deadline; the future may be dropped at any point.
-pub type QuotaReader =
-    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<QuotaUse>, Box<dyn Error + Send + Sync>>> + Send + Sync>;
-
-/// A reader for processes without a ledger.
-pub fn no_quota() -> QuotaReader {
-    Arc::new(|| Box::pin(std::future::ready(Ok(Vec::new()))))
-}
 
 /// The state of everything that is configured, at one point in time.
 #[derive(Debug, Clone, Serialize)]
@@ -69,6 +58,17 @@ pub struct JobState {
     pub last_run: Option<LastRun>,
 }
 
+/// How much of one limit of a connection is used now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaUse {
+    pub connection: String,
+    pub limit: String,
+    /// Calls or bytes within the limit's period.
+    pub used: u64,
+    pub allowed: u64,
+    pub blocked_until: Option<DateTime<Utc>>,
+}
+
 /// The jobs of a configuration and the streams that they read. A stream that no job reads is left out, since it only
 /// grows older.
 pub fn configured(config: &Config) -> Configured {
@@ -77,16 +77,28 @@ pub fn configured(config: &Config) -> Configured {
     Configured { jobs: config.jobs.keys().cloned().collect(), streams: Streams { connections, names } }
 }
 
+impl QuotaUse {
+    fn new((connection, usage): (&Connection, Usage)) -> Self {
+        Self {
+            connection: connection.name.clone(),
+            limit: usage.limit,
+            used: usage.used,
+            allowed: usage.amount,
+            blocked_until: usage.blocked_until,
+        }
+    }
+}
+
 impl StatusReport {
     /// Builds the report from the configuration and Postgres.
     pub async fn gather(
         conn: &mut PgConnection,
         config: &Config,
-        quotas: Vec<QuotaUse>,
         reload_refused: bool,
         now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
         let configured = configured(config);
+        let used = limits_used(conn, config, config.connections.values()).await?;
         let mut last_runs = status::last_runs(conn, &configured.jobs).await?;
         let pauses = pause::list(&mut *conn).await?;
         let jobs = config
@@ -103,7 +115,7 @@ impl StatusReport {
             reload_refused,
             jobs,
             streams: status::streams(conn, &configured.streams).await?,
-            quotas,
+            quotas: used.into_iter().map(QuotaUse::new).collect(),
             unfinished: status::unfinished(conn, &configured.jobs).await?,
             failures: status::failures(conn, &configured, FAILURES_MAX).await?,
             held: held::list(&mut *conn, Some(&configured.streams), HELD_MAX).await?,

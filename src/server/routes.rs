@@ -22,8 +22,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
 use crate::pulse::{Loop, Pulse};
-use crate::quota::QuotaUse;
-use crate::report::{QuotaReader, StatusReport, configured};
+use crate::report::{StatusReport, configured, limits_used};
 use crate::store::trouble::Repeats;
 use crate::store::{notification, problem, reconciliation, session, status, stored_rows};
 use crate::text;
@@ -46,7 +45,6 @@ pub struct StatusSources {
     pub pulse: Arc<Pulse>,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
-    pub quota: QuotaReader,
 }
 
 /// A [`StatusSources`] with its cached results.
@@ -150,10 +148,9 @@ impl AppState {
     async fn report(&self) -> Arc<Option<StatusReport>> {
         self.report
             .get(async {
-                let quotas = self.quotas().await.unwrap_or_default();
                 let config = Arc::clone(&self.sources.config.borrow());
                 let refused = self.sources.health.is_reload_refused();
-                self.read(async |conn| StatusReport::gather(conn, &config, quotas, refused, clock::now()).await).await
+                self.read(async |conn| StatusReport::gather(conn, &config, refused, clock::now()).await).await
             })
             .await
     }
@@ -161,7 +158,6 @@ impl AppState {
     async fn gauges(&self) -> Arc<Gauges> {
         self.gauges
             .get(async {
-                let quotas = self.quotas().await;
                 let config = Arc::clone(&self.sources.config.borrow());
                 let configured = configured(&config);
                 let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
@@ -172,10 +168,14 @@ impl AppState {
                     let stored = stored_rows::list(conn).await?;
                     let unfinished = status::unfinished(conn, &configured.jobs).await?;
                     let failing = status::failing(conn, &configured.jobs).await?;
+                    let used = limits_used(conn, &config, config.connections.values()).await?;
                     let problems = problem::open(&mut *conn).await?;
                     let deliveries = notification::deliveries(&mut *conn, &targets).await?;
                     let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.oldest_seconds));
                     Ok(Gauges {
+                        quotas: Some(
+                            used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect(),
+                        ),
                         problems: Some(problems),
                         notifications: Some(oldest.collect()),
                         streams: Some(streams),
@@ -189,7 +189,6 @@ impl AppState {
                 });
                 let shared = read.await.unwrap_or_default();
                 Gauges {
-                    quotas,
                     config_refused: self.sources.health.is_reload_refused(),
                     ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
                     skew: Some(clock::skew()),
@@ -197,20 +196,6 @@ impl AppState {
                 }
             })
             .await
-    }
-
-    pub(super) async fn quotas(&self) -> Option<Vec<QuotaUse>> {
-        match timeout(READ_MAX, (self.sources.quota)()).await {
-            Ok(Ok(quotas)) => {
-                self.trouble.over(NO_QUOTAS);
-                Some(quotas)
-            }
-            Ok(Err(error)) => {
-                self.trouble.warn(NO_QUOTAS, &*error);
-                None
-            }
-            Err(_) => None,
-        }
     }
 
     /// Reads within a deadline that Postgres enforces too, so that no query continues after its response was given up.
@@ -242,7 +227,6 @@ impl AppState {
 }
 
 const NOT_READ: &str = "the database could not be read for the status port";
-const NO_QUOTAS: &str = "the quota ledger could not be read for the status port";
 const NO_RESPONSE: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 

@@ -17,7 +17,6 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tidegate::report::no_quota;
 
 use self::driver::{Browser, ENTER, Look, TAB};
 use self::support::port::Port;
@@ -50,7 +49,7 @@ impl Site {
         }
         let proxy = Proxy::before(database.url()).await;
         let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&proxy.url(database.url())).unwrap();
-        let port = Port::open(pool.clone(), no_quota()).await;
+        let port = Port::open(pool.clone()).await;
         Self { port, pool: database.pool(), proxy, _database: database }
     }
 

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidegate::config::{Auth, Config};
 use tidegate::metrics::Metrics;
-use tidegate::report::no_quota;
 use tidegate::secret::Secret;
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -60,8 +59,8 @@ impl Port {
         config.server.auth = with_auth.then_some(auth);
         let metrics = Arc::new(Metrics::default());
         let (sender, config) = watch::channel(Arc::new(config));
-        let (health, pulse, quota) = (Arc::new(Health::default()), Arc::default(), no_quota());
-        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, config, quota };
+        let (health, pulse) = (Arc::new(Health::default()), Arc::default());
+        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, config };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = CancellationToken::new();

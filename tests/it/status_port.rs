@@ -1,20 +1,17 @@
 //! The status port over real HTTP and with a real Postgres, for well-behaved and hostile clients.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tidegate::http::CallOutcome;
 use tidegate::metrics::{RowChange, RunOutcome};
-use tidegate::quota::CallKind;
-use tidegate::quota::QuotaUse;
-use tidegate::report::{QuotaReader, no_quota};
+use tidegate::quota::{CallKind, LedgerKey};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::support::TestDatabase;
-use crate::support::port::Port;
+use crate::support::port::{self, Port};
 
 async fn fill(pool: &PgPool) {
     sqlx::raw_sql(
@@ -38,24 +35,32 @@ async fn fill(pool: &PgPool) {
     .unwrap();
 }
 
-fn quota() -> QuotaReader {
-    Arc::new(|| {
-        Box::pin(async {
-            Ok(vec![QuotaUse {
-                connection: "acme-lynn".to_owned(),
-                limit: "requests".to_owned(),
-                used: 1,
-                allowed: 4,
-                blocked_until: None,
-            }])
-        })
-    })
+/// A quarter of the calls of `acme-lynn` is used.
+async fn use_quota(pool: &PgPool) {
+    let config = port::config(port::CONFIG);
+    let connection = &config.connections["acme-lynn"];
+    let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await.unwrap();
+    sqlx::query(
+        "with ledger as (
+            insert into tidegate.quota_ledger (key, connections) values ($1, '{acme-lynn}') returning id
+        ),
+        l as (
+            insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
+            select id, 'requests', 'calls', 4, '1 hour', '1 hour', '0' from ledger
+            returning id
+        )
+        insert into tidegate.quota_use (limit_id, ends_at, used) select id, now(), 1 from l",
+    )
+    .bind(key.as_str())
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn readiness_follows_start_database_and_end() {
     let database = TestDatabase::create().await;
-    let port = Port::open(database.pool(), no_quota()).await;
+    let port = Port::open(database.pool()).await;
     assert_eq!(port.get("/healthz").await.0, 200);
     let (status, text) = port.get("/readyz").await;
     assert!(status == 503 && text.contains("not ready: the configuration is not loaded yet\n"), "{text}");
@@ -71,7 +76,7 @@ async fn readiness_follows_start_database_and_end() {
 #[tokio::test]
 async fn without_a_database_the_process_is_alive_but_not_ready() {
     let nowhere = PgPoolOptions::new().connect_lazy("postgres://u:s3cret@127.0.0.1:1/x").unwrap();
-    let port = Port::open(nowhere, no_quota()).await;
+    let port = Port::open(nowhere).await;
     port.started();
     assert_eq!(port.get("/healthz").await.0, 200);
     for (path, expected) in [("/readyz", 503), ("/", 503), ("/status.json", 503), ("/metrics", 200)] {
@@ -87,7 +92,7 @@ async fn without_a_database_the_process_is_alive_but_not_ready() {
 async fn status_json_shows_runs_failures_and_freshness() {
     let database = TestDatabase::create().await;
     fill(&database.pool()).await;
-    let port = Port::open(database.pool(), quota()).await;
+    let port = Port::open(database.pool()).await;
     let (status, response) = port.get("/status.json").await;
     assert_eq!(status, 200);
     assert!(!response.contains("s3cret"), "{response}");
@@ -106,7 +111,8 @@ async fn status_json_shows_runs_failures_and_freshness() {
 async fn metrics_count_this_process_and_measure_the_shared_state() {
     let database = TestDatabase::create().await;
     fill(&database.pool()).await;
-    let port = Port::open(database.pool(), quota()).await;
+    use_quota(&database.pool()).await;
+    let port = Port::open(database.pool()).await;
     let (metrics, took) = (&port.metrics, Duration::from_millis(30));
     metrics.run_ended("lynn-hourly", RunOutcome::Failed);
     metrics.rows("acme-lynn", "survey_result", RowChange::Inserted, 12);
@@ -130,6 +136,7 @@ async fn metrics_count_this_process_and_measure_the_shared_state() {
         "tidegate_quota_wait_seconds_total{connection=\"acme-lynn\",limit=\"requests\"} 1.5",
         "tidegate_quota_used_ratio{connection=\"acme-lynn\",limit=\"requests\"} 0.25",
         "tidegate_quota_blocked{connection=\"acme-lynn\",limit=\"requests\"} 0",
+        "tidegate_quota_used_ratio{connection=\"acme-lynn\",limit=\"period_bandwidth\"} 0.0",
         "tidegate_runs_unfinished{state=\"queued\"} 1",
         "tidegate_runs_unfinished{state=\"waiting\"} 0",
     ] {
@@ -155,7 +162,7 @@ async fn problems_are_measured_while_they_last_and_retired_streams_only_counted(
     let database = TestDatabase::create().await;
     let pool = database.pool();
     fill(&pool).await;
-    let port = Port::open(pool.clone(), no_quota()).await;
+    let port = Port::open(pool.clone()).await;
     let with = |text: &str, line: &str| text.lines().any(|printed| printed == line);
     let failed = "tidegate_stream_problem{connection=\"acme-lynn\",stream=\"survey_result\",kind=\"failed\"} 1";
     let (_, before) = port.get("/metrics").await;
@@ -212,7 +219,7 @@ async fn removed_settings_are_neither_shown_nor_measured() {
     let database = TestDatabase::create().await;
     fill(&database.pool()).await;
     sqlx::raw_sql(REMOVED).execute(&database.pool()).await.unwrap();
-    let port = Port::open(database.pool(), quota()).await;
+    let port = Port::open(database.pool()).await;
     for path in ["/streams", "/status.json", "/metrics"] {
         let (status, text) = port.get(path).await;
         assert_eq!(status, 200, "{path}");
@@ -233,7 +240,7 @@ async fn removed_settings_are_neither_shown_nor_measured() {
 #[tokio::test]
 async fn only_get_is_served_and_large_requests_are_not_read() {
     let database = TestDatabase::create().await;
-    let port = Port::open(database.pool(), no_quota()).await;
+    let port = Port::open(database.pool()).await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
         let response =
             port.ask(&format!("{method} /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")).await;
@@ -252,7 +259,7 @@ async fn only_get_is_served_and_large_requests_are_not_read() {
 #[tokio::test]
 async fn clients_that_use_every_connection_are_dropped_and_the_port_stops_in_time() {
     let database = TestDatabase::create().await;
-    let port = Port::open(database.pool(), no_quota()).await;
+    let port = Port::open(database.pool()).await;
     let mut silent = Vec::new();
     for _ in 0..70 {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
@@ -268,7 +275,7 @@ async fn clients_that_use_every_connection_are_dropped_and_the_port_stops_in_tim
 #[tokio::test]
 async fn p12_clients_that_only_connect_do_not_block_probes() {
     let database = TestDatabase::create().await;
-    let port = Port::open(database.pool(), no_quota()).await;
+    let port = Port::open(database.pool()).await;
     let mut idle = Vec::new();
     for _ in 0..400 {
         idle.push(TcpStream::connect(port.address).await.unwrap());

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::Config;
 use tidegate::metrics::Metrics;
-use tidegate::report::no_quota;
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -33,7 +32,6 @@ async fn a_daemon_that_responds_is_alive_even_if_its_configuration_has_become_fa
         health: Arc::new(Health::default()),
         pulse: Arc::default(),
         config,
-        quota: no_quota(),
     };
     let token = CancellationToken::new();
     let server = tokio::spawn(serve(listener, sources.router(), token.clone()));

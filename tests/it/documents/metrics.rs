@@ -8,7 +8,7 @@ use tidegate::http::CallOutcome;
 use tidegate::metrics::{Gauges, Metrics, RowChange, RunOutcome};
 use tidegate::notify::Outcome;
 use tidegate::pulse::Loop;
-use tidegate::quota::{CallKind, QuotaUse};
+use tidegate::quota::{CallKind, Unit, Usage};
 use tidegate::store::reconciliation::Compared;
 use tidegate::store::status::{self, FailingStreams, StreamState};
 use tidegate::store::stored_rows::StoredRows;
@@ -113,12 +113,14 @@ pub(super) async fn scrape() -> String {
         freshness_seconds: Some(1.0),
         held_slices: 0,
     };
-    let quota = QuotaUse {
-        connection: NAME.to_owned(),
+    let usage = Usage {
         limit: NAME.to_owned(),
+        amount: 4,
+        unit: Unit::Calls,
         used: 1,
-        allowed: 4,
+        per: took,
         blocked_until: Some(Utc::now()),
+        next_free: None,
     };
     let compared = Compared { connection: NAME.to_owned(), checked_at: Utc::now(), compared: 1, differences: 0 };
     let stored = StoredRows { relation: NAME.to_owned(), refreshed_at: Utc::now(), age_seconds: 1 };
@@ -130,7 +132,7 @@ pub(super) async fn scrape() -> String {
         failing: Some(vec![FailingStreams { job: NAME.to_owned(), connection: NAME.to_owned(), streams: 0 }]),
         compared: Some(vec![compared]),
         stored: Some(vec![stored]),
-        quotas: Some(vec![quota]),
+        quotas: Some(vec![(NAME.to_owned(), usage)]),
         problems: Some(Vec::new()),
         notifications: Some(vec![(NAME.to_owned(), 0.0)]),
         ages: Loop::ALL.map(|of| (of, None)).to_vec(),

@@ -63,7 +63,7 @@ async fn every_page_shows_its_main_states() {
     story::trouble(&states[2].pool(), "the <token> was refused").await;
     let mut ports = Vec::new();
     for database in &states {
-        ports.push(Port::open(database.pool(), tidegate::report::no_quota()).await);
+        ports.push(Port::open(database.pool()).await);
     }
     for page in PAGES {
         let mut text = String::new();
@@ -151,7 +151,7 @@ async fn the_page_of_the_system_shows_every_configured_target_and_the_loops_that
 async fn one_instant_reads_the_same_on_every_page() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
-    let port = Port::open(database.pool(), tidegate::report::no_quota()).await;
+    let port = Port::open(database.pool()).await;
     // 03:16 in UTC; the browser has chosen Kathmandu.
     let at = "<time datetime=\"2026-01-05T03:16:00Z\" title=\"2026-01-05T03:16:00Z\">";
     for (zone, shown) in [("Asia/Kathmandu", "09:01 (+05:45)"), ("UTC", "03:16 (UTC)")] {

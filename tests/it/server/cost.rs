@@ -97,7 +97,7 @@ async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
     let url: Url = database.url().parse().unwrap();
     let counter = Counter::before(&url).await;
     let pool = PgPoolOptions::new().max_connections(1).connect(&counter.url(&url)).await.unwrap();
-    let port = Port::open(pool.clone(), tidegate::report::no_quota()).await;
+    let port = Port::open(pool.clone()).await;
     let mut counts = String::new();
     for page in PAGES {
         counter.take();
@@ -141,7 +141,7 @@ async fn a_tag_changes_with_the_content_only() {
         for _ in 0..2 {
             sqlx::raw_sql(change).execute(&database.pool()).await.unwrap();
             // A process that has read nothing yet.
-            let port = Port::open(database.pool(), tidegate::report::no_quota()).await;
+            let port = Port::open(database.pool()).await;
             tags.push(port.fetch("/runs", "").await.header("etag").to_owned());
             tags.push(port.fetch("/streams/acme-lynn/menu_detail", "").await.header("etag").to_owned());
             port.close().await;

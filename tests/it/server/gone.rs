@@ -17,7 +17,7 @@ async fn p12_without_the_database_pages_say_so_and_the_last_overview_stays() {
     story::trouble(&database.pool(), "the token was refused").await;
     let proxy = Proxy::before(database.url()).await;
     let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&proxy.url(database.url())).unwrap();
-    let port = Port::open(pool.clone(), tidegate::report::no_quota()).await;
+    let port = Port::open(pool.clone()).await;
     assert_eq!(port.fetch("/", "").await.status, 200);
     proxy.set_up(false);
     // What was read a moment ago is still shown.

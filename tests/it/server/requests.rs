@@ -10,7 +10,7 @@ use crate::support::story::PAGES;
 async fn a_wrong_address_is_refused_with_a_page_or_a_problem_document() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
-    let port = Port::open(database.pool(), tidegate::report::no_quota()).await;
+    let port = Port::open(database.pool()).await;
     let long = format!("/streams?q={}", "a".repeat(2_000));
     for (path, status, says) in [
         ("/nothing", 404, "There is no such page"),
@@ -92,7 +92,7 @@ async fn links_have_the_path_of_the_proxy_in_front() {
 async fn every_link_of_every_page_leads_somewhere() {
     let database = TestDatabase::create().await;
     story::trouble(&database.pool(), "refused").await;
-    let port = Port::open(database.pool(), tidegate::report::no_quota()).await;
+    let port = Port::open(database.pool()).await;
     let mut links = std::collections::BTreeSet::new();
     for page in PAGES {
         let body = port.fetch(page, "").await.body;

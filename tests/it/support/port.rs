@@ -6,7 +6,6 @@ use std::sync::Arc;
 use sqlx::PgPool;
 use tidegate::config::Config;
 use tidegate::metrics::Metrics;
-use tidegate::report::{QuotaReader, no_quota};
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -72,16 +71,12 @@ pub fn config(yaml: &str) -> Config {
 }
 
 impl Port {
-    pub async fn open(pool: PgPool, quota: QuotaReader) -> Self {
-        Self::open_with(pool, quota, config(CONFIG)).await
+    pub async fn open(pool: PgPool) -> Self {
+        Self::of(pool, config(CONFIG)).await
     }
 
     /// With this configuration.
     pub async fn of(pool: PgPool, config: Config) -> Self {
-        Self::open_with(pool, no_quota(), config).await
-    }
-
-    async fn open_with(pool: PgPool, quota: QuotaReader, config: Config) -> Self {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
         let (_sender, config) = watch::channel(Arc::new(config));
         let sources = StatusSources {
@@ -90,7 +85,6 @@ impl Port {
             health: Arc::clone(&health),
             pulse: Arc::default(),
             config,
-            quota,
         };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
