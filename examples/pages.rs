@@ -1,8 +1,8 @@
-//! What the pages and the JSON API cost with 500 connections, 10,000 jobs and streams, 4 million slices and 1 million
-//! tasks.
+//! What pages, metrics, JSON API and some commands cost with 500 connections, 10,000 jobs and streams, 4 million slices
+//! and 1 million tasks.
 //!
 //! ```sh
-//! cargo build --profile dist --example pages
+//! cargo build --profile dist --bin tidegate --example pages
 //! target/dist/examples/pages                   # a table for docs/performance.md
 //! target/dist/examples/pages 50                # a fiftieth of the rows, for a first look
 //! ```
@@ -10,12 +10,18 @@
 //! Rows are written directly into an embedded Postgres, and this program serves the port itself. Each page is read
 //! three times by a port that has read nothing, over one database connection. The first byte is the median from the
 //! connection of the client until the status line; the time in Postgres is what Postgres counts as active, and
-//! statements are those that sqlx sends. The floor is the same page of a database with one stream, in the same run.
-//! Exits with 1 if a budget is exceeded. All files are in a temporary folder that is deleted at the end.
+//! statements are those that sqlx sends. The floor is the same page of a database with one stream, in the same run. A
+//! later scrape of the metrics is one of a port that was scraped before. Commands are run as processes, including their
+//! start and the reading of the configuration. Exits with 1 if a budget is exceeded. All files are in a temporary folder
+//! that is deleted at the end.
+
+#[path = "support/program.rs"]
+mod program;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,9 +29,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tempfile::TempDir;
+use tidegate::app::names;
 use tidegate::config::Config;
-use tidegate::metrics::Metrics;
+use tidegate::metrics::{Detail, Metrics};
 use tidegate::postgres::Embedded;
+use tidegate::quota::LedgerKeys;
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tidegate::store::migrate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+use url::Url;
 
 const TIMES: usize = 3;
 /// Postgres writes what it counted at the end of a transaction, at most once a second.
@@ -43,6 +53,10 @@ const COUNTED_AFTER: Duration = Duration::from_millis(1_100);
 const LIST_MAX: Duration = Duration::from_millis(150);
 const STREAM_MAX: Duration = Duration::from_millis(100);
 const POSTGRES_MAX: Duration = Duration::from_millis(50);
+/// The budgets of a scrape, of `/status.json` and of a command; and of values per connection.
+const WHOLE_MAX: Duration = Duration::from_millis(500);
+const VALUES_MAX: usize = 20_000;
+const COMMANDS: [&[&str]; 3] = [&["status"], &["status", "--json"], &["check", "--offline"]];
 /// More memory of this process after all pages.
 const MEMORY_KIB_MAX: u64 = 4 << 10;
 const STREAMS_PER_CONNECTION: usize = 20;
@@ -131,7 +145,7 @@ const FILL: &str = "
     set session_replication_role = origin;
 ";
 
-/// What a page cost.
+/// What a page or a scrape cost.
 struct Cost {
     first_byte: Duration,
     postgres: Duration,
@@ -160,6 +174,13 @@ async fn compare(postgres: &Embedded, connections: usize) -> anyhow::Result<Exit
     let small = Site::fill(postgres, "small", 1, 1).await?;
     let large = Site::fill(postgres, "large", connections, 400).await?;
     eprintln!("filled in {:.0} s", began.elapsed().as_secs_f64());
+    let pages = pages(&small, &large).await?;
+    let whole = whole(&large).await?;
+    Ok(if pages && whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures the pages. Returns whether all budgets are kept.
+async fn pages(small: &Site, large: &Site) -> anyhow::Result<bool> {
     let mut is_kept = true;
     let mut table = String::from(
         "| page | first byte, ms | with one stream | in Postgres, ms | with one stream | statements | page, kB | JSON, kB |\n\
@@ -185,13 +206,69 @@ async fn compare(postgres: &Embedded, connections: usize) -> anyhow::Result<Exit
             ms(floor.postgres),
             cost.statements,
             kilobytes(cost.bytes),
-            kilobytes(json),
+            kilobytes(json.len()),
         )?;
     }
     let more = resident_kib()?.saturating_sub(before);
     is_kept &= more <= MEMORY_KIB_MAX;
-    println!("{table}\nmemory: {more} KiB more after all pages");
-    Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("{table}\nmemory: {more} KiB more after all pages\n");
+    Ok(is_kept)
+}
+
+/// Measures what covers the whole configuration: metrics, `/status.json` and commands. Returns whether all budgets are
+/// kept.
+async fn whole(large: &Site) -> anyhow::Result<bool> {
+    let mut is_kept = true;
+    let mut table = String::from(
+        "| what | time, ms | in Postgres, ms | statements | size, kB | values |\n|---|--:|--:|--:|--:|--:|\n",
+    );
+    for detail in [Detail::Streams, Detail::Connections] {
+        let metrics = Metrics::new(detail);
+        metrics.configure(names(&large.config));
+        let served = large.serve_with(metrics).await?;
+        for scrape in ["first", "later"] {
+            tokio::time::sleep(COUNTED_AFTER).await;
+            let (cost, text) = large.cost_of(&served, "/metrics").await?;
+            let values = text.lines().filter(|line| !line.starts_with('#')).count();
+            is_kept &= cost.first_byte <= WHOLE_MAX && (detail == Detail::Streams || values < VALUES_MAX);
+            is_kept &= text.contains("tidegate_quota_used_ratio{");
+            let what = format!("`/metrics`, {scrape} scrape, {detail:?}");
+            row(&mut table, &what, &cost, &values.to_string())?;
+        }
+    }
+    let (cost, _) = large.cost_of(&large.serve().await?, "/status.json").await?;
+    is_kept &= cost.first_byte <= WHOLE_MAX;
+    row(&mut table, "`/status.json`", &cost, "")?;
+    let binary = program::binary()?;
+    for words in COMMANDS {
+        let mut times = Vec::new();
+        let mut bytes = 0;
+        for _ in 0..TIMES {
+            let began = Instant::now();
+            let output = Command::new(&binary)
+                .arg("--config")
+                .arg(large.folder.path())
+                .args(words)
+                .stderr(Stdio::inherit())
+                .output()?;
+            times.push(began.elapsed());
+            anyhow::ensure!(output.status.success(), "{words:?}");
+            bytes = output.stdout.len();
+        }
+        times.sort_unstable();
+        let took = times[TIMES / 2];
+        is_kept &= took <= WHOLE_MAX;
+        let took = took.as_secs_f64() * 1_000.0;
+        writeln!(table, "| `tidegate {}` | {took:.0} | | | {:.0} | |", words.join(" "), kilobytes(bytes))?;
+    }
+    println!("{table}");
+    Ok(is_kept)
+}
+
+fn row(table: &mut String, what: &str, cost: &Cost, values: &str) -> std::fmt::Result {
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    let (first, postgres, size) = (ms(cost.first_byte), ms(cost.postgres), kilobytes(cost.bytes));
+    writeln!(table, "| {what} | {first:.0} | {postgres:.0} | {} | {size:.0} | {values} |", cost.statements)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a size to print")]
@@ -205,6 +282,7 @@ struct Site {
     /// For what Postgres counted.
     options: PgConnectOptions,
     config: Arc<Config>,
+    folder: TempDir,
 }
 
 /// The port of a process that has read nothing yet.
@@ -221,11 +299,14 @@ impl Drop for Served {
 
 impl Site {
     async fn fill(postgres: &Embedded, name: &str, connections: usize, days: usize) -> anyhow::Result<Self> {
-        let config = configuration(connections, if connections == 1 { 1 } else { STREAMS_PER_CONNECTION })?;
-        let base: PgConnectOptions = postgres.superuser_url().expose().parse()?;
-        let mut admin = PgConnection::connect_with(&base).await?;
+        let mut url: Url = postgres.superuser_url().expose().parse()?;
+        let mut admin = PgConnection::connect(url.as_str()).await?;
+        url.set_path(name);
+        let folder = tempfile::tempdir()?;
+        let streams = if connections == 1 { 1 } else { STREAMS_PER_CONNECTION };
+        let config = configuration(folder.path(), url.as_str(), connections, streams)?;
         sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await?;
-        let options = base.database(name);
+        let options: PgConnectOptions = url.as_str().parse()?;
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         migrate::migrate(&pool).await?;
         let mut filler = PgConnection::connect_with(&options).await?;
@@ -233,15 +314,28 @@ impl Site {
         let fill = FILL.replace("$connections", &connections.to_string()).replace("$days", &days.to_string());
         let fill = fill.replacen("insert into tidegate.slice", &format!("{streams}\ninsert into tidegate.slice"), 1);
         sqlx::raw_sql(AssertSqlSafe(fill)).execute(&mut filler).await?;
+        let keys = LedgerKeys::read(&pool).await?;
+        for connection in config.connections.values() {
+            let key = keys.key(&connection.base_url, &connection.settings.credential());
+            sqlx::query("update tidegate.quota_ledger set key = $1 where connections = array[$2]")
+                .bind(key.as_str())
+                .bind(&connection.name)
+                .execute(&mut filler)
+                .await?;
+        }
         sqlx::raw_sql("vacuum analyze").execute(&mut filler).await?;
-        Ok(Self { pool, options, config })
+        Ok(Self { pool, options, config, folder })
     }
 
     async fn serve(&self) -> anyhow::Result<Served> {
+        self.serve_with(Metrics::default()).await
+    }
+
+    async fn serve_with(&self, metrics: Metrics) -> anyhow::Result<Served> {
         let (_sender, config) = watch::channel(Arc::clone(&self.config));
         let sources = StatusSources {
             pool: self.pool.clone(),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::new(metrics),
             health: Arc::new(Health::default()),
             pulse: Arc::default(),
             config,
@@ -255,24 +349,30 @@ impl Site {
     /// The median of several readings.
     async fn cost(&self, path: &str) -> anyhow::Result<Cost> {
         let (mut first, mut active, mut statements, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
-        let mut admin = PgConnection::connect_with(&self.options.clone().database("postgres")).await?;
         for _ in 0..TIMES {
             tokio::time::sleep(COUNTED_AFTER).await;
-            let served = self.serve().await?;
-            let before = self.active(&mut admin).await?;
-            STATEMENTS.store(0, Ordering::Relaxed);
-            let (took, size) = request(served.address, path).await?;
-            // One is `begin`, one `rollback`; what this program asks is not counted.
-            statements = STATEMENTS.load(Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            active.push(self.active(&mut admin).await? - before);
-            first.push(took);
-            bytes = size;
+            let (cost, _) = self.cost_of(&self.serve().await?, path).await?;
+            active.push(cost.postgres);
+            first.push(cost.first_byte);
+            (statements, bytes) = (cost.statements, cost.bytes);
         }
         first.sort_unstable();
-        active.sort_by(f64::total_cmp);
-        let postgres = Duration::from_secs_f64((active[TIMES / 2] / 1_000.0).max(0.0));
-        Ok(Cost { first_byte: first[TIMES / 2], postgres, statements, bytes })
+        active.sort_unstable();
+        Ok(Cost { first_byte: first[TIMES / 2], postgres: active[TIMES / 2], statements, bytes })
+    }
+
+    /// Of one request.
+    async fn cost_of(&self, served: &Served, path: &str) -> anyhow::Result<(Cost, String)> {
+        let mut admin = PgConnection::connect_with(&self.options.clone().database("postgres")).await?;
+        let before = self.active(&mut admin).await?;
+        STATEMENTS.store(0, Ordering::Relaxed);
+        let (first_byte, body) = request(served.address, path).await?;
+        // With `rollback`; `begin`, and what this program asks, are not counted.
+        let statements = STATEMENTS.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let active = (self.active(&mut admin).await? - before).max(0.0);
+        let postgres = Duration::from_secs_f64(active / 1_000.0);
+        Ok((Cost { first_byte, postgres, statements, bytes: body.len() }, body))
     }
 
     /// Milliseconds for which sessions of the database were active.
@@ -284,11 +384,9 @@ impl Site {
 }
 
 /// A file for each connection with its jobs.
-fn configuration(connections: usize, streams: usize) -> anyhow::Result<Arc<Config>> {
-    let folder = tempfile::tempdir()?;
-    let database = "database: { url: \"postgres://nobody@localhost/nothing\" }\n";
-    std::fs::write(folder.path().join("tidegate.yaml"), database)?;
-    std::fs::create_dir(folder.path().join("jobs"))?;
+fn configuration(folder: &Path, url: &str, connections: usize, streams: usize) -> anyhow::Result<Arc<Config>> {
+    std::fs::write(folder.join("tidegate.yaml"), format!("database: {{ url: \"{url}\" }}\n"))?;
+    std::fs::create_dir(folder.join("jobs"))?;
     for connection in 0..connections {
         let mut reports = String::new();
         let mut jobs = String::from("jobs:\n");
@@ -306,14 +404,14 @@ fn configuration(connections: usize, streams: usize) -> anyhow::Result<Arc<Confi
              access_token_secret: \"0b6f2f4e-52a1-4c0e-9d61-3a7a4be0c111\", reports: {{ {reports} }} }}\n{jobs}",
             connection + 1,
         );
-        std::fs::write(folder.path().join(format!("jobs/c{connection:04}.yaml")), text)?;
+        std::fs::write(folder.join(format!("jobs/c{connection:04}.yaml")), text)?;
     }
-    let config = Config::load(folder.path(), &std::collections::BTreeMap::new());
+    let config = Config::load(folder, &std::collections::BTreeMap::new());
     Ok(Arc::new(config.map_err(|faults| anyhow!("{faults}"))?))
 }
 
-/// The time until the first byte of a response, and the size of its body.
-async fn request(address: SocketAddr, path: &str) -> anyhow::Result<(Duration, usize)> {
+/// The time until the first byte of a response, and its body.
+async fn request(address: SocketAddr, path: &str) -> anyhow::Result<(Duration, String)> {
     let began = Instant::now();
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await?;
@@ -324,7 +422,7 @@ async fn request(address: SocketAddr, path: &str) -> anyhow::Result<(Duration, u
     let response = String::from_utf8(response)?;
     let (head, body) = response.split_once("\r\n\r\n").context("a response")?;
     anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head} {body}");
-    Ok((first, body.len()))
+    Ok((first, body.to_owned()))
 }
 
 /// What this process has in memory.

@@ -14,10 +14,10 @@ use super::names::names;
 use super::periodic::Periodic;
 use super::streams::StoredPlan;
 use super::{Database, Reload, notifying, pruning, totals, views};
-use crate::config::Config;
+use crate::config::{Config, MetricsPer};
 use crate::http::HttpError;
 use crate::mart;
-use crate::metrics::{Metrics, RunOutcome};
+use crate::metrics::{Detail, Metrics, RunOutcome};
 use crate::notify::{Notifier, Timing};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
@@ -90,7 +90,7 @@ impl Daemon {
             hours: Hours::default(),
             pool: database.pool.clone(),
             accounts: Accounts::default(),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::new(Metrics::new(detail(&config))),
             memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
@@ -205,6 +205,14 @@ fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>
             }
         }
     })
+}
+
+/// What has metrics of its own.
+const fn detail(config: &Config) -> Detail {
+    match config.server.metrics_per {
+        MetricsPer::Stream => Detail::Streams,
+        MetricsPer::Connection => Detail::Connections,
+    }
 }
 
 /// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and

@@ -17,5 +17,6 @@ pub use alive::Alive;
 pub use daemon::{Daemon, DaemonError, owner};
 pub use database::{Database, DatabaseError, place as database_place, warning as database_warning};
 pub use foreground::{Foreground, follow};
+pub use names::names;
 pub use reload::Reload;
 pub use totals::compare as compare_totals;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::metrics::{ConnectionNames, Names};
 
 /// The jobs and connections of a configuration, with the streams that the jobs read.
-pub(super) fn names(config: &Config) -> Names {
+pub fn names(config: &Config) -> Names {
     let mut names = Names { jobs: config.jobs.keys().cloned().collect(), ..Names::default() };
     for (name, connection) in &config.connections {
         let limits = connection.limits.iter().map(|limit| limit.name.clone()).collect();

@@ -159,12 +159,13 @@ fn warn_of_restart(before: &Config, after: &Config) {
             format!("{:?}", config.database.target),
             config.database.target.secrets().iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>(),
             format!("{:?} {:?} {:?}", config.database.max_connections, config.embedded, config.server.listen),
-            format!("{:?} {:?}", config.worker.concurrency, config.log),
+            format!("{:?} {:?} {:?}", config.server.metrics_per, config.worker.concurrency, config.log),
         )
     };
     if fixed(before) != fixed(after) {
         tracing::warn!(
-            "`database`, `embedded`, `server.listen`, `log` and `worker.concurrency` take effect after a restart"
+            "`database`, `embedded`, `server.listen`, `server.metrics_per`, `log` and `worker.concurrency` take effect \
+             after a restart"
         );
     }
 }

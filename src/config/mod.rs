@@ -78,6 +78,19 @@ pub struct Server {
     pub auth: Option<Auth>,
     /// Further addresses of the pages, as browsers write origins.
     pub origins: Vec<String>,
+    pub metrics_per: MetricsPer,
+}
+
+/// What has values of its own in `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum MetricsPer {
+    /// Every stream and job.
+    #[default]
+    Stream,
+    /// Only every connection.
+    Connection,
 }
 
 /// What operators and scripts log in with on the status port.

@@ -7,9 +7,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::detail::Detail;
 use super::labels::{
     ConnectionLabels, JobLabels, KindLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels,
-    StreamLabels, TargetLabels, limit_labels, stream_labels,
+    StreamLabels, TargetLabels, connection_labels, limit_labels, stream_labels,
 };
 use super::{
     CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, JOB_FAILING_STREAMS, LOOP_AGE_SECONDS,
@@ -56,7 +57,7 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn registry(&self) -> Registry {
+    pub(super) fn registry(&self, detail: Detail) -> Registry {
         let mut registry = Registry::default();
         let database: Gauge = Gauge::default();
         database.set(i64::from(self.unfinished.is_some()));
@@ -75,13 +76,13 @@ impl Gauges {
         refused.set(i64::from(self.config_refused));
         registry.register(CONFIG_REFUSED, "1 while the configuration on disk is wrong and not in force", refused);
         if let (Some(streams), Some(retired)) = (&self.streams, self.retired) {
-            register_streams(&mut registry, streams, retired);
+            register_streams(&mut registry, streams, retired, detail);
         }
         self.register_problems(&mut registry);
         if let Some(compared) = &self.compared {
             let family: Family<ConnectionLabels, Gauge> = Family::default();
             for Compared { connection, differences, .. } in compared {
-                family.get_or_create(&ConnectionLabels { connection: connection.clone() }).set(*differences);
+                family.get_or_create(&connection_labels(connection)).set(*differences);
             }
             registry.register(
                 RECONCILIATION_DIFFERENCES,
@@ -150,8 +151,9 @@ impl Gauges {
     }
 }
 
-/// Registers what is measured of streams. Retired ones are only counted, because no data of them are expected.
-fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64) {
+/// Registers what is measured of streams; for a connection, that of its stream that is furthest behind. Retired ones are
+/// only counted, because no data of them are expected.
+fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64, detail: Detail) {
     let streams: Vec<&StreamState> = streams.iter().filter(|stream| stream.state != RETIRED).collect();
     let states: Family<StateLabels, Gauge> = Family::default();
     for state in STREAM_STATES {
@@ -162,13 +164,15 @@ fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i
     let held: Family<StreamLabels, Gauge> = Family::default();
     for stream in &streams {
         states.get_or_create(&StateLabels { state: stream.state.clone() }).inc();
-        let labels = stream_labels(&stream.connection, &stream.stream);
-        held.get_or_create(&labels).set(stream.held_slices);
-        if let Some(until) = stream.complete_until {
-            complete.get_or_create(&labels).set(until.timestamp());
+        let labels = stream_labels(&stream.connection, detail.part(&stream.stream));
+        held.get_or_create(&labels).inc_by(stream.held_slices);
+        if let Some(until) = stream.complete_until.map(|until| until.timestamp()) {
+            let before = complete.get(&labels).map(|gauge| gauge.get());
+            complete.get_or_create(&labels).set(before.map_or(until, |before| before.min(until)));
         }
         if let Some(seconds) = stream.freshness_seconds {
-            freshness.get_or_create(&labels).set(seconds.max(0.0));
+            let gauge = freshness.get_or_create(&labels);
+            gauge.set(seconds.max(gauge.get()));
         }
     }
     let (problems, hidden) = problems(&streams);

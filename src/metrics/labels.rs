@@ -109,6 +109,10 @@ pub(super) fn calls_of(connection: &str) -> impl Iterator<Item = CallLabels> {
     kinds.flat_map(move |kind| CallOutcome::ALL.map(|outcome| call_labels(connection, kind, outcome)))
 }
 
+pub(super) fn connection_labels(connection: &str) -> ConnectionLabels {
+    ConnectionLabels { connection: connection.to_owned() }
+}
+
 pub(super) fn stream_labels(connection: &str, stream: &str) -> StreamLabels {
     StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() }
 }

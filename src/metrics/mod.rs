@@ -4,10 +4,12 @@
 //! value 0: a counter that begins with 1 has not increased, and no alert would see its first event. Gauges describe
 //! what all replicas share, so each scrape reads them from Postgres.
 
+mod detail;
 mod gauges;
 mod labels;
 mod names;
 
+pub use detail::Detail;
 pub use gauges::Gauges;
 pub use names::{ConnectionNames, Names};
 
@@ -27,7 +29,7 @@ use prometheus_client::registry::Registry;
 
 use self::labels::{
     CallLabels, ConnectionLabels, KindLabels, LimitLabels, NotificationLabels, RowLabels, RunLabels, StreamLabels,
-    call_labels, calls_of, limit_labels, row_labels, run_labels, runs_of, stream_labels,
+    call_labels, calls_of, connection_labels, limit_labels, row_labels, run_labels, runs_of, stream_labels,
 };
 
 use crate::http::CallOutcome;
@@ -134,6 +136,7 @@ type Ratio = Gauge<f64, AtomicU64>;
 /// The counters of this process.
 #[derive(Debug)]
 pub struct Metrics {
+    detail: Detail,
     registry: Registry,
     runs: Family<RunLabels, Counter>,
     run_start_delay_seconds: Histogram,
@@ -155,7 +158,15 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Detail::default())
+    }
+}
+
+impl Metrics {
+    /// With values of every stream and job, or only of every connection.
+    pub fn new(detail: Detail) -> Self {
         let mut metrics = Self {
+            detail,
             registry: Registry::default(),
             runs: Family::default(),
             run_start_delay_seconds: Histogram::new(START_DELAY_BUCKETS),
@@ -176,9 +187,7 @@ impl Default for Metrics {
         metrics.register();
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -222,6 +231,7 @@ impl Metrics {
 
     /// Creates the metrics of what is configured with the value 0, and removes those of what no longer is.
     pub fn configure(&self, configured: Names) {
+        let configured = self.detail.names(configured);
         let mut names = self.names();
         for job in names.jobs.difference(&configured.jobs) {
             for labels in runs_of(job) {
@@ -257,9 +267,8 @@ impl Metrics {
         for labels in calls_of(connection) {
             self.vendor_calls.get_or_create(&labels).inc_by(0);
         }
-        let labels = ConnectionLabels { connection: connection.to_owned() };
-        self.vendor_bytes.get_or_create(&labels).inc_by(0);
-        drop(self.vendor_call_seconds.get_or_create(&labels));
+        self.vendor_bytes.get_or_create(&connection_labels(connection)).inc_by(0);
+        drop(self.vendor_call_seconds.get_or_create(&connection_labels(self.detail.part(connection))));
     }
 
     /// Removes the metrics of a connection, or of its limits and streams that it has no longer.
@@ -268,8 +277,9 @@ impl Metrics {
             for labels in calls_of(connection) {
                 self.vendor_calls.remove(&labels);
             }
-            let labels = ConnectionLabels { connection: connection.to_owned() };
+            let labels = connection_labels(connection);
             self.vendor_bytes.remove(&labels);
+            // That of all connections has the label of none.
             self.vendor_call_seconds.remove(&labels);
         }
         for limit in before.limits.iter().filter(|limit| now.is_none_or(|now| !now.limits.contains(*limit))) {
@@ -292,6 +302,7 @@ impl Metrics {
 
     /// Counts a run that ended.
     pub fn run_ended(&self, job: &str, outcome: RunOutcome) {
+        let job = self.detail.part(job);
         self.names().note_job(job);
         self.runs.get_or_create(&run_labels(job, outcome)).inc();
     }
@@ -308,32 +319,38 @@ impl Metrics {
 
     /// Counts `rows` records of a committed page with this outcome.
     pub fn rows(&self, connection: &str, stream: &str, change: RowChange, rows: u64) {
+        let stream = self.detail.part(stream);
         self.names().note_stream(connection, stream);
         self.rows.get_or_create(&row_labels(connection, stream, change)).inc_by(rows);
     }
 
     /// Records a page that was committed within `took`, with its rejected records and values kept in `_extra`.
     pub fn page_committed(&self, connection: &str, stream: &str, took: Duration, rejected: u64, extra: u64) {
+        let stream = self.detail.part(stream);
         self.names().note_stream(connection, stream);
         let labels = stream_labels(connection, stream);
-        self.pages.get_or_create(&labels).inc();
         self.rejected_records.get_or_create(&labels).inc_by(rejected);
-        self.extra_values.get_or_create(&labels).inc_by(extra);
+        if self.detail == Detail::Streams {
+            self.pages.get_or_create(&labels).inc();
+            self.extra_values.get_or_create(&labels).inc_by(extra);
+        }
         self.checkpoint_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts further pages that were committed together with one.
     pub fn pages_joined(&self, connection: &str, stream: &str, pages: u64) {
-        self.names().note_stream(connection, stream);
-        self.pages.get_or_create(&stream_labels(connection, stream)).inc_by(pages);
+        if self.detail == Detail::Streams {
+            self.names().note_stream(connection, stream);
+            self.pages.get_or_create(&stream_labels(connection, stream)).inc_by(pages);
+        }
     }
 
     /// Records a request to a vendor that ended after `took`, with `bytes` in both directions.
     pub fn vendor_call(&self, connection: &str, kind: CallKind, outcome: CallOutcome, took: Duration, bytes: u64) {
         self.names().note_connection(connection, |_| {});
         self.vendor_calls.get_or_create(&call_labels(connection, kind, outcome)).inc();
-        let labels = ConnectionLabels { connection: connection.to_owned() };
-        self.vendor_bytes.get_or_create(&labels).inc_by(bytes);
+        self.vendor_bytes.get_or_create(&connection_labels(connection)).inc_by(bytes);
+        let labels = connection_labels(self.detail.part(connection));
         self.vendor_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
@@ -357,7 +374,7 @@ impl Metrics {
     pub fn encode(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
-            .and_then(|()| encode_registry(&mut text, &gauges.registry()))
+            .and_then(|()| encode_registry(&mut text, &gauges.registry(self.detail)))
             .and_then(|()| encode_eof(&mut text));
         if written.is_err() {
             // Writing to a string cannot fail; if encoding a metric ever does, the scraper should see it.

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::quota::{Unit, Usage};
+use crate::store::reconciliation::Compared;
 use crate::store::status::{RETIRED, STREAM_STATES, StreamState};
 
 /// Names of one job, and of one connection with one limit and these streams.
@@ -135,4 +137,108 @@ fn many_problems_are_cut_with_the_worst_first() {
     let listed = found.keys().filter(|sample| sample.starts_with("tidegate_stream_problem{")).count();
     assert_eq!((listed, found["tidegate_stream_problems_hidden"].as_str()), (500, "101"));
     assert!(found.contains_key("tidegate_stream_problem{connection=\"zeta\",stream=\"last\",kind=\"failed\"}"));
+}
+
+/// The names of a large installation, with the four limits of Lynn.
+fn many(connections: usize, streams: usize) -> Names {
+    let mut names = Names::default();
+    for connection in 0..connections {
+        let of_connection = ConnectionNames {
+            limits: (0..4).map(|limit| format!("limit{limit}")).collect(),
+            streams: (0..streams).map(|stream| format!("s{stream}")).collect(),
+        };
+        names.jobs.extend((0..streams).map(|stream| format!("job of c{connection}/s{stream}")));
+        names.connections.insert(format!("c{connection}"), of_connection);
+    }
+    names
+}
+
+/// A scrape after everything has happened to each of these names.
+fn scrape_of_all(detail: Detail, names: &Names) -> String {
+    let metrics = Metrics::new(detail);
+    metrics.configure(names.clone());
+    let took = Duration::from_secs(1);
+    for job in &names.jobs {
+        metrics.run_ended(job, RunOutcome::Failed);
+    }
+    let (mut streams, mut quotas, mut compared) = (Vec::new(), Vec::new(), Vec::new());
+    for (connection, of_connection) in &names.connections {
+        for (kind, outcome) in
+            [CallKind::Login, CallKind::Data].into_iter().flat_map(|kind| CallOutcome::ALL.map(|of| (kind, of)))
+        {
+            metrics.vendor_call(connection, kind, outcome, took, 1);
+        }
+        for limit in &of_connection.limits {
+            metrics.quota_wait(connection, limit, took);
+            let (limit, unit) = (limit.clone(), Unit::Calls);
+            let usage = Usage { limit, amount: 4, unit, used: 1, per: took, blocked_until: None, next_free: None };
+            quotas.push((connection.clone(), usage));
+        }
+        for name in &of_connection.streams {
+            RowChange::ALL.into_iter().for_each(|change| metrics.rows(connection, name, change, 2));
+            metrics.page_committed(connection, name, took, 1, 1);
+            metrics.pages_joined(connection, name, 1);
+            let number: i32 = name[1..].parse().unwrap();
+            let mut of_stream = stream(connection, name, "late");
+            of_stream.complete_until = chrono::DateTime::from_timestamp(1_000_000 + i64::from(number), 0);
+            (of_stream.freshness_seconds, of_stream.held_slices) = (Some(60.0 + f64::from(number)), 1);
+            streams.push(of_stream);
+        }
+        let connection = connection.clone();
+        compared.push(Compared { connection, checked_at: Utc::now(), compared: 1, differences: 0 });
+    }
+    metrics.encode(&Gauges {
+        streams: Some(streams),
+        retired: Some(0),
+        quotas: Some(quotas),
+        compared: Some(compared),
+        unfinished: Some(Vec::new()),
+        problems: Some(Vec::new()),
+        ..Gauges::default()
+    })
+}
+
+fn values(scrape: &str) -> usize {
+    scrape.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+#[test]
+fn values_per_connection_stay_few_with_thousands_of_streams() {
+    let names = many(500, 20);
+    // No vendor has both totals and four limits, so this is more than there can be.
+    let per_connection = values(&scrape_of_all(Detail::Connections, &names));
+    assert!(per_connection < 20_000, "{per_connection}");
+    let per_stream = values(&scrape_of_all(Detail::Streams, &names));
+    assert!((150_000..190_000).contains(&per_stream), "docs/metrics.md states the number: {per_stream}");
+}
+
+#[test]
+fn values_of_a_connection_are_those_of_its_streams_together() {
+    let scrape = scrape_of_all(Detail::Connections, &many(2, 3));
+    for line in [
+        "tidegate_runs_total{tidegate_job=\"\",outcome=\"failed\"} 6",
+        "tidegate_runs_total{tidegate_job=\"\",outcome=\"held\"} 0",
+        "tidegate_rows_total{connection=\"c1\",stream=\"\",change=\"inserted\"} 6",
+        "tidegate_rejected_records_total{connection=\"c1\",stream=\"\"} 3",
+        "tidegate_vendor_call_seconds_count{connection=\"\"} 32",
+        "tidegate_vendor_bytes_total{connection=\"c1\"} 16",
+        "tidegate_held_slices{connection=\"c1\",stream=\"\"} 3",
+        "tidegate_stream_freshness_seconds{connection=\"c1\",stream=\"\"} 62.0",
+        "tidegate_stream_complete_until_seconds{connection=\"c1\",stream=\"\"} 1000000",
+        "tidegate_stream_problem{connection=\"c1\",stream=\"s2\",kind=\"late\"} 1",
+        "tidegate_streams{state=\"late\"} 6",
+    ] {
+        assert!(scrape.lines().any(|printed| printed == line), "{line} in {scrape}");
+    }
+    assert!(!scrape.contains("tidegate_job=\"job") && !scrape.contains("tidegate_pages_total{"), "{scrape}");
+
+    let metrics = Metrics::new(Detail::Connections);
+    metrics.configure(many(2, 3));
+    metrics.run_ended("job of c1/s0", RunOutcome::Failed);
+    metrics.vendor_call("c1", CallKind::Data, CallOutcome::Ok, Duration::from_secs(1), 10);
+    metrics.configure(many(1, 1));
+    let found = samples(&metrics);
+    assert!(!found.keys().any(|sample| sample.contains("c1")), "{found:?}");
+    assert_eq!(found["tidegate_runs_total{tidegate_job=\"\",outcome=\"failed\"}"], "1", "a sum does not decrease");
+    assert_eq!(found["tidegate_vendor_call_seconds_count{connection=\"\"}"], "1");
 }

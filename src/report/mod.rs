@@ -18,6 +18,7 @@ pub mod state;
 mod status;
 mod stream;
 mod streams;
+mod surroundings;
 mod system;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use runs::{RunPage, Runs};
 pub use status::{JobState, StatusReport, configured};
 pub use stream::StreamPage;
 pub use streams::Streams;
+pub use surroundings::Surroundings;
 pub use system::System;
 
 /// Rows of a list on one page.

@@ -116,28 +116,32 @@ struct Part {
     connection: String,
     state: String,
     streams: i64,
+    /// From when those with windows are complete, and at the same index until when.
+    covers_from: Vec<Option<DateTime<Utc>>>,
+    complete_until: Vec<Option<DateTime<Utc>>>,
 }
 
 /// From when to when a stream with windows is complete.
-struct Extent {
-    connection: String,
-    covers_from: Option<DateTime<Utc>>,
-    complete_until: Option<DateTime<Utc>>,
-}
+type Extent = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 impl Document for Overview {
     const PATH: &'static str = "/";
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;
-        let parts = parts(reading.conn).await?;
+        let parts = parts(reading.conn, None).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
         let uses = Uses::read(reading.conn).await?.in_use();
         let shown = shown(&parts, reading.config, &uses);
-        let extents = extents(reading.conn, &shown).await?;
-        let (running, waiting): (Vec<_>, Vec<_>) =
-            unfinished(reading.conn).await?.into_iter().partition(|run| run.state == "running");
-        let totals = totals(reading.conn).await?;
+        let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+        for run in unfinished(reading.conn).await? {
+            match &*run.state {
+                "running" => running.push(run),
+                "waiting" => waiting.push(run),
+                _ => queued.push(run),
+            }
+        }
+        let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
         let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
         let counts = state::STATES.iter().filter(|state| state.name != "retired");
         Ok(Some(Self {
@@ -147,15 +151,15 @@ impl Document for Overview {
             streams: counts.map(|state| StateCount { state: state.name, streams: counted(state.name) }).collect(),
             problems: problems.problems,
             problems_total: problems.total,
+            running_total: total(&running),
             running: running.into_iter().map(RunProgress::from).collect(),
-            running_total: totals.running,
+            waiting_total: total(&waiting),
             waiting: waiting.into_iter().map(Waiting::from).collect(),
-            waiting_total: totals.waiting,
-            queued_total: totals.queued,
+            queued_total: total(&queued),
             next: next_firings(reading.config, reading.pauses, now),
-            connections: summaries(&shown, &parts, &extents, &uses, (reading.config, now)),
+            connections: summaries(&shown, &parts, &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
-            differences: totals.differences,
+            differences: differences(reading.conn).await?,
         }))
     }
 }
@@ -167,23 +171,45 @@ impl Overview {
     }
 }
 
-async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
+/// The streams of these connections, or of all. Those that no job reads are left out.
+async fn parts(conn: &mut PgConnection, connections: Option<&[String]>) -> Result<Vec<Part>, sqlx::Error> {
     sqlx::query_as!(
         Part,
         r#"
-        select connection as "connection!", state as "state!", count(*) as "streams!"
-        from tidegate.stream_state
-        where state <> 'retired'
-        group by connection, state
+        select
+            state.connection as "connection!",
+            state.state as "state!",
+            count(*) as "streams!",
+            coalesce(array_agg(state.covers_from) filter (where stream.wanted_from is not null), '{}')
+                as "covers_from!: Vec<Option<DateTime<Utc>>>",
+            coalesce(array_agg(state.complete_until) filter (where stream.wanted_from is not null), '{}')
+                as "complete_until!: Vec<Option<DateTime<Utc>>>"
+        from tidegate.stream_state as state
+        inner join tidegate.stream on stream.connection = state.connection and stream.stream = state.stream
+        where state.state <> 'retired' and ($1::text[] is null or state.connection = any($1))
+        group by state.connection, state.state
         "#,
+        connections,
     )
     .fetch_all(conn)
     .in_time()
     .await
 }
 
+/// The vendors' totals that differ from the number of our rows.
+async fn differences(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(differences), 0)::bigint as "differences!" from tidegate.reconciliation"#
+    )
+    .fetch_one(conn)
+    .in_time()
+    .await
+}
+
 /// A run that has not ended.
 struct Unfinished {
+    /// Runs in the same state.
+    total: i64,
     run_id: i64,
     job: String,
     connection: String,
@@ -199,12 +225,13 @@ struct Unfinished {
     until: DateTime<Utc>,
 }
 
-/// The runs that began first, and those that wait for the shortest time.
+/// The runs that began first, those that wait for the shortest time, and the first that waits for a worker.
 async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
     sqlx::query_as!(
         Unfinished,
         r#"
         select
+            run.total as "total!",
             run.id as "run_id!",
             run.job as "job!",
             run.connection as "connection!",
@@ -219,21 +246,14 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             task.waiting_for,
             coalesce(task.waiting_until, run.due_at) as "until!"
         from (
-            (
-                select *
-                from tidegate.run
-                where state = 'running' and state in ('queued', 'waiting', 'running')
-                order by started_at, id
-                limit $1
-            )
-            union all
-            (
-                select *
-                from tidegate.run
-                where state = 'waiting' and state in ('queued', 'waiting', 'running')
-                order by due_at, id
-                limit $1
-            )
+            select
+                id, job, connection, kind, state, started_at, due_at,
+                count(*) over (partition by state) as total,
+                row_number() over (
+                    partition by state order by case state when 'running' then started_at else due_at end, id
+                ) as place
+            from tidegate.run
+            where state in ('queued', 'waiting', 'running')
         ) as run
         cross join lateral (
             select
@@ -248,7 +268,8 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             from tidegate.task
             where task.run_id = run.id
         ) as task
-        order by run.state, run.started_at, run.due_at, run.id
+        where run.place <= case run.state when 'queued' then 1 else $1::bigint end
+        order by run.state, run.place
         "#,
         RUNS_MAX,
     )
@@ -286,57 +307,14 @@ impl From<Unfinished> for Waiting {
     }
 }
 
-struct Totals {
-    running: i64,
-    waiting: i64,
-    queued: i64,
-    differences: i64,
-}
-
-async fn totals(conn: &mut PgConnection) -> Result<Totals, sqlx::Error> {
-    sqlx::query_as!(
-        Totals,
-        r#"
-        select
-            count(*) filter (where state = 'running') as "running!",
-            count(*) filter (where state = 'waiting') as "waiting!",
-            count(*) filter (where state = 'queued') as "queued!",
-            (select coalesce(sum(differences), 0)::bigint from tidegate.reconciliation) as "differences!"
-        from tidegate.run
-        where state in ('queued', 'waiting', 'running')
-        "#,
-    )
-    .fetch_one(conn)
-    .in_time()
-    .await
-}
-
-async fn extents(conn: &mut PgConnection, connections: &[String]) -> Result<Vec<Extent>, sqlx::Error> {
-    sqlx::query_as!(
-        Extent,
-        r#"
-        select state.connection as "connection!", state.covers_from, state.complete_until
-        from tidegate.stream_state as state
-        inner join tidegate.stream
-            on stream.connection = state.connection and stream.stream = state.stream and stream.wanted_from is not null
-        where state.connection = any($1) and state.state <> 'retired'
-        "#,
-        connections,
-    )
-    .fetch_all(conn)
-    .in_time()
-    .await
-}
-
 /// The connections of these names.
 pub(super) async fn summarize(
     reading: &mut Reading<'_>,
     names: &[String],
     uses: &[LedgerUse],
 ) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
-    let parts = parts(reading.conn).await?;
-    let extents = extents(reading.conn, names).await?;
-    Ok(summaries(names, &parts, &extents, uses, (reading.config, reading.now)))
+    let parts = parts(reading.conn, Some(names)).await?;
+    Ok(summaries(names, &parts, uses, (reading.config, reading.now)))
 }
 
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.
@@ -375,20 +353,22 @@ fn worst(parts: &[Part], connection: &str, read: &BTreeSet<&str>) -> usize {
 fn summaries(
     shown: &[String],
     parts: &[Part],
-    extents: &[Extent],
     uses: &[LedgerUse],
     reading: (&Config, DateTime<Utc>),
 ) -> Vec<ConnectionSummary> {
     let (config, now) = reading;
     let read = read_connections(config);
     let summary = |name: &String| {
-        let extents: Vec<&Extent> = extents.iter().filter(|extent| extent.connection == *name).collect();
-        let until: Option<Vec<_>> = extents.iter().map(|extent| extent.complete_until).collect();
+        let own_parts = || parts.iter().filter(|part| part.connection == *name);
+        let extents: Vec<Extent> = own_parts()
+            .flat_map(|part| part.covers_from.iter().copied().zip(part.complete_until.iter().copied()))
+            .collect();
+        let until: Option<Vec<_>> = extents.iter().map(|(_, until)| *until).collect();
         let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.usage);
         ConnectionSummary {
             connection: name.clone(),
             state: state::STATES[worst(parts, name, &read)].name.to_owned(),
-            streams: parts.iter().filter(|part| part.connection == *name).map(|part| part.streams).sum(),
+            streams: own_parts().map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),
             fullest: own.max_by(|a, b| urgency(a).total_cmp(&urgency(b))).map(LimitState::from),
@@ -403,16 +383,14 @@ fn urgency(usage: &Usage) -> f64 {
 }
 
 /// The last days, and whether all, some or none of the streams are complete on each.
-fn days(extents: &[&Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
+fn days(extents: &[Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
     let today = now.date_naive();
     let Some(first) = today.checked_sub_days(Days::new(DAYS - 1)) else { return Vec::new() };
     let state = |day: NaiveDate| {
         let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
         let end = (begin + Days::new(1)).min(now);
-        let complete = |extent: &&&Extent| {
-            extent.covers_from.is_some_and(|from| from <= begin)
-                && extent.complete_until.is_some_and(|until| end <= until)
-        };
+        let complete =
+            |(from, until): &&Extent| from.is_some_and(|from| from <= begin) && until.is_some_and(|until| end <= until);
         match extents.iter().filter(complete).count() {
             0 => "missing",
             some if some < extents.len() => "partial",

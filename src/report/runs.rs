@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::events::{self, Event, EventFilter};
 use super::{Document, Query, ROWS_MAX, ReadError, Reading};
 use crate::store::history::{self, Run, RunFilter, Task};
-use crate::store::session::Deadline as _;
 
 /// Events of a run that are shown.
 const EVENTS: i64 = 50;
@@ -65,16 +64,12 @@ impl Document for RunPage {
         let Some(id) = query.id("run") else { return Ok(None) };
         let filter = RunFilter { id: Some(id), limit: 1, ..RunFilter::default() };
         let Some(run) = history::runs(&mut *reading.conn, filter).await?.pop() else { return Ok(None) };
-        let owner = sqlx::query_scalar!("select owner from tidegate.run where id = $1", id)
-            .fetch_optional(&mut *reading.conn)
-            .in_time()
-            .await?;
         let tasks = history::tasks(&mut *reading.conn, &[id]).await?;
         let events = events::list(reading.conn, EventFilter { run: Some(id), limit: EVENTS, ..EventFilter::default() });
         let due = run.scheduled_for.unwrap_or(run.created_at);
         Ok(Some(Self {
             at: reading.now,
-            owner: owner.flatten().filter(|_| run.finished_at.is_none()),
+            owner: run.owner.clone().filter(|_| run.finished_at.is_none()),
             start_delay_seconds: run.started_at.map(|started| (started - due).as_seconds_f64().max(0.0)),
             tasks,
             events: events.await?,

@@ -12,7 +12,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use sqlx::{Connection as _, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
 
@@ -205,10 +205,8 @@ impl AppState {
     ) -> Option<T> {
         let reading = async {
             let mut conn = self.sources.pool.acquire().await?;
-            let mut transaction = conn.begin().await?;
-            sqlx::query!("select set_config('statement_timeout', $1, true)", READ_MAX.as_millis().to_string())
-                .fetch_one(&mut *transaction)
-                .await?;
+            let begin = format!("begin read only; set local statement_timeout = {}", READ_MAX.as_millis());
+            let mut transaction = conn.begin_with(AssertSqlSafe(begin)).await?;
             let value = read(&mut transaction).await?;
             transaction.rollback().await?;
             Ok::<T, sqlx::Error>(value)
@@ -277,21 +275,4 @@ async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
 fn no_report() -> Response {
     let text = "the database did not respond; see /readyz and the log\n";
     (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
-}
-
-/// The number of open problems that need a person: those that are not muted, without changes of columns.
-pub(super) async fn open_problems(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        select count(*) as "problems!"
-        from tidegate.problem
-        where
-            closed_at is null
-            and opened_at is not null
-            and kind <> 'schema'
-            and not coalesce(muted_until > statement_timestamp(), false)
-        "#
-    )
-    .fetch_one(conn)
-    .await
 }

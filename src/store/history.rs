@@ -36,6 +36,9 @@ pub struct Run {
     pub records_rejected: i64,
     pub error: Option<String>,
     pub hint: Option<String>,
+    /// The process that has it, or had it last.
+    #[serde(skip)]
+    pub owner: Option<String>,
 }
 
 /// Which runs are listed. `None` does not restrict.
@@ -89,7 +92,8 @@ pub async fn runs(executor: impl PgExecutor<'_>, filter: RunFilter<'_>) -> Resul
             task.rows_changed as "rows_changed!",
             task.records_rejected as "records_rejected!",
             run.error,
-            run.hint
+            run.hint,
+            run.owner
         from (
             select *
             from (

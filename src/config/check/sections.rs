@@ -56,7 +56,7 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
         let remedy = format!("write a name of at most {TITLE_CHARACTERS_MAX} characters on one line");
         report.refuse(&section.key("title"), format!("is not a title; {remedy}"));
     }
-    Server { listen, url, title, auth, origins }
+    Server { listen, url, title, auth, origins, metrics_per: raw.metrics_per.unwrap_or_default() }
 }
 
 pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{LogFormat, NotifyFormat, SslMode};
+use super::{LogFormat, MetricsPer, NotifyFormat, SslMode};
 use crate::settings::{Bool, Credential, DurationText, Entries, Integer, Keep};
 use crate::store::topic::Topic;
 
@@ -91,6 +91,10 @@ pub(super) struct Server {
     /// A login for pages, API and metrics. Without it, everyone who reaches the port can read them, and nobody can
     /// change anything there.
     pub(super) auth: Option<Auth>,
+    /// What has values of its own in `/metrics`: every `stream` and job, or only every `connection`, which thousands of
+    /// streams need.
+    #[schemars(extend("default" = "stream"))]
+    pub(super) metrics_per: Option<MetricsPer>,
     /// Further addresses under which people reach the pages, if a proxy changes the name:
     /// `https://tidegate.example.com`.
     #[schemars(with = "Option<Vec<String>>")]

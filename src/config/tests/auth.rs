@@ -1,4 +1,4 @@
-//! `server.auth` and `server.origins`: who may use the status port.
+//! `server`: who may use the status port, and what the metrics have values of.
 
 use super::*;
 
@@ -39,4 +39,13 @@ fn p9_half_a_login_and_wrong_origins_are_refused_with_the_remedy() {
         assert!(faults.contains(fault), "{server}: {faults}");
         assert!(!faults.contains("horse") && !faults.contains("short"), "{faults}");
     }
+}
+
+#[test]
+fn metrics_are_per_stream_unless_the_server_says_otherwise() {
+    let per = |server: &str| with_server(server).unwrap().server.metrics_per;
+    assert_eq!(per("  title: Prod"), MetricsPer::Stream);
+    assert_eq!(per("  metrics_per: connection"), MetricsPer::Connection);
+    let refused = with_server("  metrics_per: job").unwrap_err().to_string();
+    assert!(refused.contains("server.metrics_per") && refused.contains("connection"), "{refused}");
 }

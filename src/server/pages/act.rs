@@ -19,8 +19,7 @@ use super::super::routes::{AppState, HEADERS};
 use super::{API, Visit, api_error, html, query, views};
 use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal};
 use crate::config::Config;
-use crate::report::Query;
-use crate::store::pause::Pause;
+use crate::report::{Query, Surroundings};
 use crate::{clock, text};
 
 /// Forms are small.
@@ -58,21 +57,16 @@ fn is_open(config: &Config) -> bool {
 }
 
 /// What would happen, and what surrounds every page.
-async fn proposed(
-    action: &Action,
-    desk: &AppState,
-    query: &Query,
-) -> Result<(Proposal, i64, Option<Pause>), ActionError> {
+async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Proposal, Surroundings), ActionError> {
     let config = Arc::clone(&desk.sources.config.borrow());
     let read = desk
         .read(async |conn| {
-            let (problems, pauses) = super::surroundings(conn).await?;
-            let pause = super::of_everything(pauses);
+            let surroundings = Surroundings::read(conn).await?;
             let (now, pool) = (clock::now(), &desk.sources.pool);
             let asked = Asked { conn, pool, config: &config, query, actor: "", now };
             match action.propose(asked).await {
                 Err(ActionError::Database(error)) => Err(error),
-                proposal => Ok(proposal.map(|proposal| (proposal, problems, pause))),
+                proposal => Ok(proposal.map(|proposal| (proposal, surroundings))),
             }
         })
         .await;
@@ -93,9 +87,9 @@ async fn show(
         return visit.message(&desk, StatusCode::FORBIDDEN, "Not allowed", REMEDY);
     }
     match proposed(action, &desk, &query).await {
-        Ok((proposal, problems, pause)) => {
+        Ok((proposal, surroundings)) => {
             let mut chrome = visit.chrome(&desk, None);
-            (chrome.problems, chrome.pause) = (problems, pause);
+            (chrome.problems, chrome.pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
             html(StatusCode::OK, views::action(&chrome, action, &proposal, &query), None)
         }
         Err(error) => visit.message(&desk, status(&error), "Not possible", &sentence(&error)),

@@ -21,16 +21,16 @@ use axum::routing::get;
 use axum::{Router, extract};
 use schemars::JsonSchema;
 use serde::Serialize;
-use sqlx::PgConnection;
 use tokio::sync::Mutex;
 
 use super::routes::{AppState, HEADERS};
 use crate::clock;
 use crate::report::{
     API, ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, QueryError,
-    Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System, api_path,
+    Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, Surroundings, System,
+    api_path,
 };
-use crate::store::pause::{self, Pause};
+use crate::store::pause::Pause;
 use crate::text;
 use chrome::Chrome;
 use markup::ZoneChoice;
@@ -100,16 +100,6 @@ impl Shelf {
     async fn clear(&self) {
         self.shown.lock().await.clear();
     }
-}
-
-/// What every page shows: the number of open problems, and the pauses.
-async fn surroundings(conn: &mut PgConnection) -> Result<(i64, Vec<Pause>), sqlx::Error> {
-    Ok((super::routes::open_problems(conn).await?, pause::list(conn).await?))
-}
-
-/// The pause of every job.
-fn of_everything(pauses: Vec<Pause>) -> Option<Pause> {
-    pauses.into_iter().find(|pause| pause.job == pause::EVERYTHING)
 }
 
 /// Why a page cannot be shown.
@@ -402,24 +392,26 @@ impl AppState {
         let now = clock::now();
         let read = self
             .read(async |conn| {
-                let (problems, pauses) = surroundings(conn).await?;
-                let mut reading = Reading { conn, config: &config, pauses: &pauses, config_refused, now };
+                let surroundings = Surroundings::read(conn).await?;
+                let pauses = &surroundings.pauses;
+                let mut reading = Reading { conn, config: &config, pauses, config_refused, now };
                 let document = match P::read(&mut reading, query).await {
                     Ok(document) => Ok(document),
                     Err(ReadError::Query(error)) => Err(error),
                     Err(ReadError::Database(error)) => return Err(error),
                 };
-                Ok(((problems, of_everything(pauses)), document))
+                Ok((surroundings, document))
             })
             .await;
         let mut gone_since = lock(&self.shelf.gone_since);
-        let Some(((problems, pause), document)) = read else {
+        let Some((surroundings, document)) = read else {
             gone_since.get_or_insert(now);
             return Err(Fault::Gone);
         };
         *gone_since = None;
         drop(gone_since);
         let document = document.map_err(Fault::Query)?;
+        let (problems, pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
         let mut hashed = format!("{problems} {pause:?} {config_refused} ");
         if let Some(mut value) = document.as_ref().and_then(|document| serde_json::to_value(document).ok()) {
             if let Some(fields) = value.as_object_mut() {
