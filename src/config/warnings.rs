@@ -142,7 +142,7 @@ fn shown(offset: UtcOffset) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Auth;
+    use crate::config::{Auth, MetricsPer};
     use crate::secret::Secret;
 
     #[test]
@@ -157,7 +157,8 @@ mod tests {
             let auth = Auth { user: "operator".to_owned(), password: Secret::new("x"), token: None };
             let listen = listen.parse().unwrap();
             let title = String::new();
-            let server = Server { listen, url: None, title, auth: None, origins: Vec::new() };
+            let metrics_per = MetricsPer::Stream;
+            let server = Server { listen, url: None, title, auth: None, origins: Vec::new(), metrics_per };
             let warning = open_port(&server);
             assert_eq!(warning.is_some(), warned, "{warning:?}");
             assert_eq!(open_port(&Server { auth: Some(auth), ..server }), None);

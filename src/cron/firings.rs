@@ -12,6 +12,10 @@
 //! firing whose gap ends on a date that does not match). So croner only evaluates times without a zone, and this module
 //! maps them to instants.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
 use chrono::{DateTime, Duration, DurationRound, MappedLocalTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 use croner::Cron;
@@ -39,38 +43,70 @@ pub enum CatchUp {
 }
 
 /// A schedule expression in its zone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Schedule {
-    /// The expression as written.
+    pattern: Arc<Pattern>,
+    timezone: Tz,
+}
+
+/// An expression without a zone.
+struct Pattern {
+    /// As written.
     expression: String,
     cron: Cron,
-    timezone: Tz,
     /// Whether the hour field is every hour.
     rhythm: bool,
     /// Whether it ever fires; `0 0 31 2 *` does not.
     possible: bool,
 }
 
-impl Schedule {
+/// Parses the expressions of many schedules, each once. Equal ones share the result, because croner's has a byte for
+/// each year until 5000.
+#[derive(Default)]
+pub struct Schedules(HashMap<String, Arc<Pattern>>);
+
+impl Schedules {
     /// Parses `expression`: five fields, six with seconds first, or a nickname such as `@daily`.
-    pub fn parse(expression: &str, timezone: Tz) -> Result<Self, ScheduleError> {
+    pub fn parse(&mut self, expression: &str, timezone: Tz) -> Result<Schedule, ScheduleError> {
+        let pattern = match self.0.get(expression) {
+            Some(known) => Arc::clone(known),
+            None => Arc::clone(self.0.entry(expression.to_owned()).or_insert(Arc::new(Pattern::parse(expression)?))),
+        };
+        Ok(Schedule { pattern, timezone })
+    }
+}
+
+impl Pattern {
+    fn parse(expression: &str) -> Result<Self, ScheduleError> {
         let cron = super::expression::parse(expression)?;
         let rhythm = cron.pattern.hours.values().len() == HOURS;
-        let mut schedule = Self { expression: expression.to_owned(), cron, timezone, rhythm, possible: true };
+        let mut pattern = Self { expression: expression.to_owned(), cron, rhythm, possible: true };
         // The calendar repeats, so an expression that does not fire from here on never fires. croner's search ends at
         // the year 5000.
-        schedule.possible = schedule.next_on_wall_clock(NaiveDateTime::default()).is_some();
-        Ok(schedule)
+        pattern.possible = pattern.next(NaiveDateTime::default()).is_some();
+        Ok(pattern)
+    }
+
+    /// The next time of the expression on a clock without a zone.
+    fn next(&self, wall: NaiveDateTime) -> Option<NaiveDateTime> {
+        self.cron.find_next_occurrence(&wall.and_utc(), false).ok().map(|next| next.naive_utc())
+    }
+}
+
+impl Schedule {
+    /// Parses one expression; [`Schedules`] parses many.
+    pub fn parse(expression: &str, timezone: Tz) -> Result<Self, ScheduleError> {
+        Schedules::default().parse(expression, timezone)
     }
 
     /// The expression as written.
     pub fn expression(&self) -> &str {
-        &self.expression
+        &self.pattern.expression
     }
 
     /// The expression in words, such as `daily at 03:15`. `None` for expressions that are clearer as they are.
     pub fn words(&self) -> Option<String> {
-        super::words::words(&self.expression)
+        super::words::words(&self.pattern.expression)
     }
 
     pub const fn timezone(&self) -> Tz {
@@ -78,20 +114,20 @@ impl Schedule {
     }
 
     /// Whether it ever fires. A schedule that never fires is surely a mistake.
-    pub const fn ever_fires(&self) -> bool {
-        self.possible
+    pub fn ever_fires(&self) -> bool {
+        self.pattern.possible
     }
 
     /// The first firing after `after`.
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        if !self.possible {
+        if !self.pattern.possible {
             return None;
         }
         let after = after.duration_trunc(Duration::seconds(1)).ok()?;
         let mut wall = self.walk_from(after)?;
         let mut best: Option<DateTime<Utc>> = None;
         for _ in 0..STEPS_MAX {
-            let Some(next) = self.next_on_wall_clock(wall) else { break };
+            let Some(next) = self.pattern.next(wall) else { break };
             wall = next;
             let (first, second) = self.instants(wall);
             // First instants grow with the wall clock, so no later time can be earlier than the best one.
@@ -153,7 +189,7 @@ impl Schedule {
         let local = after.with_timezone(&self.timezone).naive_local();
         match self.timezone.from_local_datetime(&local) {
             // Within a time that will be repeated: the wall-clock times shown so far will be shown again.
-            MappedLocalTime::Ambiguous(first, second) if self.rhythm && after < second => {
+            MappedLocalTime::Ambiguous(first, second) if self.pattern.rhythm && after < second => {
                 local.checked_sub_signed(second.signed_duration_since(first))
             }
             _ => Some(local),
@@ -165,24 +201,27 @@ impl Schedule {
     fn instants(&self, wall: NaiveDateTime) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
         match self.timezone.from_local_datetime(&wall) {
             MappedLocalTime::Single(instant) => (Some(instant.to_utc()), None),
-            MappedLocalTime::Ambiguous(first, second) => (Some(first.to_utc()), self.rhythm.then(|| second.to_utc())),
-            MappedLocalTime::None if self.rhythm => (None, None),
+            MappedLocalTime::Ambiguous(first, second) => {
+                (Some(first.to_utc()), self.pattern.rhythm.then(|| second.to_utc()))
+            }
+            MappedLocalTime::None if self.pattern.rhythm => (None, None),
             MappedLocalTime::None => {
                 let after_gap = GapInfo::new(&wall, &self.timezone).and_then(|gap| gap.end);
                 (after_gap.map(|instant| instant.to_utc()), None)
             }
         }
     }
+}
 
-    /// The next time of the expression on a clock without a zone.
-    fn next_on_wall_clock(&self, wall: NaiveDateTime) -> Option<NaiveDateTime> {
-        self.cron.find_next_occurrence(&wall.and_utc(), false).ok().map(|next| next.naive_utc())
+impl fmt::Debug for Schedule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Schedule({:?} {})", self.expression(), self.timezone)
     }
 }
 
 impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
-        (&self.expression, self.timezone) == (&other.expression, other.timezone)
+        (self.expression(), self.timezone) == (other.expression(), other.timezone)
     }
 }
 

@@ -76,18 +76,22 @@ impl Uses {
                 l.amount as "amount!",
                 l.per as "per!",
                 case when l.blocked_until > statement_timestamp() then l.blocked_until end as blocked_until,
-                spent.used as "used!",
+                coalesce(spent.used, 0) as "used!",
                 freed.next_free,
                 exists (select from tidegate.quota_statement as stated where stated.limit_id = l.id) as "is_stated!"
             from tidegate.quota_ledger as ledger
             inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
-            cross join lateral (
-                select coalesce(sum(counted.used), 0)::bigint as used
+            -- All at once: the rows of a limit are far apart, since the limits are used in turn.
+            left join (
+                select counted.limit_id, sum(counted.used)::bigint as used
                 from tidegate.quota_use as counted
-                where counted.limit_id = l.id and counted.ends_at > statement_timestamp() - l.reach
-            ) as spent
-            -- What is used counts until the reach after the end of its bucket; the oldest is freed first.
-            left join lateral (
+                inner join tidegate.quota_limit as of_use on of_use.id = counted.limit_id
+                where counted.ends_at > statement_timestamp() - of_use.reach
+                group by counted.limit_id
+            ) as spent on spent.limit_id = l.id
+            -- What is used counts until the reach after the end of its bucket; the oldest is freed first. Only of a
+            -- limit that is used up.
+            cross join lateral (
                 select min(counted.ends_at + l.reach) as next_free
                 from (
                     select
@@ -96,10 +100,13 @@ impl Uses {
                             sum(use.used) over (order by use.ends_at desc rows between unbounded preceding and 1 preceding), 0
                         ) as left_then
                     from tidegate.quota_use as use
-                    where use.limit_id = l.id and use.ends_at > statement_timestamp() - l.reach
+                    where
+                        spent.used >= l.amount
+                        and use.limit_id = l.id
+                        and use.ends_at > statement_timestamp() - l.reach
                 ) as counted
                 where counted.left_then < l.amount
-            ) as freed on spent.used >= l.amount
+            ) as freed
             order by ledger.id, l.id
             "#,
         )

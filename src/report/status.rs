@@ -1,5 +1,7 @@
 //! The data of the status page, `/status.json` and the `status` command: the state of jobs, streams and quotas.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -99,16 +101,11 @@ impl StatusReport {
     ) -> Result<Self, sqlx::Error> {
         let configured = configured(config);
         let used = limits_used(conn, config, config.connections.values()).await?;
-        let mut last_runs = status::last_runs(conn, &configured.jobs).await?;
+        let last_runs = status::last_runs(conn, &configured.jobs).await?;
+        let mut last_runs: HashMap<String, LastRun> = last_runs.into_iter().map(|run| (run.job.clone(), run)).collect();
         let pauses = pause::list(&mut *conn).await?;
-        let jobs = config
-            .jobs
-            .values()
-            .map(|job| {
-                let last = last_runs.iter().position(|run| run.job == job.name);
-                JobState::new(job, last.map(|last| last_runs.swap_remove(last)), &pauses, now)
-            })
-            .collect();
+        let jobs =
+            config.jobs.values().map(|job| JobState::new(job, last_runs.remove(&job.name), &pauses, now)).collect();
         Ok(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),

@@ -2,7 +2,7 @@ use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 
 use super::*;
-use crate::config::Auth;
+use crate::config::{Auth, MetricsPer};
 use crate::secret::Secret;
 
 const BASIC: &str = "Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZQ==";
@@ -18,6 +18,7 @@ fn server(with_auth: bool) -> Server {
         title: String::new(),
         auth: with_auth.then_some(auth),
         origins: vec!["https://proxy.example.com:8443".to_owned()],
+        metrics_per: MetricsPer::Stream,
     }
 }
 

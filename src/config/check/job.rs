@@ -10,7 +10,7 @@ use super::super::{Job, JobStream, NewFields, raw};
 use super::{push, types};
 use crate::catalogue::{Key, SliceLength, Stream, Text, column_name};
 use crate::connector::{self, Connection};
-use crate::cron::{CatchUp, Schedule};
+use crate::cron::{CatchUp, Schedule, ScheduleError, Schedules};
 use crate::settings::{DurationText, KeyPath, Node, Percent, Report, closest_hint, flag, read, secs};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,6 +40,7 @@ pub(super) fn check(
     node: &Node,
     path: &KeyPath,
     known: &Connections,
+    schedules: &mut Schedules,
     report: &mut Report<'_>,
 ) -> Option<Job> {
     let mut raw: raw::Job = read(node, path, &[], "a job", report);
@@ -55,7 +56,8 @@ pub(super) fn check(
     };
     let streams = streams(raw.streams, &defaults, source, path, report);
     let timezone = report.zone(&path.key("timezone"), raw.timezone.as_deref());
-    let schedule = raw.schedule.and_then(|text| schedule(&text, timezone, &path.key("schedule"), report));
+    let schedule =
+        raw.schedule.and_then(|text| schedule(schedules.parse(&text, timezone), &path.key("schedule"), report));
     let windowed = streams.iter().any(|entry| entry.stream.windowed());
     let start = start(raw.start.as_deref(), windowed, &path.key("start"), report);
     Some(Job {
@@ -81,8 +83,8 @@ pub(super) fn check(
 }
 
 /// Checks that a schedule fires at some time.
-fn schedule(text: &str, timezone: Tz, path: &KeyPath, report: &mut Report<'_>) -> Option<Schedule> {
-    match Schedule::parse(text, timezone) {
+fn schedule(parsed: Result<Schedule, ScheduleError>, path: &KeyPath, report: &mut Report<'_>) -> Option<Schedule> {
+    match parsed {
         Ok(schedule) if schedule.ever_fires() => return Some(schedule),
         Ok(_) => report.refuse(path, "never fires; does the month have that day?"),
         Err(problem) => report.refuse(path, problem),

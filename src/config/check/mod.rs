@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 pub(super) use self::notify::signing_key;
 use super::{Config, raw};
 use crate::connector::{self, Connector, SliceUse};
+use crate::cron::Schedules;
 use crate::settings::{Faults, KeyPath, Node, Report, check_name, entries, read};
 
 /// Checks everything in `tree`.
@@ -40,11 +41,12 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
         known.insert(name.to_owned(), connector::check(name, node, &path, connectors, &mut report));
     }
 
-    let mut jobs = BTreeMap::new();
+    let (mut jobs, mut schedules) = (BTreeMap::new(), Schedules::default());
     for (name, node) in entries(raw.jobs.and(tree.get("jobs"))) {
         let path = root.key("jobs").key(name);
         check_name(&path, name, &mut report);
-        jobs.extend(job::check(name, node, &path, &known, &mut report).map(|job| (name.to_owned(), job)));
+        let job = job::check(name, node, &path, &known, &mut schedules, &mut report);
+        jobs.extend(job.map(|job| (name.to_owned(), job)));
     }
     job::check_shared_streams(&jobs, &mut report);
     let connections: BTreeMap<_, _> =

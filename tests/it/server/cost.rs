@@ -17,8 +17,8 @@ use crate::support::port::Port;
 use crate::support::story;
 use crate::support::story::PAGES;
 
-/// Statements of a page: its own, the deadline's and that of the open problems.
-const STATEMENTS_MAX: usize = 9;
+/// Statements of the overview, with that of what surrounds every page.
+const STATEMENTS_MAX: usize = 6;
 /// A response that says that nothing has changed.
 const NOT_MODIFIED_BYTES_MAX: usize = 400;
 
