@@ -414,7 +414,7 @@ fn configuration(folder: &Path, url: &str, connections: usize, streams: usize) -
 async fn request(address: SocketAddr, path: &str) -> anyhow::Result<(Duration, String)> {
     let began = Instant::now();
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await?;
     let mut response = vec![0; 1];
     stream.read_exact(&mut response).await?;
     let first = began.elapsed();

@@ -175,7 +175,9 @@ fn scrape_of_all(detail: Detail, names: &Names) -> String {
             quotas.push((connection.clone(), usage));
         }
         for name in &of_connection.streams {
-            RowChange::ALL.into_iter().for_each(|change| metrics.rows(connection, name, change, 2));
+            for change in RowChange::ALL {
+                metrics.rows(connection, name, change, 2);
+            }
             metrics.page_committed(connection, name, took, 1, 1);
             metrics.pages_joined(connection, name, 1);
             let number: i32 = name[1..].parse().unwrap();
