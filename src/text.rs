@@ -92,6 +92,14 @@ pub fn json(document: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// A message as a sentence: with a capital letter and a final point.
+pub fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if message.ends_with(['.', '?', '!', '…']) { "" } else { "." };
+    format!("{first}{}{end}", characters.as_str())
+}
+
 /// In milliseconds, largest first.
 pub(crate) const DURATION_UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -21,10 +22,13 @@ use crate::config::{Config, Job};
 use crate::report::{Query, QueryError};
 use crate::store::audit::{self, Subject};
 use crate::store::held::HeldSlice;
+use crate::store::mute;
 use plan::{QuotaError, StreamPlan};
 
 /// A way to change something.
 pub struct Action {
+    /// What it does, in a sentence.
+    pub meaning: &'static str,
     /// Path of the page that explains it and of the form's target. The API has it under the same path.
     pub route: &'static str,
     /// What it asks for.
@@ -57,8 +61,8 @@ pub enum FieldKind {
     Text,
     /// One of the options of the proposal; none means all.
     Option,
-    /// One of these values.
-    Choice(&'static [(&'static str, &'static str)]),
+    /// A whole number within these bounds. The page offers those that are listed, with their labels.
+    Number(i64, i64, &'static [(&'static str, &'static str)]),
 }
 
 const fn field(name: &'static str, label: &'static str, kind: FieldKind, first: bool, required: bool) -> Field {
@@ -68,12 +72,19 @@ const fn field(name: &'static str, label: &'static str, kind: FieldKind, first: 
 const STREAM: Field = field("stream", "Stream", FieldKind::Option, true, false);
 const UNTIL: Field = field("until", "Until, in UTC", FieldKind::Moment, false, true);
 const REASON: Field = field("reason", "Reason", FieldKind::Text, false, true);
-const DAYS: FieldKind =
-    FieldKind::Choice(&[("1", "1 day"), ("2", "2 days"), ("3", "3 days"), ("5", "5 days"), ("7", "7 days")]);
+const DAYS: FieldKind = FieldKind::Number(
+    1,
+    mute::DAYS_MAX,
+    &[("1", "1 day"), ("2", "2 days"), ("3", "3 days"), ("5", "5 days"), ("7", "7 days")],
+);
+
+/// The field with the id of a request, which every action has.
+pub const REQUEST: &str = "request";
 
 /// Everything that can be done.
 pub static ACTIONS: [Action; 11] = [
     Action {
+        meaning: "Runs a job, or one of its streams, now.",
         route: "/jobs/{job}/runs",
         fields: &[STREAM],
         propose: |asked| Box::pin(propose::run(asked)),
@@ -81,6 +92,7 @@ pub static ACTIONS: [Action; 11] = [
         place: place_of_run,
     },
     Action {
+        meaning: "Reads past days of a job, or of one of its streams, again.",
         route: "/jobs/{job}/backfills",
         fields: &[
             field("from", "From, the first day", FieldKind::Date, true, true),
@@ -92,6 +104,7 @@ pub static ACTIONS: [Action; 11] = [
         place: place_of_run,
     },
     Action {
+        meaning: "Cancels a run.",
         route: "/runs/{run}/cancel",
         fields: &[],
         propose: |asked| Box::pin(propose::cancel(asked)),
@@ -99,6 +112,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |query, _| format!("/runs/{}", part(query.name("run"))),
     },
     Action {
+        meaning: "Pauses a job until a time within the next 30 days.",
         route: "/jobs/{job}/pause",
         fields: &[UNTIL, REASON],
         propose: |asked| Box::pin(ready(propose::pause(asked))),
@@ -106,6 +120,7 @@ pub static ACTIONS: [Action; 11] = [
         place: place_of_job,
     },
     Action {
+        meaning: "Ends the pause of a job.",
         route: "/jobs/{job}/resume",
         fields: &[],
         propose: |asked| Box::pin(propose::resume(asked)),
@@ -113,6 +128,7 @@ pub static ACTIONS: [Action; 11] = [
         place: place_of_job,
     },
     Action {
+        meaning: "Pauses every job until a time within the next 30 days.",
         route: "/system/pause",
         fields: &[UNTIL, REASON],
         propose: |asked| Box::pin(ready(propose::pause(asked))),
@@ -120,6 +136,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |_, _| "/system".to_owned(),
     },
     Action {
+        meaning: "Ends the pause of every job.",
         route: "/system/resume",
         fields: &[],
         propose: |asked| Box::pin(propose::resume(asked)),
@@ -127,6 +144,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |_, _| "/system".to_owned(),
     },
     Action {
+        meaning: "Lets the next reading of held slices delete the rows that the vendor does not report.",
         route: "/streams/{connection}/{stream}/release",
         fields: &[field("name", "Type the name of the stream", FieldKind::Text, false, true)],
         propose: |asked| Box::pin(propose::release(asked)),
@@ -134,6 +152,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |query, _| format!("/streams/{}/{}", part(query.name("connection")), part(query.name("stream"))),
     },
     Action {
+        meaning: "Lifts the block of a quota after a refusal of the vendor.",
         route: "/connections/{connection}/unblock",
         fields: &[],
         propose: |asked| Box::pin(ready(propose::unblock(asked))),
@@ -141,6 +160,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |query, _| format!("/connections/{}", part(query.name("connection"))),
     },
     Action {
+        meaning: "Mutes a problem for some days, so that nobody is reminded of it.",
         route: "/problems/{problem}/mute",
         fields: &[field("days", "For", DAYS, false, true)],
         propose: |asked| Box::pin(propose::mute(asked)),
@@ -148,6 +168,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |_, _| "/problems".to_owned(),
     },
     Action {
+        meaning: "Sends a test message to a target of notifications.",
         route: "/system/notify/{target}/test",
         fields: &[],
         propose: |asked| Box::pin(ready(propose::notify(asked))),
@@ -234,9 +255,15 @@ pub enum ActionError {
     /// A field is missing or wrong.
     #[error("{0}")]
     Invalid(String),
+    /// A field does not exist, or its value is not one of those that are possible.
+    #[error(transparent)]
+    Field(QueryError),
     /// It cannot be done in the present state.
     #[error("{0}")]
     Refused(String),
+    /// The request id belongs to another action.
+    #[error("this request id was used for another action or for other values, so nothing was done; send a new id")]
+    Reused,
     #[error("the database did not respond; nothing was done")]
     Database(#[from] sqlx::Error),
     #[error("the quotas could not be read; nothing was done")]
@@ -245,20 +272,43 @@ pub enum ActionError {
 
 impl From<QueryError> for ActionError {
     fn from(error: QueryError) -> Self {
-        Self::Invalid(error.to_string())
+        Self::Field(error)
     }
 }
 
 impl Action {
+    /// Refuses names that nothing can have, fields that do not exist, and numbers out of their bounds.
+    fn check(&self, query: &Query) -> Result<(), ActionError> {
+        if query.has_nul() {
+            return Err(ActionError::NotFound("no name and no value has the character NUL".to_owned()));
+        }
+        let known: Vec<&str> = self.fields.iter().map(|field| field.name).chain([REQUEST]).collect();
+        query.only(&known)?;
+        for field in self.fields {
+            let FieldKind::Number(least, most, _) = field.kind else { continue };
+            if query.number(field.name)?.is_some_and(|number| !(least..=most).contains(&number)) {
+                let expected = format!("a whole number from {least} to {most}");
+                return Err(QueryError::new(field.name, &expected).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Identifies the action with its names and fields: the same for two requests that ask for the same.
+    fn digest(&self, query: &Query) -> Vec<u8> {
+        Sha256::digest(format!("{} {}", self.route, query.canonical(REQUEST))).to_vec()
+    }
+
     /// What would happen.
     pub async fn propose(&self, mut asked: Asked<'_>) -> Result<Proposal, ActionError> {
+        self.check(asked.query)?;
         let (pool, config) = (asked.pool, asked.config);
         let mut proposal = (self.propose)(&mut asked).await?;
         plan::with_quotas(pool, config, &mut proposal.plan).await?;
         Ok(proposal)
     }
 
-    /// Does it, unless `request` was done before.
+    /// Does it, unless `request` was done before. Refused if `request` did something else.
     pub async fn perform(
         &self,
         pool: &PgPool,
@@ -267,11 +317,14 @@ impl Action {
         actor: &str,
         request: Uuid,
     ) -> Result<Outcome, ActionError> {
+        self.check(query)?;
+        let digest = self.digest(query);
         let mut transaction = pool.begin().await?;
         let now = crate::schedule::clock(&mut transaction).await?;
-        let Some(event) = audit::begin(&mut *transaction, actor, request).await? else {
-            let (run_id, summary) = audit::done(&mut *transaction, request).await?.unwrap_or_default();
+        let Some(event) = audit::begin(&mut *transaction, actor, request, &digest).await? else {
+            let done = audit::done(&mut *transaction, request, &digest).await?;
             transaction.rollback().await?;
+            let audit::Done { run_id, summary } = done.ok_or(ActionError::Reused)?;
             return Ok(Outcome { repeated: true, place: (self.place)(query, run_id), summary, run_id });
         };
         let mut asked = Asked { conn: &mut transaction, pool, config, query, actor, now };

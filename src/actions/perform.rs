@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 
-use super::{ActionError, Asked, Done};
+use super::{ActionError, Asked, Done, propose};
 use crate::config::{Job, JobStream};
 use crate::connector::Window;
 use crate::quota::{self, LedgerKey};
@@ -12,7 +12,6 @@ use crate::worker::grid::midnight;
 
 /// A longer pause is rather a job that is not wanted: `paused: true` in the configuration.
 const PAUSE_MAX: TimeDelta = TimeDelta::days(30);
-const MUTE_DAYS_MAX: i64 = 7;
 const REASON_CHARACTERS_MAX: usize = 200;
 /// No vendor has older data.
 const FIRST_YEAR: i32 = 1990;
@@ -168,9 +167,14 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     if asked.query.text("name") != Some(stream) {
         return Err(ActionError::Invalid(format!("type the name of the stream, `{stream}`, to release its slices")));
     }
-    let slices = held::release(&mut *asked.conn, connection, stream, (None, None)).await?;
+    let before = held::release_of(&mut *asked.conn, connection, stream).await?;
+    let slices = held::release(&mut *asked.conn, connection, stream, (None, None), asked.actor).await?;
     if slices == 0 {
         return Err(ActionError::Refused("no slice of this stream is held".to_owned()));
+    }
+    // The transaction is rolled back: who released them first stays recorded.
+    if before.is_some_and(|before| u64::try_from(before.slices).is_ok_and(|released| released >= slices)) {
+        return Err(propose::released_already());
     }
     Ok(Done {
         connection: Some(connection.to_owned()),
@@ -204,8 +208,9 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let problem = asked.id("problem")?;
     let found = mute::find(&mut *asked.conn, problem).await?;
     let found = found.ok_or_else(|| ActionError::NotFound("the problem is not open any more".to_owned()))?;
-    let days = asked.query.number("days")?.filter(|days| (1..=MUTE_DAYS_MAX).contains(days));
-    let days = days.ok_or_else(|| ActionError::Invalid(format!("write a number of days from 1 to {MUTE_DAYS_MAX}")))?;
+    let days = asked.query.number("days")?.filter(|days| (1..=mute::DAYS_MAX).contains(days));
+    let days =
+        days.ok_or_else(|| ActionError::Invalid(format!("write a number of days from 1 to {}", mute::DAYS_MAX)))?;
     let until = asked.now + TimeDelta::days(days);
     mute::mute(&mut *asked.conn, problem, until, asked.actor).await?;
     Ok(Done {

@@ -125,12 +125,22 @@ pub(super) async fn resume(asked: &mut Asked<'_>) -> Result<Proposal, ActionErro
     })
 }
 
+/// The error for slices that the next reading deletes from anyway.
+pub(super) fn released_already() -> ActionError {
+    let reason = "every held slice of this stream is released already; the next reading deletes the rows that the vendor \
+                  does not report";
+    ActionError::Refused(reason.to_owned())
+}
+
 pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
     let (connection, stream) = (asked.query.name("connection"), asked.query.name("stream"));
     let of = Streams { connections: vec![connection.to_owned()], names: vec![stream.to_owned()] };
     let held = held::list(&mut *asked.conn, Some(&of), HELD_MAX).await?;
     if held.is_empty() {
         return Err(ActionError::Refused("no slice of this stream is held".to_owned()));
+    }
+    if held.iter().all(|slice| slice.released) {
+        return Err(released_already());
     }
     Ok(Proposal {
         title: format!("Release the held slices of {connection}/{stream}"),

@@ -24,6 +24,14 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long to wait for the database when a reload is recorded as an event.
 const EVENT_MAX: Duration = Duration::from_secs(3);
 
+/// A configuration that was refused.
+#[derive(Debug)]
+struct Refused {
+    faults: String,
+    /// Whether the event about it is stored. Until then it is tried again.
+    is_recorded: bool,
+}
+
 /// Where the configuration is loaded from.
 #[derive(Debug, Clone)]
 pub struct Reload {
@@ -60,16 +68,16 @@ impl Reload {
     }
 
     /// Loads the configuration and applies it; without a `change`, only if it differs from the current one. Returns its
-    /// faults if it is refused. The faults are logged, unless nothing changed and they are identical to those of the
-    /// last refusal (`refused`).
+    /// faults if it is refused. The faults are logged and recorded, unless nothing changed and they are identical to
+    /// those of the last refusal (`refused`).
     async fn take(
         &self,
         change: Option<Change>,
-        refused: Option<String>,
+        refused: Option<Refused>,
         config: &watch::Sender<Arc<Config>>,
         shared: &WorkerContext,
         health: &Health,
-    ) -> Option<String> {
+    ) -> Option<Refused> {
         let (path, env) = (self.path.clone(), self.env.clone());
         let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &env)).await;
         match loaded {
@@ -111,16 +119,18 @@ impl Reload {
                 None
             }
             Ok(Err(faults)) => {
-                health.reload_refused();
                 let (count, faults) = (faults.len(), faults.to_string());
-                if change.is_some() || refused.as_ref() != Some(&faults) {
+                let first = faults.lines().next().unwrap_or_default();
+                let of = if count == 1 { "1 fault" } else { &format!("{count} faults") };
+                let summary = format!("the changed configuration has {of} and is refused: {first}");
+                health.reload_refused(&summary);
+                let before = refused.filter(|before| change.is_none() && before.faults == faults);
+                if before.is_none() {
                     tracing::error!("the changed configuration is refused, the previous one stays in force:\n{faults}");
-                    let first = faults.lines().next().unwrap_or_default();
-                    let of = if count == 1 { "1 fault" } else { &format!("{count} faults") };
-                    let summary = format!("the changed configuration has {of} and is refused: {first}");
-                    record(shared, Reloaded::Refused, &summary).await;
                 }
-                Some(faults)
+                let is_recorded = before.is_some_and(|before| before.is_recorded)
+                    || record(shared, Reloaded::Refused, &summary).await;
+                Some(Refused { faults, is_recorded })
             }
             Err(error) => {
                 tracing::error!(%error, "the configuration could not be read");
@@ -130,14 +140,15 @@ impl Reload {
     }
 }
 
-/// Records an event. A reload does not depend on it.
-async fn record(shared: &WorkerContext, reloaded: Reloaded, summary: &str) {
-    let telling = event::reload(&shared.pool, reloaded, &shared.owner, summary);
-    match tokio::time::timeout(EVENT_MAX, telling).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(error = chain(&error), "a reload could not be recorded as an event"),
-        Err(_) => tracing::debug!("a reload could not be recorded as an event in time"),
+/// Records an event. A reload does not depend on it. Returns whether it is stored.
+async fn record(shared: &WorkerContext, reloaded: Reloaded, summary: &str) -> bool {
+    let recording = event::reload(&shared.pool, reloaded, &shared.owner, summary);
+    match tokio::time::timeout(EVENT_MAX, recording).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => tracing::warn!(error = chain(&error), "a reload could not be recorded as an event"),
+        Err(_) => tracing::warn!("a reload could not be recorded as an event in time"),
     }
+    false
 }
 
 /// The secrets of the status port.

@@ -169,7 +169,7 @@ async fn release_all(
         let zone = grid.and_then(|grid| grid.timezone.parse().ok()).unwrap_or(job.timezone);
         let midnight = |day: Option<NaiveDate>| day.map(|day| grid::midnight(day, zone));
         let window = (midnight(args.from), midnight(args.to));
-        let slices = held::release(&mut *transaction, &job.connection, stream, window).await?;
+        let slices = held::release(&mut *transaction, &job.connection, stream, window, audit::COMMAND).await?;
         if slices > 0 {
             let subject = Subject { connection: Some(&job.connection), stream: Some(stream), ..Subject::default() };
             let summary = format!("{slices} held slices of {}/{stream} were released", job.connection);

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::SchemaArgs;
 use crate::config::json_schema;
-use crate::report::api_schema;
+use crate::server::api_schema;
 
 /// The schema, indented, with a line break at its end: the content of `config/tidegate.schema.json`.
 pub fn run(out: &mut impl Write, args: &SchemaArgs) -> io::Result<()> {

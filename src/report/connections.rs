@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::events::{self, Event, EventFilter};
 use super::overview::{self, ConnectionSummary};
+use super::parameters::{AFTER_NAME, SEARCH};
 use super::quotas::LimitState;
 use super::streams::StreamRow;
-use super::{Document, Query, ROWS_MAX, ReadError, Reading, streams};
+use super::{Document, Parameter, Query, ROWS_MAX, ReadError, Reading, streams};
 use crate::quota::Uses;
 use crate::store::reconciliation::{self, Reconciliation};
 
@@ -53,6 +54,8 @@ pub struct ConnectionPage {
 
 impl Document for Connections {
     const PATH: &'static str = "/connections";
+    const MEANING: &'static str = "The connections of the configuration, by name.";
+    const PARAMETERS: &'static [Parameter] = &[SEARCH, AFTER_NAME];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let pattern = query.text("q").map(str::to_lowercase);
@@ -72,6 +75,7 @@ impl Document for Connections {
 
 impl Document for ConnectionPage {
     const PATH: &'static str = "/connections/{connection}";
+    const MEANING: &'static str = "One connection with its streams, jobs and quotas.";
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let config = std::sync::Arc::clone(reading.config);

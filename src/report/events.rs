@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::{Document, Query, ROWS_MAX, ReadError, Reading};
+use super::parameters::{AFTER_ID, ANY_CONNECTION, FROM, parameter};
+use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading};
+use crate::store::event::EVENT_KINDS;
 use crate::store::session::Deadline as _;
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -47,6 +49,14 @@ pub(super) struct EventFilter<'a> {
 
 impl Document for Events {
     const PATH: &'static str = "/events";
+    const MEANING: &'static str = "What happened, newest first.";
+    const PARAMETERS: &'static [Parameter] = &[
+        parameter("kind", ParameterKind::OneOf(&EVENT_KINDS), "only of this kind"),
+        ANY_CONNECTION,
+        parameter("run", ParameterKind::Run, "only of this run"),
+        FROM,
+        AFTER_ID,
+    ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let filter = EventFilter {

@@ -4,7 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, Query, ROWS_MAX, ReadError, Reading};
+use super::parameters::{AFTER_ID, ANY_CONNECTION, ANY_JOB, parameter};
+use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
 use crate::store::session::Deadline as _;
 
 /// The newest rejected records that are counted.
@@ -86,6 +87,9 @@ fn limit() -> i64 {
 
 impl Document for Rejects {
     const PATH: &'static str = "/rejects";
+    const MEANING: &'static str = "Rejected records, counted by day and reason.";
+    const PARAMETERS: &'static [Parameter] =
+        &[ANY_CONNECTION, parameter("stream", ParameterKind::AnyStream, "only of this stream")];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let mut rejects = sqlx::query_as!(
@@ -125,6 +129,12 @@ impl Document for Rejects {
 
 impl Document for SchemaChanges {
     const PATH: &'static str = "/schema";
+    const MEANING: &'static str = "What the vendors' data changed in the tables, newest first.";
+    const PARAMETERS: &'static [Parameter] = &[
+        ANY_CONNECTION,
+        parameter("table", ParameterKind::Table, "only of this table, named with its schema"),
+        AFTER_ID,
+    ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let mut changes = sqlx::query_as!(
@@ -158,6 +168,9 @@ impl Document for SchemaChanges {
 
 impl Document for Pushes {
     const PATH: &'static str = "/pushes";
+    const MEANING: &'static str = "The batches of `tidegate push`, those whose outcome is not known first.";
+    const PARAMETERS: &'static [Parameter] =
+        &[ANY_JOB, parameter("state", ParameterKind::OneOf(&state::PUSH_STATES), "only in this state")];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let mut batches = sqlx::query_as!(

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, Query, ROWS_MAX, ReadError, Reading};
+use super::parameters::{AFTER_NAME, CONNECTION, SEARCH};
+use super::{Document, Parameter, Query, ROWS_MAX, ReadError, Reading};
 use crate::config::Job;
 use crate::store::history::{self, Run, RunFilter};
 use crate::store::pause::{self, Pause};
@@ -102,6 +103,8 @@ impl JobRow {
 
 impl Document for Jobs {
     const PATH: &'static str = "/jobs";
+    const MEANING: &'static str = "The jobs of the configuration, by name.";
+    const PARAMETERS: &'static [Parameter] = &[CONNECTION, SEARCH, AFTER_NAME];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let pattern = query.text("q").map(str::to_lowercase);
@@ -130,6 +133,7 @@ impl Document for Jobs {
 
 impl Document for JobPage {
     const PATH: &'static str = "/jobs/{job}";
+    const MEANING: &'static str = "One job: when it runs, and whether it succeeds.";
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let config = std::sync::Arc::clone(reading.config);

@@ -10,6 +10,7 @@ mod events;
 mod findings;
 mod jobs;
 mod overview;
+mod parameters;
 mod problems;
 mod query;
 mod quotas;
@@ -30,13 +31,14 @@ use sqlx::PgConnection;
 
 use crate::config::Config;
 use crate::store::pause::Pause;
-pub use api::{API, api_path, api_schema};
+pub use api::{API, api_path};
 pub use connections::{ConnectionPage, Connections};
 pub use day::{Day, DaySpan};
 pub use events::{Event, Events};
 pub use findings::{Pushes, Rejects, SchemaChanges};
 pub use jobs::{JobPage, Jobs};
 pub use overview::{ConnectionSummary, Firing, Overview};
+pub use parameters::{Parameter, ParameterKind, check, check_names};
 pub use problems::{Problem, Problems};
 pub use query::{Query, QueryError};
 pub use quotas::{Hour, LimitState, Quotas, limits_used};
@@ -77,6 +79,10 @@ pub enum ReadError {
 pub trait Document: Serialize + JsonSchema + Send + Sync + Sized + 'static {
     /// Path of the page, with names in braces. The API has the document under the same path.
     const PATH: &'static str;
+    /// What the document shows, in a sentence.
+    const MEANING: &'static str;
+    /// What may be written after the question mark. Anything else is refused before the document is read.
+    const PARAMETERS: &'static [Parameter] = &[];
     /// Reads what `query` names. `None` if it does not exist.
     fn read(reading: &mut Reading<'_>, query: &Query) -> impl Future<Output = Result<Option<Self>, ReadError>> + Send;
 }

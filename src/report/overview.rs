@@ -126,6 +126,7 @@ type Extent = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 impl Document for Overview {
     const PATH: &'static str = "/";
+    const MEANING: &'static str = "What needs a person, what goes on, what comes next, and how complete the data are.";
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;

@@ -98,6 +98,7 @@ pub(super) async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, 
 
 impl Document for Problems {
     const PATH: &'static str = "/problems";
+    const MEANING: &'static str = "What is wrong, worst first, and what was within the last week.";
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let open = open(reading.conn, ROWS_MAX).await?;

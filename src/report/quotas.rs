@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::{Document, Query, ReadError, Reading};
+use super::parameters::{CONNECTION, SEARCH, parameter};
+use super::{Document, Parameter, ParameterKind, Query, ReadError, Reading};
 use crate::config::Config;
 use crate::connector::Connection;
 use crate::quota::{LedgerKeys, Limit, Usage, Uses};
@@ -97,6 +98,12 @@ impl From<&Usage> for LimitState {
 
 impl Document for Quotas {
     const PATH: &'static str = "/quotas";
+    const MEANING: &'static str = "The credentials with their limits, the fullest first.";
+    const PARAMETERS: &'static [Parameter] = &[
+        CONNECTION,
+        SEARCH,
+        parameter("after", ParameterKind::Number(0, i64::MAX), "the field `next` of the part before"),
+    ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let uses = Uses::read(reading.conn).await?.in_use();

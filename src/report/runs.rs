@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::events::{self, Event, EventFilter};
-use super::{Document, Query, ROWS_MAX, ReadError, Reading};
+use super::parameters::{AFTER_ID, ANY_CONNECTION, ANY_JOB, FROM, TO, parameter};
+use super::{Document, Parameter, ParameterKind, Query, QueryError, ROWS_MAX, ReadError, Reading, state};
 use crate::store::history::{self, Run, RunFilter, Task};
 
 /// Events of a run that are shown.
@@ -36,15 +37,29 @@ pub struct RunPage {
 
 impl Document for Runs {
     const PATH: &'static str = "/runs";
+    const MEANING: &'static str = "The runs, newest first.";
+    const PARAMETERS: &'static [Parameter] = &[
+        ANY_JOB,
+        ANY_CONNECTION,
+        parameter("state", ParameterKind::OneOf(&state::RUN_STATES), "only in this state"),
+        parameter("kind", ParameterKind::OneOf(&state::RUN_KINDS), "only made for this reason"),
+        FROM,
+        TO,
+        AFTER_ID,
+    ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
+        let (from, to) = (query.moment("from")?, query.moment("to")?);
+        if from.zip(to).is_some_and(|(from, to)| from >= to) {
+            return Err(QueryError::new("to", "after the parameter `from`").into());
+        }
         let filter = RunFilter {
             job: query.text("job"),
             connection: query.text("connection"),
             state: query.text("state"),
             kind: query.text("kind"),
-            from: query.moment("from")?,
-            to: query.moment("to")?,
+            from,
+            to,
             before: query.number("after")?,
             id: None,
             limit: i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX),
@@ -59,6 +74,7 @@ impl Document for Runs {
 
 impl Document for RunPage {
     const PATH: &'static str = "/runs/{run}";
+    const MEANING: &'static str = "One run: what it did, and what it waits for.";
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let Some(id) = query.id("run") else { return Ok(None) };

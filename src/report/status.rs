@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -24,7 +25,7 @@ const DIFFERENCES_MAX: i64 = 20;
 const HELD_MAX: i64 = 100;
 
 /// The state of everything that is configured, at one point in time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StatusReport {
     pub at: DateTime<Utc>,
     pub version: &'static str,
@@ -45,7 +46,7 @@ pub struct StatusReport {
 }
 
 /// One configured job.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct JobState {
     pub job: String,
     pub connection: String,
@@ -61,7 +62,7 @@ pub struct JobState {
 }
 
 /// How much of one limit of a connection is used now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct QuotaUse {
     pub connection: String,
     pub limit: String,

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::day::{Day, spans};
-use super::{Document, Query, ReadError, Reading};
+use super::parameters::parameter;
+use super::{Document, Parameter, ParameterKind, Query, QueryError, ReadError, Reading};
+use crate::store::held::{self, Release};
 use crate::store::session::Deadline as _;
 
 /// Tasks and changes shown; there may be more.
@@ -44,6 +46,9 @@ pub struct StreamPage {
     pub newest_data_until: Option<DateTime<Utc>>,
     pub has_gap: bool,
     pub held_slices: i32,
+    /// The release of held slices: the next reading deletes the rows that the vendor does not report. `None` if nothing
+    /// is released, or the release was used up.
+    pub release: Option<Release>,
     pub failures: i32,
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,
@@ -128,8 +133,18 @@ pub struct Reason {
     pub newest_at: DateTime<Utc>,
 }
 
+impl StreamPage {
+    /// Whether something is held that nobody has released.
+    pub fn has_unreleased(&self) -> bool {
+        i64::from(self.held_slices) > self.release.as_ref().map_or(0, |release| release.slices)
+    }
+}
+
 impl Document for StreamPage {
     const PATH: &'static str = "/streams/{connection}/{stream}";
+    const MEANING: &'static str = "One stream: from when to when it is complete, and why it is not.";
+    const PARAMETERS: &'static [Parameter] =
+        &[parameter("year", ParameterKind::Number(1, 9_999), "the year of `days`, one of `years`")];
 
     #[expect(clippy::too_many_lines, reason = "a statement, and a field for each of its columns")]
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
@@ -173,6 +188,8 @@ impl Document for StreamPage {
         .in_time()
         .await?;
         let Some(known) = known else { return Ok(None) };
+        let release =
+            if known.held_slices > 0 { held::release_of(&mut *reading.conn, connection, stream).await? } else { None };
         let table = format!("{}.{}", known.schema, known.name);
         let days = days(reading, connection, &table).await?;
         let (tasks, changes) =
@@ -181,7 +198,14 @@ impl Document for StreamPage {
         let newest = days.last().map_or(reading.now.date_naive(), |day| day.day);
         let mut years: Vec<i32> = days.iter().map(|day| chrono::Datelike::year(&day.day)).collect();
         years.dedup();
-        let year = asked.and_then(|year| i32::try_from(year).ok()).unwrap_or_else(|| chrono::Datelike::year(&newest));
+        let asked = asked.and_then(|year| i32::try_from(year).ok());
+        let year = asked.unwrap_or_else(|| chrono::Datelike::year(&newest));
+        if asked.is_some() && !years.contains(&year) {
+            let known: Vec<String> = years.iter().map(ToString::to_string).collect();
+            let known = known.iter().map(String::as_str);
+            let error = QueryError::not_one_of("year", &year.to_string(), "a year that has days", known);
+            return Err(error.into());
+        }
         let unusual = unusual(&days);
         let mut gaps = gaps(&days, newest);
         let gaps_total = gaps.len();
@@ -203,6 +227,7 @@ impl Document for StreamPage {
             newest_data_until: known.newest_data_until,
             has_gap: known.has_gap,
             held_slices: known.held_slices,
+            release,
             failures: known.failures,
             last_success_at: known.last_success_at,
             expected_by: known.expected_by,

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::day::{DaySpan, spans};
 use super::overview::StateCount;
-use super::{Document, Query, ROWS_MAX, ReadError, Reading, state};
+use super::parameters::{ANY_CONNECTION, SEARCH, parameter};
+use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
 use crate::store::session::Deadline as _;
+use crate::store::status::STREAM_STATES;
 
 /// Days of a stream's bar.
 const DAYS: i32 = 90;
@@ -45,6 +47,13 @@ pub struct StreamRow {
 
 impl Document for Streams {
     const PATH: &'static str = "/streams";
+    const MEANING: &'static str = "The streams, those that need attention first.";
+    const PARAMETERS: &'static [Parameter] = &[
+        parameter("state", ParameterKind::OneOf(&STREAM_STATES), "only in this state; without it, all but `retired`"),
+        ANY_CONNECTION,
+        SEARCH,
+        parameter("after", ParameterKind::Pair, "the field `next` of the part before"),
+    ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let (after_connection, after_stream) = query.pair("after")?.unzip();

@@ -87,6 +87,7 @@ pub struct Target {
 
 impl Document for System {
     const PATH: &'static str = "/system";
+    const MEANING: &'static str = "Whether Tidegate itself is well: processes, database, notifications.";
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let processes = processes(reading).await?;

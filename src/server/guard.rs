@@ -14,6 +14,7 @@ use url::Url;
 
 use super::auth::{self, Login, NoLogin};
 use super::pages;
+use super::problem::api_error;
 use super::routes::{AppState, HEADERS};
 use crate::config::Server;
 
@@ -34,6 +35,8 @@ pub(super) struct Peer(pub(super) SocketAddr);
 pub(super) enum Refusal {
     /// Many wrong logins at the same time.
     TooMany,
+    /// Its path is not UTF-8 after decoding, so it names nothing.
+    Path,
     /// It names another host: a page of someone else may have made the browser send it here (DNS rebinding).
     Host,
     Login(NoLogin),
@@ -64,6 +67,9 @@ pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
         return Err(Refusal::Host);
     }
     let login = auth::login(server.auth.as_ref(), head.headers).map_err(Refusal::Login)?;
+    if !is_text(path) {
+        return Err(Refusal::Path);
+    }
     // Without a login nothing can be changed: the routes refuse it.
     if login == Login::Open || matches!(*head.method, Method::GET | Method::HEAD) {
         return Ok(login);
@@ -80,6 +86,19 @@ pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
         return Err(Refusal::Kind);
     }
     Ok(login)
+}
+
+/// Whether a path is UTF-8 after its `%` are decoded.
+fn is_text(path: &str) -> bool {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        // What is not two hexadecimal digits stands for itself.
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.extend(byte.unwrap_or(b'%').to_be_bytes());
+        bytes.extend(&part.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// The value of a header: `None` if it occurs twice or is not text, `Some(None)` if it is absent.
@@ -176,7 +195,7 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
     }
     let (status, text) = refusal.response();
     let mut response = if pages::is_api(request.uri().path()) {
-        pages::api_error(status, text)
+        api_error(status, text)
     } else {
         (status, HEADERS, format!("{text}\n")).into_response()
     };
@@ -194,6 +213,7 @@ impl Refusal {
                 StatusCode::MISDIRECTED_REQUEST,
                 "this name is not known here; write it as `server.url` or in `server.origins`, or use the address",
             ),
+            Self::Path => (StatusCode::BAD_REQUEST, "the path is not UTF-8"),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many wrong logins at this moment; try again"),
             Self::Login(NoLogin::Missing) => (StatusCode::UNAUTHORIZED, "log in with the user of `server.auth`"),
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),

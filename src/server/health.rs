@@ -1,6 +1,7 @@
 //! Whether this process is ready for work, from what its parts have reported.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Set by the application as it starts and stops; read by `/readyz` and the status page.
 #[derive(Debug, Default)]
@@ -8,19 +9,20 @@ pub struct Health {
     config_loaded: AtomicBool,
     migrated: AtomicBool,
     stopping: AtomicBool,
-    reload_refused: AtomicBool,
+    /// Why the newest configuration was refused.
+    refusal: Mutex<Option<Arc<str>>>,
 }
 
 impl Health {
     /// The configuration was loaded and checked.
     pub fn config_loaded(&self) {
         self.config_loaded.store(true, Ordering::Relaxed);
-        self.reload_refused.store(false, Ordering::Relaxed);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The changed configuration is invalid; the previous one is still in force.
-    pub fn reload_refused(&self) {
-        self.reload_refused.store(true, Ordering::Relaxed);
+    /// The changed configuration is invalid, for the reason that `summary` says; the previous one is still in force.
+    pub fn reload_refused(&self, summary: &str) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary.into());
     }
 
     /// The database is migrated to this version.
@@ -35,7 +37,12 @@ impl Health {
 
     /// Whether the newest configuration was refused.
     pub fn is_reload_refused(&self) -> bool {
-        self.reload_refused.load(Ordering::Relaxed)
+        self.refusal().is_some()
+    }
+
+    /// Why the newest configuration was refused, with file and line.
+    pub fn refusal(&self) -> Option<Arc<str>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why the process is not ready, regardless of the database.
@@ -64,8 +71,9 @@ mod tests {
         assert_eq!(health.obstacle(), Some("the database is not migrated to this version yet"));
         health.migrated();
         assert_eq!(health.obstacle(), None);
-        health.reload_refused();
+        health.reload_refused("tidegate.yaml:3: wrong");
         assert_eq!(health.obstacle(), None, "the previous configuration is in force");
+        assert_eq!(health.refusal().as_deref(), Some("tidegate.yaml:3: wrong"));
         health.stopping();
         assert_eq!(health.obstacle(), Some("shutting down"));
     }

@@ -4,15 +4,19 @@
 //! ([`crate::actions`]); `guard` decides which requests reach a route. It shows no credential and no row of the warehouse.
 //! A hostile client can neither keep it busy (few connections, short deadlines, one request each) nor use up the
 //! database connections that workers need (data from Postgres is read once for all clients within a short time, with a
-//! deadline).
+//! deadline, a few pages at the same time).
 
 mod auth;
 mod guard;
 mod health;
 mod listen;
+mod openapi;
 mod pages;
+mod problem;
 mod routes;
+mod routing;
 
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};
+pub use openapi::api_schema;
 pub use routes::StatusSources;

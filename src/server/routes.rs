@@ -1,6 +1,7 @@
 //! The routes of the status port, and the database reads behind them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,6 +18,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::pages::{self, Shelf};
+use super::routing::{Routes, of};
 use super::{Health, guard};
 use crate::clock;
 use crate::config::Config;
@@ -30,7 +32,9 @@ use crate::text;
 /// `/readyz` reports not ready if the database has not responded within this time.
 const READY_MAX: Duration = Duration::from_secs(1);
 /// Time limit for reading the page's and the metrics' data.
-const READ_MAX: Duration = Duration::from_secs(3);
+pub(super) const READ_MAX: Duration = Duration::from_secs(3);
+/// How much later than Postgres this side gives up, so that the error says which statement was slow.
+const READ_GRACE: Duration = Duration::from_millis(250);
 /// Results younger than this are shared with further clients, so that many clients cause no more queries than one.
 const FRESH: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
@@ -53,6 +57,8 @@ pub(super) struct AppState {
     pub(super) shelf: Shelf,
     /// Wrong logins whose response waits.
     pub(super) wrong_logins: Semaphore,
+    /// Actions that are done at the same time.
+    pub(super) actions: Semaphore,
     ready: Cached<Result<(), &'static str>>,
     report: Cached<Option<StatusReport>>,
     gauges: Cached<Gauges>,
@@ -83,8 +89,9 @@ impl StatusSources {
     /// The routes. `GET` (and `HEAD`), and `POST` for actions; everything else is 404 or 405.
     pub fn router(self) -> Router {
         let desk = AppState {
+            shelf: Shelf::new(pages::reads_max(&self.pool)),
+            actions: Semaphore::new(ACTIONS_MAX),
             sources: self,
-            shelf: Shelf::default(),
             wrong_logins: Semaphore::new(guard::WRONG_LOGINS_MAX),
             ready: Cached::new(),
             report: Cached::new(),
@@ -92,13 +99,55 @@ impl StatusSources {
             trouble: Repeats::default(),
         };
         let desk = Arc::new(desk);
-        pages::router()
-            .route("/status.json", get(show_json))
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(show_metrics))
-            .layer(from_fn_with_state(Arc::clone(&desk), guard::guard))
-            .with_state(desk)
+        let (router, _) = routes().into_parts();
+        router.layer(from_fn_with_state(Arc::clone(&desk), guard::guard)).with_state(desk)
+    }
+}
+
+/// Every route of the port.
+pub(super) fn routes() -> Routes {
+    pages::routes()
+        .add("/status.json", of(&["get"]), get(show_json))
+        .add("/healthz", of(&["get"]), get(healthz))
+        .add("/readyz", of(&["get"]), get(readyz))
+        .add("/metrics", of(&["get"]), get(show_metrics))
+}
+
+/// Why something could not be read from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// The database does not respond.
+    Gone,
+    /// The database responds, but this took longer than [`READ_MAX`].
+    Slow,
+    /// The database refused a statement.
+    Refused,
+    /// Other requests read, and took too long.
+    Busy,
+}
+
+impl Unread {
+    /// `began`: whether the database had responded before.
+    fn from_error(error: &sqlx::Error, began: bool) -> Self {
+        match error {
+            sqlx::Error::Database(refused) if refused.code().as_deref() == Some(CANCELED) => Self::Slow,
+            sqlx::Error::Database(_) if !session::is_lost(error) => Self::Refused,
+            sqlx::Error::Io(late) if began && late.kind() == std::io::ErrorKind::TimedOut => Self::Slow,
+            _ => Self::Gone,
+        }
+    }
+
+    /// What is wrong, as a sentence without a final point.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Gone => "the database did not respond; see /readyz",
+            Self::Slow => {
+                "the database did not return this within 3 s: it is busy, or another session holds a lock; \
+                 `pg_stat_activity` shows which"
+            }
+            Self::Refused => "the database refused a statement; see the log of the daemon",
+            Self::Busy => "other requests are being read and take long; try again in a few seconds",
+        }
     }
 }
 
@@ -150,7 +199,7 @@ impl AppState {
             .get(async {
                 let config = Arc::clone(&self.sources.config.borrow());
                 let refused = self.sources.health.is_reload_refused();
-                self.read(async |conn| StatusReport::gather(conn, &config, refused, clock::now()).await).await
+                self.read(async |conn| StatusReport::gather(conn, &config, refused, clock::now()).await).await.ok()
             })
             .await
     }
@@ -202,28 +251,34 @@ impl AppState {
     pub(super) async fn read<T>(
         &self,
         read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Option<T> {
+    ) -> Result<T, Unread> {
+        let began = AtomicBool::new(false);
         let reading = async {
             let mut conn = self.sources.pool.acquire().await?;
             let begin = format!("begin read only; set local statement_timeout = {}", READ_MAX.as_millis());
             let mut transaction = conn.begin_with(AssertSqlSafe(begin)).await?;
+            began.store(true, Ordering::Relaxed);
             let value = read(&mut transaction).await?;
             transaction.rollback().await?;
             Ok::<T, sqlx::Error>(value)
         };
-        match timeout(READ_MAX, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX))) {
+        match timeout(READ_MAX + READ_GRACE, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX))) {
             Ok(value) => {
                 self.trouble.over(NOT_READ);
-                Some(value)
+                Ok(value)
             }
             Err(error) => {
                 self.trouble.warn(NOT_READ, &error);
-                None
+                Err(Unread::from_error(&error, began.load(Ordering::Relaxed)))
             }
         }
     }
 }
 
+/// Of a statement that took longer than `statement_timeout`.
+const CANCELED: &str = "57014";
+/// Actions that are done at the same time: each has a transaction.
+const ACTIONS_MAX: usize = 2;
 const NOT_READ: &str = "the database could not be read for the status port";
 const NO_RESPONSE: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";

@@ -216,28 +216,7 @@ pub async fn read(
     let (connections, jobs) = (connections.as_deref(), jobs.as_deref());
     let mut activity = Activity::default();
     if *runs {
-        let states = sqlx::query!(
-            r#"
-            select state as "state!", count(*) as "runs!"
-            from tidegate.run
-            where
-                finished_at > $1
-                and finished_at <= $2
-                and (
-                    ($3::text[] is null and $4::text[] is null)
-                    or connection = any($3)
-                    or job = any($4)
-                )
-            group by state
-            order by state
-            "#,
-            range.from,
-            range.until,
-            connections,
-            jobs,
-        );
-        activity.states =
-            states.fetch_all(&mut *conn).in_time().await?.into_iter().map(|row| (row.state, row.runs)).collect();
+        activity.states = states(&mut *conn, range, connections, jobs).await?;
         activity.runs = sqlx::query_as!(
             FinishedRun,
             r#"
@@ -265,40 +244,82 @@ pub async fn read(
         .await?;
     }
     if *actions {
-        let found = sqlx::query!(
-            r#"
-            select at, actor, connection, stream, job, run_id, summary, count(*) over () as "total!"
-            from tidegate.event
-            where
-                kind = 'action'
-                and at > $1
-                and at <= $2
-                and (
-                    ($3::text[] is null and $4::text[] is null)
-                    or connection = any($3)
-                    or job = any($4)
-                )
-            order by at desc, id desc
-            limit $5
-            "#,
-            range.from,
-            range.until,
-            connections,
-            jobs,
-            limit,
-        );
-        for row in found.fetch_all(conn).in_time().await? {
-            activity.actions_total = row.total;
-            activity.actions.push(Action {
-                at: row.at,
-                actor: row.actor,
-                connection: row.connection,
-                stream: row.stream,
-                job: row.job,
-                run_id: row.run_id,
-                summary: row.summary,
-            });
-        }
+        (activity.actions, activity.actions_total) = actions_of(conn, range, (connections, jobs), limit).await?;
     }
     Ok(activity)
+}
+
+/// How many of the selected runs ended in each state.
+async fn states(
+    conn: &mut PgConnection,
+    range: Range,
+    connections: Option<&[String]>,
+    jobs: Option<&[String]>,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let states = sqlx::query!(
+        r#"
+        select state as "state!", count(*) as "runs!"
+        from tidegate.run
+        where
+            finished_at > $1
+            and finished_at <= $2
+            and (
+                ($3::text[] is null and $4::text[] is null)
+                or connection = any($3)
+                or job = any($4)
+            )
+        group by state
+        order by state
+        "#,
+        range.from,
+        range.until,
+        connections,
+        jobs,
+    );
+    Ok(states.fetch_all(conn).in_time().await?.into_iter().map(|row| (row.state, row.runs)).collect())
+}
+
+/// The newest of the selected actions, and how many there are in all.
+async fn actions_of(
+    conn: &mut PgConnection,
+    range: Range,
+    (connections, jobs): (Option<&[String]>, Option<&[String]>),
+    limit: i64,
+) -> Result<(Vec<Action>, i64), sqlx::Error> {
+    let found = sqlx::query!(
+        r#"
+        select at, actor, connection, stream, job, run_id, summary, count(*) over () as "total!"
+        from tidegate.event
+        where
+            kind = 'action'
+            and at > $1
+            and at <= $2
+            and (
+                ($3::text[] is null and $4::text[] is null)
+                or connection = any($3)
+                or job = any($4)
+            )
+        order by at desc, id desc
+        limit $5
+        "#,
+        range.from,
+        range.until,
+        connections,
+        jobs,
+        limit,
+    );
+    let (mut actions, mut total) = (Vec::new(), 0);
+    for row in found.fetch_all(conn).in_time().await? {
+        total = row.total;
+        actions.push(Action {
+            at: row.at,
+            actor: row.actor,
+            connection: row.connection,
+            stream: row.stream,
+            job: row.job,
+            run_id: row.run_id,
+            summary: row.summary,
+        });
+    }
+    Ok((actions, total))
 }

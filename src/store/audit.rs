@@ -18,17 +18,23 @@ pub struct Subject<'a> {
 }
 
 /// Begins the action that `request` asks for, and returns its event. `None` if it was done before; another transaction
-/// that does it at the same moment is waited for.
-pub async fn begin(executor: impl PgExecutor<'_>, actor: &str, request: Uuid) -> Result<Option<i64>, sqlx::Error> {
+/// that does it at the same moment is waited for. `digest` identifies what is asked for.
+pub async fn begin(
+    executor: impl PgExecutor<'_>,
+    actor: &str,
+    request: Uuid,
+    digest: &[u8],
+) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         "
-        insert into tidegate.event (kind, actor, request, summary)
-        values ('action', $1, $2, '')
+        insert into tidegate.event (kind, actor, request, request_digest, summary)
+        values ('action', $1, $2, $3, '')
         on conflict on constraint event_request_key do nothing
         returning id
         ",
         actor,
         request,
+        digest,
     )
     .fetch_optional(executor)
     .in_time()
@@ -87,7 +93,26 @@ pub async fn record(
 }
 
 /// What a request did that was done before: its run, if it made one, and the sentence about it.
-pub async fn done(executor: impl PgExecutor<'_>, request: Uuid) -> Result<Option<(Option<i64>, String)>, sqlx::Error> {
-    let found = sqlx::query!("select run_id, summary from tidegate.event where request = $1", request);
-    Ok(found.fetch_optional(executor).in_time().await?.map(|event| (event.run_id, event.summary)))
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    pub run_id: Option<i64>,
+    pub summary: String,
+}
+
+/// What a request did that was done before. `None` if it asked for something else than `digest`.
+pub async fn done(executor: impl PgExecutor<'_>, request: Uuid, digest: &[u8]) -> Result<Option<Done>, sqlx::Error> {
+    sqlx::query_as!(
+        Done,
+        "
+        select run_id, summary
+        from tidegate.event
+        -- Events of earlier versions do not say what was asked for.
+        where request = $1 and coalesce(request_digest = $2, true)
+        ",
+        request,
+        digest,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await
 }

@@ -8,6 +8,9 @@ use super::run::interval;
 use super::session::Deadline as _;
 use super::task::without_nul;
 
+/// The kinds of events.
+pub const EVENT_KINDS: [&str; 5] = ["problem", "recovered", "action", "reload", "reload_refused"];
+
 /// The kind of an event of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reloaded {

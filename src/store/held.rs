@@ -24,6 +24,44 @@ pub struct HeldSlice {
     pub reason: String,
     /// Whether the operator lets the next reading delete.
     pub released: bool,
+    /// When the release was given, and by whom. `None` if it is not released, or was by an earlier version.
+    pub released_at: Option<DateTime<Utc>>,
+    pub released_by: Option<String>,
+}
+
+/// The release of held slices that the next reading uses up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Release {
+    /// How many of the held slices are released.
+    pub slices: i64,
+    /// When the last of them was released, and by whom. `None` if an earlier version did it.
+    pub at: Option<DateTime<Utc>>,
+    pub by: Option<String>,
+}
+
+/// The release of a stream's held slices. `None` if none of them is released.
+pub async fn release_of(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    stream: &str,
+) -> Result<Option<Release>, sqlx::Error> {
+    let found = sqlx::query_as!(
+        Release,
+        r#"
+        select
+            count(*) as "slices!",
+            max(released_at) as at,
+            (array_agg(released_by order by released_at desc nulls last))[1] as by
+        from tidegate.slice
+        where connection = $1 and stream = $2 and held_since is not null and released
+        "#,
+        connection,
+        stream,
+    )
+    .fetch_one(executor)
+    .in_time()
+    .await?;
+    Ok(Some(found).filter(|found| found.slices > 0))
 }
 
 /// The first `limit` held slices by connection, stream and start. With `of`, only of those streams.
@@ -45,7 +83,9 @@ pub async fn list(
             held_rows_reported as "rows_reported!",
             held_since as "held_since!",
             held_reason as "reason!",
-            released as "released!"
+            released as "released!",
+            case when released then released_at end as released_at,
+            case when released then released_by end as released_by
         from tidegate.slice
         where
             held_since is not null
@@ -85,17 +125,19 @@ pub async fn of_stream(
 }
 
 /// Lets the next reading of the held slices of a stream delete what it does not report, and makes them due. `window` is
-/// a half-open range of starts; a list is always released. Returns how many slices were released.
+/// a half-open range of starts; a list is always released. `actor` gives the release. Returns how many slices were
+/// released.
 pub async fn release(
     executor: impl PgExecutor<'_>,
     connection: &str,
     stream: &str,
     window: (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    actor: &str,
 ) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
         update tidegate.slice
-        set released = true
+        set released = true, released_at = clock_timestamp(), released_by = $5
         where
             connection = $1
             and stream = $2
@@ -112,6 +154,7 @@ pub async fn release(
         stream,
         window.0,
         window.1,
+        actor,
     )
     .execute(executor)
     .in_time()

@@ -14,6 +14,7 @@ pub mod held;
 pub mod history;
 pub mod ident;
 pub mod instance;
+pub mod known;
 pub mod migrate;
 pub mod migrations;
 pub mod mute;

@@ -5,6 +5,9 @@ use sqlx::PgExecutor;
 
 use super::session::Deadline as _;
 
+/// For how many days a problem can be muted.
+pub const DAYS_MAX: i64 = 7;
+
 /// An open problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenProblem {

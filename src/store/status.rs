@@ -57,7 +57,7 @@ pub struct LastRun {
 }
 
 /// From when to when a stream is complete.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StreamState {
     pub connection: String,
     pub stream: String,
@@ -85,7 +85,7 @@ pub struct StreamState {
 }
 
 /// A stream of a run that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Failure {
     pub run_id: i64,
     pub job: String,
@@ -97,7 +97,7 @@ pub struct Failure {
 }
 
 /// Runs that have not ended, by state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unfinished {
     pub state: String,
     pub runs: i64,

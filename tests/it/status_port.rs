@@ -179,7 +179,7 @@ async fn problems_are_measured_while_they_last_and_retired_streams_only_counted(
     .execute(&pool)
     .await
     .unwrap();
-    port.health.reload_refused();
+    port.health.reload_refused("tidegate.yaml:3: wrong");
     // Scrapes within a moment share what was read.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let (_, after) = port.get("/metrics").await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, RawPathParams, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
@@ -15,23 +14,25 @@ use uuid::Uuid;
 
 use super::super::auth::Login;
 use super::super::guard::{JSON, Peer};
-use super::super::routes::{AppState, HEADERS};
-use super::{API, Visit, api_error, html, query, views};
+use super::super::problem::{api_error, wrong_parameter};
+use super::super::routes::{AppState, HEADERS, Unread};
+use super::super::routing::{self, Routes};
+use super::{API, Visit, html, query, unavailable, views};
 use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal};
 use crate::config::Config;
 use crate::report::{Query, Surroundings};
 use crate::{clock, text};
 
 /// Forms are small.
-const BODY_BYTES_MAX: usize = 8 * 1024;
+pub(in super::super) const BODY_BYTES_MAX: usize = 8 * 1024;
 /// An action is a few statements.
 const ACTION_MAX: Duration = Duration::from_secs(10);
 const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
                       commands.";
 
-/// The routes of all actions.
-pub(super) fn router(router: Router<Arc<AppState>>) -> Router<Arc<AppState>> {
-    ACTIONS.iter().fold(router, |router, action| {
+/// Adds the routes of all actions.
+pub(super) fn add(routes: Routes) -> Routes {
+    ACTIONS.iter().fold(routes, |routes, action| {
         let page =
             get(move |desk, names, parameters, uri, headers| show(action, desk, names, parameters, uri, headers));
         let page = page.post(move |desk, names, uri, headers, login, peer, body| {
@@ -39,15 +40,49 @@ pub(super) fn router(router: Router<Arc<AppState>>) -> Router<Arc<AppState>> {
         });
         let api = get(move |desk, names, parameters| show_json(action, desk, names, parameters));
         let api = api.post(move |desk, names, login, peer, body| act_json(action, desk, names, login, peer, body));
-        router.route(action.route, page).route(&format!("{API}{}", action.route), api)
+        let path = format!("{API}{}", action.route);
+        routes.add(action.route, routing::page(&["get", "post"]), page).add(&path, routing::of(&["get", "post"]), api)
     })
 }
 
-fn status(error: &ActionError) -> StatusCode {
+/// Why an action was not done.
+enum Undone {
+    Action(ActionError),
+    /// The database could not be read.
+    Unread(Unread),
+}
+
+impl Undone {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Action(error) => status(error),
+            Self::Unread(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn response(&self) -> Response {
+        match self {
+            Self::Action(ActionError::Field(error)) => wrong_parameter(StatusCode::UNPROCESSABLE_ENTITY, error),
+            Self::Action(error) => api_error(status(error), &error.to_string()),
+            Self::Unread(unread) => unavailable(*unread),
+        }
+    }
+}
+
+impl std::fmt::Display for Undone {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Action(error) => write!(formatter, "{error}"),
+            Self::Unread(unread) => formatter.write_str(unread.sentence()),
+        }
+    }
+}
+
+const fn status(error: &ActionError) -> StatusCode {
     match error {
         ActionError::NotFound(_) => StatusCode::NOT_FOUND,
-        ActionError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        ActionError::Refused(_) => StatusCode::CONFLICT,
+        ActionError::Invalid(_) | ActionError::Field(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ActionError::Refused(_) | ActionError::Reused => StatusCode::CONFLICT,
         ActionError::Database(_) | ActionError::Quota(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
@@ -57,8 +92,9 @@ fn is_open(config: &Config) -> bool {
 }
 
 /// What would happen, and what surrounds every page.
-async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Proposal, Surroundings), ActionError> {
+async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Proposal, Surroundings), Undone> {
     let config = Arc::clone(&desk.sources.config.borrow());
+    let Some(_permit) = desk.shelf.permit().await else { return Err(Undone::Unread(Unread::Busy)) };
     let read = desk
         .read(async |conn| {
             let surroundings = Surroundings::read(conn).await?;
@@ -70,7 +106,7 @@ async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Pr
             }
         })
         .await;
-    read.unwrap_or_else(|| Err(ActionError::Database(sqlx::Error::PoolTimedOut)))
+    read.map_err(Undone::Unread)?.map_err(Undone::Action)
 }
 
 async fn show(
@@ -92,16 +128,9 @@ async fn show(
             (chrome.problems, chrome.pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
             html(StatusCode::OK, views::action(&chrome, action, &proposal, &query), None)
         }
-        Err(error) => visit.message(&desk, status(&error), "Not possible", &sentence(&error)),
+        Err(Undone::Unread(unread)) => visit.unread(&desk, unread, None),
+        Err(error) => visit.message(&desk, error.status(), "Not possible", &text::sentence(&error.to_string())),
     }
-}
-
-/// An error as a sentence.
-fn sentence(error: &ActionError) -> String {
-    let text = error.to_string();
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", characters.as_str())
 }
 
 async fn show_json(
@@ -115,7 +144,7 @@ async fn show_json(
     }
     match proposed(action, &desk, &query(&names, parameters.as_deref())).await {
         Ok((proposal, ..)) => json(&proposal),
-        Err(error) => api_error(status(&error), &error.to_string()),
+        Err(error) => error.response(),
     }
 }
 
@@ -133,7 +162,10 @@ async fn perform(
     login: Login,
     peer: Peer,
     request: Uuid,
-) -> Result<Outcome, ActionError> {
+) -> Result<Outcome, Undone> {
+    let Ok(Ok(_turn)) = timeout(ACTION_MAX, desk.actions.acquire()).await else {
+        return Err(Undone::Unread(Unread::Busy));
+    };
     let config = Arc::clone(&desk.sources.config.borrow());
     let name = match (login, &config.server.auth) {
         (Login::Basic, Some(auth)) => auth.user.clone(),
@@ -150,8 +182,8 @@ async fn perform(
         Err(error) => tracing::info!(actor, %error, "an action was refused"),
     }
     // The page that follows shows it.
-    desk.shelf.clear().await;
-    outcome
+    desk.shelf.clear();
+    outcome.map_err(Undone::Action)
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
@@ -183,7 +215,7 @@ async fn act(
             let base = desk.sources.config.borrow().server.base_path();
             (StatusCode::SEE_OTHER, HEADERS, [(LOCATION, format!("{base}{}", outcome.place))]).into_response()
         }
-        Err(error) => visit.message(&desk, status(&error), "Not possible", &sentence(&error)),
+        Err(error) => visit.message(&desk, error.status(), "Not possible", &text::sentence(&error.to_string())),
     }
 }
 
@@ -208,11 +240,6 @@ async fn act_json(
         return api_error(StatusCode::BAD_REQUEST, text);
     };
     let query = query(&names, Some(&parameters));
-    let known: Vec<&str> = action.fields.iter().map(|field| field.name).chain(["request"]).collect();
-    if let Some(name) = query.unknown(&known) {
-        let text = format!("there is no field `{name}`; the fields are: {}", known.join(", "));
-        return api_error(StatusCode::UNPROCESSABLE_ENTITY, &text);
-    }
     let request = match query.text("request").map(Uuid::try_parse) {
         None => Uuid::from_bytes(rand::random()),
         Some(Ok(request)) => request,
@@ -220,7 +247,7 @@ async fn act_json(
     };
     match perform(action, &desk, &query, login, peer, request).await {
         Ok(outcome) => json(&outcome),
-        Err(error) => api_error(status(&error), &error.to_string()),
+        Err(error) => error.response(),
     }
 }
 

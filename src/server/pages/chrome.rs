@@ -8,6 +8,7 @@
 )]
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::assets;
 use super::markup::{self, Markup, ZoneChoice};
 use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
+use crate::store::event::EVENT_KINDS;
 use crate::store::history::Run;
 use crate::store::pause::Pause;
 use crate::store::status::LastRun;
@@ -37,7 +39,7 @@ const MENU: [(&str, &str); 7] = [
 
 /// What a page shows besides its content.
 #[derive(Debug, Clone)]
-pub(super) struct Chrome {
+pub(in super::super) struct Chrome {
     /// The name of this installation.
     pub(super) title: String,
     /// The path in front of all links, without a slash at its end: what a reverse proxy strips.
@@ -52,7 +54,8 @@ pub(super) struct Chrome {
     pub(super) at: DateTime<Utc>,
     /// Open problems that are not muted.
     pub(super) problems: i64,
-    pub(super) config_refused: bool,
+    /// Why the configuration on disk was refused.
+    pub(super) refusal: Option<Arc<str>>,
     pub(super) version: &'static str,
     /// The path of the same content in the API.
     pub(super) json: Option<String>,
@@ -216,11 +219,15 @@ impl Chrome {
     }
 
     pub(super) fn run_states(&self) -> &'static [&'static str] {
-        &["queued", "running", "waiting", "succeeded", "held", "failed", "cancelled"]
+        &state::RUN_STATES
+    }
+
+    pub(super) fn event_kinds(&self) -> &'static [&'static str] {
+        &EVENT_KINDS
     }
 
     pub(super) fn run_kinds(&self) -> &'static [&'static str] {
-        &["schedule", "manual", "backfill"]
+        &state::RUN_KINDS
     }
 
     pub(super) fn push_state(&self, name: &str) -> Markup {
@@ -235,6 +242,11 @@ impl Chrome {
     pub(super) fn cut(&self, message: &str) -> String {
         let end = message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
         end.map_or_else(|| message.to_owned(), |end| format!("{}…", &message[..end]))
+    }
+
+    /// A message as a sentence, cut if it is long.
+    pub(super) fn sentence(&self, message: &str) -> String {
+        text::sentence(&self.cut(message))
     }
 
     pub(super) fn day_after(&self, day: &NaiveDate) -> NaiveDate {

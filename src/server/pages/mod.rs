@@ -1,46 +1,42 @@
 //! The pages for operators, and the JSON API with the same content.
 //!
-//! Every page is complete HTML; the script only keeps it current. A page is read once for all clients within a few
-//! seconds, by one request at a time, so that many clients cost Postgres no more than one.
+//! Every page is complete HTML; the script only keeps it current. `shelf` reads the documents, for all clients
+//! together.
 
 mod act;
 mod assets;
 mod chrome;
 mod markup;
+mod shelf;
 mod views;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use axum::extract::{RawPathParams, RawQuery, State};
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, LOCATION, SET_COOKIE};
+use axum::extract::{self, RawPathParams, RawQuery, State};
+use axum::http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER, SET_COOKIE,
+};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, extract};
-use schemars::JsonSchema;
-use serde::Serialize;
-use tokio::sync::Mutex;
 
-use super::routes::{AppState, HEADERS};
+use super::problem::{api_error, wrong_parameter};
+use super::routes::{AppState, HEADERS, Unread};
+use super::routing::{self, Routes};
 use crate::clock;
 use crate::report::{
-    API, ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, QueryError,
-    Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, Surroundings, System,
-    api_path,
+    API, ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, Quotas,
+    Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System, api_path,
 };
-use crate::store::pause::Pause;
 use crate::text;
+pub(super) use act::BODY_BYTES_MAX;
 use chrome::Chrome;
 use markup::ZoneChoice;
+use shelf::{Fault, Shown, hash};
+pub(super) use shelf::{Shelf, reads_max};
 
-/// A page younger than this is shown again instead of being read.
-const FRESH: Duration = Duration::from_secs(5);
-/// Pages kept for that.
-const KEPT_MAX: usize = 64;
-/// A longer path or query is refused.
-const ADDRESS_MAX: usize = 2_000;
+/// Seconds after which a client asks again for a page that could not be read.
+const AGAIN_AFTER: &str = "5";
 const ZONE_COOKIE: &str = "tidegate_zone";
 
 /// Nothing is loaded but our own style sheet, script and icons, and only forms of our own can be sent.
@@ -48,7 +44,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// A document that has a page.
-trait Page: Document {
+pub(super) trait Page: Document {
     fn html(&self, chrome: &Chrome) -> askama::Result<String>;
 }
 
@@ -68,84 +64,51 @@ impl<P: Page> Content for P {
     }
 }
 
-/// A page as it was read.
-#[derive(Clone)]
-struct Shown {
-    /// `None` if it does not exist.
-    content: Option<Arc<dyn Content>>,
-    at: chrono::DateTime<chrono::Utc>,
-    problems: i64,
-    /// The pause of every job.
-    pause: Option<Pause>,
-    config_refused: bool,
-    /// Hash of everything but the time.
-    hash: u64,
+/// What is done with every page.
+pub(super) trait Visitor {
+    fn visit<P: Page>(&mut self);
 }
 
-/// By path and parameters: pages, and when they were read.
-type Kept = BTreeMap<(&'static str, Query), (Instant, Shown)>;
+/// All pages.
+pub(super) fn visit_all(visitor: &mut impl Visitor) {
+    visitor.visit::<Overview>();
+    visitor.visit::<Streams>();
+    visitor.visit::<StreamPage>();
+    visitor.visit::<Jobs>();
+    visitor.visit::<JobPage>();
+    visitor.visit::<Runs>();
+    visitor.visit::<RunPage>();
+    visitor.visit::<Quotas>();
+    visitor.visit::<Connections>();
+    visitor.visit::<ConnectionPage>();
+    visitor.visit::<Events>();
+    visitor.visit::<Problems>();
+    visitor.visit::<Rejects>();
+    visitor.visit::<SchemaChanges>();
+    visitor.visit::<Pushes>();
+    visitor.visit::<System>();
+}
 
-/// Pages that were read lately.
+/// Adds pages, and the same documents in the API.
 #[derive(Default)]
-pub(super) struct Shelf {
-    shown: Mutex<Kept>,
-    /// The last overview, for when the database is gone.
-    overview: std::sync::Mutex<Option<Shown>>,
-    /// Since when the database has not responded.
-    gone_since: std::sync::Mutex<Option<chrono::DateTime<chrono::Utc>>>,
-}
+struct Adder(Routes);
 
-impl Shelf {
-    /// Forgets what was read, because something was changed.
-    async fn clear(&self) {
-        self.shown.lock().await.clear();
+impl Visitor for Adder {
+    fn visit<P: Page>(&mut self) {
+        let routes = std::mem::take(&mut self.0);
+        let routes = routes.add(P::PATH, routing::page(&["get"]), get(page::<P>));
+        self.0 = routes.add(&api_path(P::PATH), routing::of(&["get"]), get(api::<P>));
     }
 }
 
-/// Why a page cannot be shown.
-enum Fault {
-    Query(QueryError),
-    /// The database did not respond in time or reported an error.
-    Gone,
-    TooLong,
-}
-
-/// The error document of the API (RFC 9457).
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ApiError {
-    /// `about:blank`: the status is the kind of error.
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: String,
-}
-
 /// The routes of pages, API and assets.
-pub(super) fn router() -> Router<Arc<AppState>> {
-    let router = Router::new();
-    let router = add::<Overview>(router);
-    let router = add::<Streams>(router);
-    let router = add::<StreamPage>(router);
-    let router = add::<Jobs>(router);
-    let router = add::<JobPage>(router);
-    let router = add::<Runs>(router);
-    let router = add::<RunPage>(router);
-    let router = add::<Quotas>(router);
-    let router = add::<Connections>(router);
-    let router = add::<ConnectionPage>(router);
-    let router = add::<Events>(router);
-    let router = add::<Problems>(router);
-    let router = add::<Rejects>(router);
-    let router = add::<SchemaChanges>(router);
-    let router = add::<Pushes>(router);
-    let router = add::<System>(router);
-    let router = act::router(router);
-    router.route("/zone", get(choose_zone)).route("/assets/{name}", get(asset)).fallback(not_found)
-}
-
-/// Adds a page and the same document in the API.
-fn add<P: Page>(router: Router<Arc<AppState>>) -> Router<Arc<AppState>> {
-    router.route(P::PATH, get(page::<P>)).route(&api_path(P::PATH), get(api::<P>))
+pub(super) fn routes() -> Routes {
+    let mut adder = Adder::default();
+    visit_all(&mut adder);
+    act::add(adder.0)
+        .add("/zone", routing::page(&["get"]), get(choose_zone))
+        .add("/assets/{name}", routing::page(&["get"]), get(asset))
+        .with(|router| router.fallback(not_found).method_not_allowed_fallback(not_allowed))
 }
 
 async fn page<P: Page>(
@@ -159,8 +122,10 @@ async fn page<P: Page>(
     let visit = Visit::new(&uri, &headers, query.clone());
     match desk.shown::<P>(&query, &uri).await {
         Ok(shown) => visit.respond(&desk, &shown),
-        Err(Fault::Gone) => visit.gone(&desk, P::PATH == Overview::PATH),
-        Err(Fault::Query(error)) => visit.message(&desk, StatusCode::BAD_REQUEST, "Wrong address", &error.to_string()),
+        Err(Fault::Unread(unread)) => visit.unread(&desk, unread, desk.shelf.last(&(P::PATH, query)).as_ref()),
+        Err(Fault::Query(error)) => {
+            visit.message(&desk, StatusCode::BAD_REQUEST, "Wrong address", &text::sentence(&error.to_string()))
+        }
         Err(Fault::TooLong) => visit.message(&desk, StatusCode::URI_TOO_LONG, "Wrong address", TOO_LONG),
     }
 }
@@ -187,8 +152,8 @@ async fn api<P: Page>(
                 Err(error) => api_error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             }
         }
-        Err(Fault::Gone) => api_error(StatusCode::SERVICE_UNAVAILABLE, "the database did not respond; see /readyz"),
-        Err(Fault::Query(error)) => api_error(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(Fault::Unread(unread)) => unavailable(unread),
+        Err(Fault::Query(error)) => wrong_parameter(StatusCode::BAD_REQUEST, &error),
         Err(Fault::TooLong) => api_error(StatusCode::URI_TOO_LONG, TOO_LONG),
     }
 }
@@ -205,11 +170,11 @@ fn query(names: &RawPathParams, parameters: Option<&str>) -> Query {
     Query::new(names, parameters.unwrap_or_default())
 }
 
-pub(super) fn api_error(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let error = ApiError { r#type: "about:blank", title, status: status.as_u16(), detail: detail.to_owned() };
-    let body = serde_json::to_string(&error).unwrap_or_default();
-    (status, HEADERS, [(CONTENT_TYPE, "application/problem+json")], text::json(&body).into_owned()).into_response()
+/// The response of the API if the database could not be read.
+fn unavailable(unread: Unread) -> Response {
+    let mut response = api_error(StatusCode::SERVICE_UNAVAILABLE, unread.sentence());
+    response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static(AGAIN_AFTER));
+    response
 }
 
 /// Whether the client has the version of a page that `tag` names.
@@ -251,7 +216,7 @@ impl Visit {
             problems: shown.map_or(0, |shown| shown.problems),
             pause: shown.and_then(|shown| shown.pause.clone()),
             acts: config.server.auth.is_some(),
-            config_refused: shown.map_or_else(|| desk.sources.health.is_reload_refused(), |shown| shown.config_refused),
+            refusal: shown.map_or_else(|| desk.sources.health.refusal(), |shown| shown.refusal.clone()),
             version: env!("CARGO_PKG_VERSION"),
             json: shown.map(|_| json),
             alarm: None,
@@ -272,25 +237,31 @@ impl Visit {
         html(StatusCode::OK, content.html(&self.chrome(desk, Some(shown))), Some(tag))
     }
 
-    /// The last overview, if this is its page, with an alarm: the database is gone.
-    fn gone(&self, desk: &AppState, is_overview: bool) -> Response {
-        let since = *lock(&desk.shelf.gone_since);
+    /// The page as it was read last, with its age and the reason why it is old; without one, only the reason.
+    fn unread(&self, desk: &AppState, unread: Unread, last: Option<&Shown>) -> Response {
         let zone = self.zone.resolve(None);
-        let when =
-            since.map_or_else(String::new, |at| format!(" since {}", markup::moment_text(at, zone, clock::now())));
-        let alarm = format!("Postgres has not responded{when}; nothing is loaded. See the log of the daemon.");
-        let last = lock(&desk.shelf.overview).clone().filter(|_| is_overview);
-        let mut chrome = self.chrome(desk, last.as_ref());
-        (chrome.alarm, chrome.json) = (Some(alarm), None);
-        let page = match last.and_then(|last| last.content) {
-            Some(content) => content.html(&chrome),
-            None => views::message(
-                &chrome,
-                "No data",
-                "The database did not respond. Only the overview is kept for that case, and only after it was read once.",
-            ),
+        let at = |at| markup::moment_text(at, zone, clock::now());
+        let since = desk.shelf.gone_since().map_or_else(String::new, |since| format!(" since {}", at(since)));
+        let reason = match unread {
+            Unread::Gone => {
+                format!("Postgres has not responded{since}; nothing is loaded. See the log of the daemon.")
+            }
+            Unread::Slow | Unread::Refused | Unread::Busy => text::sentence(unread.sentence()),
         };
-        html(StatusCode::SERVICE_UNAVAILABLE, page, None)
+        let last = last.and_then(|last| Some((last, last.content.as_ref()?)));
+        let mut chrome = self.chrome(desk, last.map(|(last, _)| last));
+        chrome.json = None;
+        let page = if let Some((last, content)) = last {
+            let age = markup::span((clock::now() - last.at).num_seconds().max(0));
+            chrome.alarm = Some(format!("{reason} This page is old: it was read {}, {age} ago.", at(last.at)));
+            content.html(&chrome)
+        } else {
+            chrome.alarm = Some(reason);
+            views::message(&chrome, "No data", "This page was not read before, so there is nothing to show.")
+        };
+        let mut response = html(StatusCode::SERVICE_UNAVAILABLE, page, None);
+        response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static(AGAIN_AFTER));
+        response
     }
 
     fn message(&self, desk: &AppState, status: StatusCode, heading: &str, text: &str) -> Response {
@@ -339,88 +310,22 @@ async fn asset(State(desk): State<Arc<AppState>>, uri: Uri, path: extract::Path<
 }
 
 async fn not_found(State(desk): State<Arc<AppState>>, uri: Uri, headers: HeaderMap) -> Response {
-    if uri.path().starts_with(API) {
+    if is_api(uri.path()) {
         return api_error(StatusCode::NOT_FOUND, "the API has no such document; `tidegate schema --api` lists all");
     }
     Visit::new(&uri, &headers, Query::default()).missing(&desk)
 }
 
+async fn not_allowed(uri: Uri) -> Response {
+    if is_api(uri.path()) {
+        return api_error(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method; see `tidegate schema --api`");
+    }
+    (StatusCode::METHOD_NOT_ALLOWED, HEADERS, "this path has no such method\n").into_response()
+}
+
 impl Visit {
     fn missing(&self, desk: &AppState) -> Response {
         self.message(desk, StatusCode::NOT_FOUND, "Not found", "There is no such page.")
-    }
-}
-
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn hash(text: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
-}
-
-impl AppState {
-    /// The page, read now or a moment ago.
-    async fn shown<P: Page>(&self, query: &Query, uri: &Uri) -> Result<Shown, Fault> {
-        if uri.path_and_query().is_some_and(|address| address.as_str().len() > ADDRESS_MAX) {
-            return Err(Fault::TooLong);
-        }
-        if query.has_nul() {
-            return Err(Fault::Query(QueryError { name: "address", expected: "text without NUL" }));
-        }
-        let key = (P::PATH, query.clone());
-        // One request reads, the others wait for it.
-        let mut kept = self.shelf.shown.lock().await;
-        if let Some((_, shown)) = kept.get(&key).filter(|(since, _)| since.elapsed() < FRESH) {
-            return Ok(shown.clone());
-        }
-        let shown = self.read_page::<P>(query).await?;
-        kept.retain(|_, (since, _)| since.elapsed() < FRESH);
-        if kept.len() < KEPT_MAX {
-            kept.insert(key, (Instant::now(), shown.clone()));
-        }
-        drop(kept);
-        if P::PATH == Overview::PATH {
-            *lock(&self.shelf.overview) = Some(shown.clone());
-        }
-        Ok(shown)
-    }
-
-    async fn read_page<P: Page>(&self, query: &Query) -> Result<Shown, Fault> {
-        let config = Arc::clone(&self.sources.config.borrow());
-        let config_refused = self.sources.health.is_reload_refused();
-        let now = clock::now();
-        let read = self
-            .read(async |conn| {
-                let surroundings = Surroundings::read(conn).await?;
-                let pauses = &surroundings.pauses;
-                let mut reading = Reading { conn, config: &config, pauses, config_refused, now };
-                let document = match P::read(&mut reading, query).await {
-                    Ok(document) => Ok(document),
-                    Err(ReadError::Query(error)) => Err(error),
-                    Err(ReadError::Database(error)) => return Err(error),
-                };
-                Ok((surroundings, document))
-            })
-            .await;
-        let mut gone_since = lock(&self.shelf.gone_since);
-        let Some((surroundings, document)) = read else {
-            gone_since.get_or_insert(now);
-            return Err(Fault::Gone);
-        };
-        *gone_since = None;
-        drop(gone_since);
-        let document = document.map_err(Fault::Query)?;
-        let (problems, pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
-        let mut hashed = format!("{problems} {pause:?} {config_refused} ");
-        if let Some(mut value) = document.as_ref().and_then(|document| serde_json::to_value(document).ok()) {
-            if let Some(fields) = value.as_object_mut() {
-                fields.remove("at");
-            }
-            hashed.push_str(&value.to_string());
-        }
-        let content = document.map(|document| Arc::new(document) as Arc<dyn Content>);
-        Ok(Shown { content, at: now, problems, pause, config_refused, hash: hash(&hashed) })
     }
 }
 

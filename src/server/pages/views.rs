@@ -82,11 +82,11 @@ impl ActionView<'_> {
     }
 
     fn is_choice(&self, field: &Field) -> bool {
-        matches!(field.kind, FieldKind::Choice(_))
+        matches!(field.kind, FieldKind::Number(..))
     }
 
     fn choices(&self, field: &Field) -> &'static [(&'static str, &'static str)] {
-        if let FieldKind::Choice(choices) = field.kind { choices } else { &[] }
+        if let FieldKind::Number(_, _, choices) = field.kind { choices } else { &[] }
     }
 
     fn input_type(&self, field: &Field) -> &'static str {

@@ -161,7 +161,7 @@ async fn step(conn: &mut PgConnection, dice: &mut StdRng) {
         }
         5 => finish(conn, window, window.1, true).await,
         6 => {
-            held::release(&mut *conn, "acme", "marks", (Some(window.0), None)).await.unwrap();
+            held::release(&mut *conn, "acme", "marks", (Some(window.0), None), "command").await.unwrap();
         }
         7 if dice.random_bool(0.3) => {
             cursor::reset(conn, "acme", "marks", Some(day(number))).await.map(drop).unwrap();

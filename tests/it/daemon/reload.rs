@@ -19,6 +19,20 @@ async fn until_jobs_are(daemon: &Daemon, wanted: &[(&str, bool)]) {
     eventually(SOON, async || (jobs(&daemon.status().await) == wanted).then_some(())).await;
 }
 
+/// Waits for so many events of refused configurations, of which the newest says this, and for the page of events.
+async fn assert_refused(world: &World, daemon: &Daemon, least: i64, says: &str) {
+    eventually(SOON, async || {
+        let of_kind = "from tidegate.event where kind = 'reload_refused'";
+        let count: i64 = world.scalar(&format!("select count(*) {of_kind}")).await;
+        let newest: String =
+            world.scalar(&format!("select coalesce(max(summary), '') {of_kind} and summary like '%{says}%'")).await;
+        (count >= least && newest.contains("is refused: ") && newest.contains("tidegate.yaml:")).then_some(())
+    })
+    .await;
+    let shown = async || daemon.get("/events?kind=reload_refused").await.1.contains(says).then_some(());
+    eventually(SOON, shown).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_changed_file_is_applied_and_a_faulty_one_refused() {
     let world = World::new().await;
@@ -48,7 +62,21 @@ async fn p9_a_changed_file_is_applied_and_a_faulty_one_refused() {
     assert_eq!(daemon.get("/readyz").await.0, 200, "the previous configuration is in force");
     let said = daemon.said();
     assert!(said.contains("stays in force") && said.contains("pawsed"), "{said}");
-    assert!(daemon.get("/").await.1.contains("was refused"));
+    let line = std::fs::read_to_string(world.folder.path().join("tidegate.yaml"))
+        .unwrap()
+        .lines()
+        .position(|line| line.contains("pawsed"))
+        .unwrap()
+        + 1;
+    let place = format!("tidegate.yaml:{line}: jobs.more.pawsed: ");
+    // The page is read every few seconds.
+    eventually(SOON, async || daemon.get("/").await.1.contains(&place).then_some(())).await;
+    assert_refused(&world, &daemon, 1, &place).await;
+    // The same by a signal, with another fault.
+    world.edit_config(|text| text.replace("pawsed: true", "pawsed: true\n    start_at: x"));
+    daemon.signal(Signal::HUP);
+    assert_refused(&world, &daemon, 2, "2 faults").await;
+    world.edit_config(|text| text.replace("\n    start_at: x", ""));
 
     world.edit_config(|text| text.replace("pawsed: true", "paused: true"));
     eventually(SOON, async || (daemon.status().await["reload_refused"] == false).then_some(())).await;

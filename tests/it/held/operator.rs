@@ -5,6 +5,7 @@ use simulator::{Action, Fault, Match, Rows};
 
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, held, loaded, read_again, rows};
 use crate::support::daemon::{Daemon, command};
+use crate::support::port::Port;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -24,12 +25,22 @@ async fn p10_a_release_lets_the_next_reading_delete_and_makes_it_due() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text(&output.stdout).contains("1 slice is released"), "{output:?}");
     assert_eq!(rows(&world).await, 2 * DAY_ROWS, "a release deletes nothing itself");
+    let release = async || {
+        // A port that has read nothing before.
+        let port = Port::of(world.database.pool(), world.config()).await;
+        let document = port.fetch(&format!("/api/v1/streams/acme/{STREAM}"), "").await.json();
+        port.close().await;
+        document["release"].clone()
+    };
+    let given = release().await;
+    assert_eq!((given["slices"].as_i64(), given["by"].as_str()), (Some(1), Some("command")), "{given}");
     // Without a lookback, only the released slice is read again; the other one stays held.
     let output = command(&world, &[], &["sync", "--json"]).await;
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let today: i64 =
         world.scalar(&format!("select count(*) from lynn.{STREAM} where _window_start = '{}'", ago(0))).await;
     assert_eq!(rows(&world).await, DAY_ROWS + today);
+    assert!(release().await.is_null(), "the reading has used it up");
     let held = held(&world).await;
     assert_eq!(held.len(), 1);
     assert_eq!(held[0]["window_start"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap(), ago(2));

@@ -1,8 +1,11 @@
-//! The database is gone: pages say so and keep the last overview, and recover by themselves.
+//! The database is gone or slow: pages say so and keep what they read last, do not wait for each other, and recover by
+//! themselves.
 
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::postgres::PgPoolOptions;
+use tokio::time::Instant;
 
 use super::api;
 use crate::support::port::Port;
@@ -12,28 +15,33 @@ use crate::support::story::PAGES;
 use crate::support::{TestDatabase, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_without_the_database_pages_say_so_and_the_last_overview_stays() {
+async fn p12_without_the_database_pages_say_so_and_keep_what_they_read_last() {
     let database = TestDatabase::create().await;
     story::trouble(&database.pool(), "the token was refused").await;
     let proxy = Proxy::before(database.url()).await;
     let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&proxy.url(database.url())).unwrap();
     let port = Port::open(pool.clone()).await;
-    assert_eq!(port.fetch("/", "").await.status, 200);
+    for page in PAGES.into_iter().step_by(2) {
+        assert_eq!(port.fetch(page, "").await.status, 200, "{page}");
+    }
     proxy.set_up(false);
     // What was read a moment ago is still shown.
-    let gone = eventually(Duration::from_secs(20), async || {
-        let reply = port.fetch("/", "").await;
-        (reply.status == 503).then_some(reply)
-    })
-    .await;
+    let last = PAGES[PAGES.len() - 2];
+    eventually(Duration::from_secs(20), async || (port.fetch(last, "").await.status == 503).then_some(())).await;
+    let gone = port.fetch("/", "").await;
+    assert_eq!(gone.status, 503);
     assert!(gone.body.contains("Postgres has not responded since"), "{}", gone.body);
     assert!(gone.body.contains("the token was refused") && gone.body.contains("<time"), "{}", gone.body);
     assert_eq!(gone.header("etag"), "");
-    for page in PAGES.into_iter().skip(1) {
+    for (number, page) in PAGES.into_iter().enumerate() {
         let reply = port.fetch(page, "").await;
-        assert_eq!(reply.status, 503, "{page}");
+        assert_eq!((reply.status, reply.header("retry-after")), (503, "5"), "{page}");
         assert!(reply.body.contains("Postgres has not responded since") && reply.body.contains("<nav"), "{page}");
         assert!(!reply.body.contains("s3cret"), "{page}");
+        // A page that was read is shown with its age.
+        let (old, none) = ("This page is old: it was read", "This page was not read before");
+        let (has, lacks) = if number % 2 == 0 { (old, none) } else { (none, old) };
+        assert!(reply.body.contains(has) && !reply.body.contains(lacks), "{page}: {}", reply.body);
         let document = port.fetch(&api(page), "").await;
         assert_eq!((document.status, document.header("content-type")), (503, "application/problem+json"), "{page}");
     }
@@ -46,4 +54,46 @@ async fn p12_without_the_database_pages_say_so_and_the_last_overview_stays() {
     assert!(!back.body.contains("has not responded"), "{}", back.body);
     port.close().await;
     pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_slow_page_holds_up_no_other_and_says_why() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let port = Port::open(database.pool()).await;
+    assert_eq!(port.fetch("/schema", "").await.status, 200);
+    let mut locker = sqlx::PgConnection::connect(database.url()).await.unwrap();
+    let mut lock = locker.begin().await.unwrap();
+    sqlx::raw_sql("lock table tidegate.schema_change in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let slow = async {
+        let new = port.fetch("/schema?table=lynn.survey_result", "").await;
+        (new, Instant::now())
+    };
+    let others = async {
+        for page in ["/runs", "/api/v1/pushes"] {
+            assert_eq!(port.fetch(page, "").await.status, 200, "{page}");
+        }
+        let ended = Instant::now();
+        for page in ["/quotas", "/events", "/problems", "/streams", "/jobs", "/connections"] {
+            assert_eq!(port.fetch(page, "").await.status, 200, "{page}");
+        }
+        ended
+    };
+    let ((new, slow_ended), ended) = tokio::join!(slow, others);
+    assert!(ended < slow_ended, "other pages wait for the slow one");
+    assert!(new.status == 503 && new.body.contains("did not return this within 3 s"), "{new:?}");
+    assert!(!new.body.contains("Postgres has not responded"), "{}", new.body);
+    // It was kept for a while; afterwards it is shown with its age.
+    let old = eventually(Duration::from_secs(20), async || {
+        let reply = port.fetch("/schema", "").await;
+        (reply.status == 503).then_some(reply)
+    })
+    .await;
+    assert!(old.body.contains("This page is old: it was read") && old.body.contains("add_column"), "{}", old.body);
+    let document = port.fetch("/api/v1/schema", "").await;
+    assert_eq!(document.status, 503);
+    assert!(document.json()["detail"].as_str().unwrap().contains("pg_stat_activity"), "{}", document.body);
+    lock.rollback().await.unwrap();
+    eventually(Duration::from_secs(20), async || (port.fetch("/schema", "").await.status == 200).then_some(())).await;
+    port.close().await;
 }

@@ -7,6 +7,7 @@ mod container;
 pub mod daemon;
 pub mod database;
 mod folder;
+pub mod json_schema;
 pub mod pgbouncer;
 pub mod port;
 pub mod process;

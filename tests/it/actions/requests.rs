@@ -1,0 +1,68 @@
+//! Ids of requests: a repetition does nothing, and an id is for one action with its values.
+
+use serde_json::json;
+
+use super::{JOB, Port, request, world};
+
+const REUSED: &str =
+    "this request id was used for another action or for other values, so nothing was done; send a new id";
+
+#[tokio::test]
+async fn p7_a_request_id_that_is_used_for_something_else_is_refused() {
+    let (world, port) = world().await;
+    let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).format("%Y-%m-%dT%H:%M").to_string();
+    let pause = format!("{}&until={until}&reason=x", request(7));
+    assert_eq!(port.post("/jobs/lynn/runs", &request(7)).await.status, 303);
+    for (path, form) in [
+        ("/jobs/lynn/pause", pause.clone()),
+        ("/jobs/lynn/runs", format!("{}&stream=navigation_marks", request(7))),
+        ("/system/notify/oncall/test", request(7)),
+    ] {
+        let response = port.post(path, &form).await;
+        assert_eq!(response.status, 409, "{path}: {}", response.body);
+        assert!(response.body.contains("was used for another action"), "{path}: {}", response.body);
+    }
+    let id = uuid::Uuid::from_u128(7).to_string();
+    let other = port.api("/jobs/lynn/pause", &json!({ "request": id, "until": until, "reason": "x" })).await;
+    assert_eq!((other.status, &other.json()["detail"]), (409, &json!(REUSED)), "{}", other.body);
+    // The same by the API as by the form is a repetition.
+    let same = port.api("/jobs/lynn/runs", &json!({ "request": id })).await.json();
+    assert_eq!((&same["repeated"], &same["place"]), (&json!(true), &json!("/runs/1")), "{same}");
+    let blank = port.post("/jobs/lynn/runs", &format!("{}&stream=", request(7))).await;
+    assert_eq!((blank.status, blank.place()), (303, "/runs/1"), "a field without a value is not sent");
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 1);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.pause").await, 0);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 1);
+    assert_eq!(port.post("/jobs/lynn/pause", &pause.replace(&request(7), &request(8))).await.place(), JOB);
+    // Versions before this check did not store what was asked for.
+    sqlx::query("update tidegate.event set request_digest = null").execute(&world.database.pool()).await.unwrap();
+    assert_eq!(port.post("/jobs/lynn/runs", &request(7)).await.place(), "/runs/1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_of_two_actions_at_once_with_one_request_id_one_is_done() {
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    for round in 1..=10_u32 {
+        let form = request(u128::from(round));
+        let stream = format!("{form}&stream=navigation_marks");
+        let (run, test) =
+            tokio::join!(one.post("/jobs/lynn/runs", &stream), two.post("/system/notify/oncall/test", &form));
+        let mut statuses = [run.status, test.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [303, 409], "{} {}", run.body, test.body);
+        let form = request(100 + u128::from(round));
+        let of_stream = format!("{form}&stream=navigation_marks");
+        let (mut all, mut stream) =
+            tokio::join!(one.post("/jobs/lynn/runs", &form), two.post("/jobs/lynn/runs", &of_stream));
+        if all.status != 303 {
+            std::mem::swap(&mut all, &mut stream);
+        }
+        assert_eq!((all.status, stream.status), (303, 409), "{} {}", all.body, stream.body);
+        let events: i64 = world.scalar("select count(*) from tidegate.event").await;
+        assert_eq!(events, 2 * i64::from(round));
+    }
+    let done: i64 =
+        world.scalar("select (select count(*) from tidegate.run) + (select count(*) from tidegate.notification)").await;
+    assert_eq!(done, 20);
+}
