@@ -3,6 +3,7 @@
 //! Maps of different files are merged; a setting in two files is a fault that names both. Everything read from disk is
 //! bounded.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -247,6 +248,7 @@ pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> Option<Node> {
     let start =
         sources.first().map_or_else(|| SourceFile::new(0, "configuration", String::new()).place(0), |s| s.place(0));
     let mut merged: Vec<(String, Node)> = Vec::new();
+    let mut places = Places::new();
     let mut whole = true;
     for source in sources {
         if source.text.trim_start_matches('\u{feff}').trim().is_empty() {
@@ -262,7 +264,7 @@ pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> Option<Node> {
             Kind::Null => {}
             Kind::Map(sections) => {
                 for (name, section) in sections {
-                    add_section(&mut merged, name, section, faults);
+                    add_section(&mut merged, &mut places, name, section, faults);
                 }
             }
             other => {
@@ -275,8 +277,24 @@ pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> Option<Node> {
     whole.then(|| Node::new(start, Kind::Map(merged)))
 }
 
-fn add_section(merged: &mut Vec<(String, Node)>, name: String, section: Node, faults: &mut Faults) {
+/// Where each key of each section is, so that thousands of them need not be searched for each further one.
+type Places = HashMap<String, HashMap<String, Place>>;
+
+fn add_section(
+    merged: &mut Vec<(String, Node)>,
+    places: &mut Places,
+    name: String,
+    section: Node,
+    faults: &mut Faults,
+) {
+    let places = places.entry(name.clone()).or_default();
+    let mut remember = |kind: &Kind| {
+        if let Kind::Map(entries) = kind {
+            places.extend(entries.iter().map(|(key, node)| (key.clone(), node.place.clone())));
+        }
+    };
     let Some((_, before)) = merged.iter_mut().find(|(other, _)| *other == name) else {
+        remember(&section.kind);
         merged.push((name, section));
         return;
     };
@@ -284,14 +302,17 @@ fn add_section(merged: &mut Vec<(String, Node)>, name: String, section: Node, fa
     match (&mut before.kind, section.kind) {
         (_, Kind::Null) => {}
         (Kind::Null, kind) => {
+            remember(&kind);
             before.kind = kind;
             before.place = section.place;
         }
         (Kind::Map(entries), Kind::Map(more)) => {
             for (key, node) in more {
-                match entries.iter().find(|(other, _)| *other == key) {
-                    Some((_, first)) => twice(&path.key(&key), node.place, &first.place, faults),
-                    None => entries.push((key, node)),
+                if let Some(first) = places.get(&key) {
+                    twice(&path.key(&key), node.place, first, faults);
+                } else {
+                    places.insert(key.clone(), node.place.clone());
+                    entries.push((key, node));
                 }
             }
         }
