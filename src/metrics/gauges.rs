@@ -100,8 +100,8 @@ impl Gauges {
         if let Some(failing) = &self.failing {
             let family: Family<JobLabels, Gauge> = Family::default();
             for FailingStreams { job, connection, streams } in failing {
-                let labels = JobLabels { tidegate_job: job.clone(), connection: connection.clone() };
-                family.get_or_create(&labels).set(*streams);
+                let labels = JobLabels { tidegate_job: detail.part(job).to_owned(), connection: connection.clone() };
+                family.get_or_create(&labels).inc_by(*streams);
             }
             registry.register(JOB_FAILING_STREAMS, "Streams of the job whose last reading failed", family);
         }
@@ -165,7 +165,9 @@ fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i
     for stream in &streams {
         states.get_or_create(&StateLabels { state: stream.state.clone() }).inc();
         let labels = stream_labels(&stream.connection, detail.part(&stream.stream));
-        held.get_or_create(&labels).inc_by(stream.held_slices);
+        if detail == Detail::Streams {
+            held.get_or_create(&labels).set(stream.held_slices);
+        }
         if let Some(until) = stream.complete_until.map(|until| until.timestamp()) {
             let before = complete.get(&labels).map(|gauge| gauge.get());
             complete.get_or_create(&labels).set(before.map_or(until, |before| before.min(until)));
