@@ -54,7 +54,9 @@ pub(super) fn check(
         slice: slice(raw.slice, &path.key("slice"), report),
         lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
     };
-    let streams = streams(raw.streams, &defaults, source, path, report);
+    let mut streams = streams(raw.streams, &defaults, source, path, report);
+    // Most jobs read few streams, and there may be thousands of jobs.
+    streams.shrink_to_fit();
     let timezone = report.zone(&path.key("timezone"), raw.timezone.as_deref());
     let schedule =
         raw.schedule.and_then(|text| schedule(schedules.parse(&text, timezone), &path.key("schedule"), report));
