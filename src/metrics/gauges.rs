@@ -151,8 +151,8 @@ impl Gauges {
     }
 }
 
-/// Registers what is measured of streams; for a connection, that of its stream that is furthest behind. Retired ones are
-/// only counted, because no data of them are expected.
+/// Registers what is measured of streams; for a connection, that of its stream that is furthest behind. Retired ones
+/// are only counted, because no data of them are expected.
 fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64, detail: Detail) {
     let streams: Vec<&StreamState> = streams.iter().filter(|stream| stream.state != RETIRED).collect();
     let states: Family<StateLabels, Gauge> = Family::default();
