@@ -1,4 +1,5 @@
-//! The baselines ("floors"): the same rows, loaded by psql into a table of the same shape in the same run.
+//! The baselines ("floors"): the same rows, loaded by psql in the same run, into a table of the same shape or into one
+//! that has only the vendor's columns and key.
 
 use std::path::{Path, PathBuf};
 
@@ -24,26 +25,39 @@ pub enum Floor {
 pub struct Floors<'a> {
     pub server: &'a Server,
     pub database: &'a str,
+    /// The columns of psql's tables.
+    columns: String,
     upsert: String,
 }
 
 impl<'a> Floors<'a> {
-    /// Creates empty tables with the shape of `table`.
-    pub async fn new(server: &'a Server, database: &'a str, table: &str) -> anyhow::Result<Self> {
-        let like = format!(
-            "create unlogged table {STAGE} (like {table});
-            create table {KEYED} (like {table} including indexes);
-            create table {PLAIN} (like {table} including indexes)"
-        );
-        server.execute(database, &like).await?;
+    /// Creates empty tables with the shape of `table`; with `natural_key`, with the vendor's columns and that key.
+    pub async fn new(
+        server: &'a Server,
+        database: &'a str,
+        table: &str,
+        natural_key: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let mut connection = server.connect(database).await?;
         let columns: Vec<String> = sqlx::query_scalar(
             "select quote_ident(attname) from pg_attribute
-            where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum",
+            where attrelid = $1::regclass and attnum > 0 and not attisdropped and ($2 or attname !~ '^_')
+            order by attnum",
         )
-        .bind(KEYED)
+        .bind(table)
+        .bind(natural_key.is_none())
         .fetch_all(&mut connection)
         .await?;
+        let listed = columns.join(", ");
+        let create = |name: &str| match natural_key {
+            None => format!("create table {name} (like {table} including indexes);"),
+            Some(key) => format!(
+                "create table {name} as select {listed} from {table} with no data;
+                alter table {name} add primary key ({key});"
+            ),
+        };
+        let stage = format!("create unlogged table {STAGE} as select {listed} from {table} with no data;");
+        server.execute(database, &[stage, create(KEYED), create(PLAIN)].concat()).await?;
         let key: Vec<String> = sqlx::query_scalar(
             "select quote_ident(attname) from pg_index inner join pg_attribute
                 on attrelid = indrelid and attnum = any(indkey)
@@ -62,13 +76,16 @@ impl<'a> Floors<'a> {
             key.join(", "),
             assignments.join(", ")
         );
-        Ok(Self { server, database, upsert })
+        Ok(Self { server, database, columns: listed, upsert })
     }
 
     /// The rows of `table` ordered by `order`, in the format that psql reads.
     pub async fn export(&self, table: &str, order: &str, path: PathBuf) -> anyhow::Result<PathBuf> {
         let mut psql = self.server.psql(self.database);
-        psql.args(["-c", &format!("\\copy (select * from {table} order by {order}) to '{}'", path.display())]);
+        psql.args([
+            "-c",
+            &format!("\\copy (select {} from {table} order by {order}) to '{}'", self.columns, path.display()),
+        ]);
         tokio::task::spawn_blocking(|| process::run(psql)).await??;
         Ok(path)
     }
@@ -93,7 +110,8 @@ impl<'a> Floors<'a> {
         let digest = |table: &str| {
             format!(
                 "select coalesce(sum(hashtextextended((to_jsonb(t) - '_run_id' - '_loaded_at')::text, 0) % 1000000007), 0)::bigint
-                from {table} as t"
+                from (select {} from {table}) as t",
+                self.columns
             )
         };
         let mut connection = self.server.connect(self.database).await?;

@@ -126,8 +126,10 @@ impl Page {
 pub async fn serve(workload: Workload, rows: u64) -> anyhow::Result<()> {
     let count = rows.div_ceil(ROWS_PER_PAGE);
     let pages = (0..count).map(|number| match workload {
-        Workload::Json => json_page(number, count, rows),
-        Workload::Csv => csv_part(number, rows),
+        Workload::Json => json_page(number, count, rows, push_object),
+        Workload::OrdersJson => json_page(number, count, rows, push_order),
+        Workload::Csv => csv_part(number, rows, CSV_TITLES, push_line),
+        Workload::OrdersCsv => csv_part(number, rows, ORDER_TITLES, push_order_line),
     });
     let pages = Arc::new(Pages { pages: pages.collect(), revision: AtomicU8::new(0) });
     let router = Router::new()
@@ -174,13 +176,16 @@ async fn file(State(pages): State<Arc<Pages>>) -> Body {
     Body::from_stream(stream::iter(parts))
 }
 
-fn json_page(number: u64, count: u64, rows: u64) -> Page {
+/// Appends a row, and returns the position of its revision.
+type Push = fn(u64, u64, &mut String) -> usize;
+
+fn json_page(number: u64, count: u64, rows: u64, push: Push) -> Page {
     let (mut text, mut digits) = (String::from("{\"result\":["), Vec::new());
     for row in number * ROWS_PER_PAGE..rows.min((number + 1) * ROWS_PER_PAGE) {
         if row > number * ROWS_PER_PAGE {
             text.push(',');
         }
-        digits.push(push_object(row, rows, &mut text));
+        digits.push(push(row, rows, &mut text));
     }
     let _ = write!(
         text,
@@ -191,17 +196,19 @@ fn json_page(number: u64, count: u64, rows: u64) -> Page {
     Page { bytes: text.into(), digits }
 }
 
+const CSV_TITLES: &str = "State ID,Agent ID,Agent Name,Agent Email,Team,Skill,State,Previous State,Reason,Start Time,\
+     End Time,Duration,Channel,Queue,Cases Open,Cases Closed,Logged In,Device,Note,Locale\n";
+const ORDER_TITLES: &str =
+    "order_id,created_at,updated_at,customer_id,status,channel,currency,amount,items,is_gift,note\n";
+
 /// A part of the file, the header with the first.
-fn csv_part(number: u64, rows: u64) -> Page {
+fn csv_part(number: u64, rows: u64, titles: &str, push: Push) -> Page {
     let (mut text, mut digits) = (String::new(), Vec::new());
     if number == 0 {
-        text.push_str(
-            "State ID,Agent ID,Agent Name,Agent Email,Team,Skill,State,Previous State,Reason,Start Time,End Time,Duration,\
-             Channel,Queue,Cases Open,Cases Closed,Logged In,Device,Note,Locale\n",
-        );
+        text.push_str(titles);
     }
     for row in number * ROWS_PER_PAGE..rows.min((number + 1) * ROWS_PER_PAGE) {
-        digits.push(push_line(row, rows, &mut text));
+        digits.push(push(row, rows, &mut text));
     }
     Page { bytes: text.into(), digits }
 }
@@ -278,6 +285,60 @@ fn push_object(row: u64, rows: u64, text: &mut String) -> usize {
     digit
 }
 
+/// Eleven columns. Returns the position of the revision.
+fn push_order(row: u64, rows: u64, text: &mut String) -> usize {
+    let noise = mix(row);
+    let micros = 86_400_000_000 / rows.max(1) * row;
+    let _ = write!(
+        text,
+        r#"{{"order_id":{},"created_at":"{}","updated_at":"{}","customer_id":{},"status":"{}","channel":"{}","#,
+        FIRST_ORDER + row,
+        time(micros),
+        time((micros + noise % 900_000_000).min(86_399_000_000)),
+        noise % 90_000,
+        ORDER_STATES[usize::try_from(noise % 5).unwrap_or(0)],
+        CHANNELS[usize::try_from(noise >> 8 & 3).unwrap_or(0)],
+    );
+    let _ = write!(
+        text,
+        r#""currency":"EUR","amount":{}.{:02},"items":{},"is_gift":{},"note":""#,
+        noise % 900,
+        noise >> 10 & 63,
+        noise % 40,
+        noise.is_multiple_of(3),
+    );
+    let digit = text.len();
+    let _ = write!(text, r#"0 of {}: {}"}}"#, noise % 1000, WORDS[usize::try_from(noise % 3).unwrap_or(0)]);
+    digit
+}
+
+/// The same order as a line of CSV. Returns the position of the revision.
+fn push_order_line(row: u64, rows: u64, text: &mut String) -> usize {
+    let noise = mix(row);
+    let micros = 86_400_000_000 / rows.max(1) * row;
+    let _ = write!(
+        text,
+        "{},{},{},{},{},{},EUR,{}.{:02},{},{},",
+        FIRST_ORDER + row,
+        time(micros),
+        time((micros + noise % 900_000_000).min(86_399_000_000)),
+        noise % 90_000,
+        ORDER_STATES[usize::try_from(noise % 5).unwrap_or(0)],
+        CHANNELS[usize::try_from(noise >> 8 & 3).unwrap_or(0)],
+        noise % 900,
+        noise >> 10 & 63,
+        noise % 40,
+        noise.is_multiple_of(3),
+    );
+    let digit = text.len();
+    let _ = writeln!(text, "0 of {}: {}", noise % 1000, WORDS[usize::try_from(noise % 3).unwrap_or(0)]);
+    digit
+}
+
+/// All orders of a benchmark have ids of the same length, so that their order as text is that of their numbers.
+const FIRST_ORDER: u64 = 100_000_000;
+const ORDER_STATES: [&str; 5] = ["placed", "paid", "packed", "shipped", "returned"];
+const CHANNELS: [&str; 4] = ["web", "app", "phone", "store"];
 const STATES: [&str; 5] = ["Available", "Busy", "Away", "On break", "Offline"];
 const INTENTS: [&str; 7] =
     ["greet", "order_status", "refund_request", "talk_to_agent", "opening_hours", "complaint", "farewell"];
