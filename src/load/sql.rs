@@ -33,8 +33,8 @@ pub struct MergeSql {
     pub note_seen: String,
     /// Numbers identical records. `None` if the later of two records with one key wins.
     pub duplicates: Option<DuplicatesSql>,
-    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in
-    /// identical form. `None` if rows have no `_row_key` or belong to no window.
+    /// `$1` identities, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in
+    /// identical form, and returns their identities. `None` if rows belong to no window.
     pub drop_shared: Option<String>,
     pub stage: String,
 }
@@ -78,6 +78,8 @@ struct StatementParts<'t> {
     source: String,
     /// Quoted columns of the key after `_connection` and `_window_start`.
     key: Vec<String>,
+    /// Their types; none for `_row_key`.
+    key_kinds: Vec<ColumnType>,
     windowed: bool,
 }
 
@@ -105,7 +107,8 @@ impl MergeSql {
             stage.clone()
         };
         let windowed = table.mode == Mode::ReplaceWindow;
-        let parts = StatementParts { table, target, stage, source, key, windowed };
+        let key_kinds = table.key.iter().filter_map(|name| table.key_kind(name)).collect();
+        let parts = StatementParts { table, target, stage, source, key, key_kinds, windowed };
         Self {
             create_stage: format!(
                 "create temporary table if not exists {} (_row_key uuid, _place integer{definitions}, _extra jsonb) on commit delete rows",
@@ -119,7 +122,7 @@ impl MergeSql {
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
             duplicates: (!latest_wins).then(|| parts.duplicates()),
-            drop_shared: (windowed && parts.by_hash()).then(|| parts.drop_shared(latest_wins)),
+            drop_shared: windowed.then(|| parts.drop_shared(latest_wins)),
             stage: parts.stage,
         }
     }
@@ -164,16 +167,22 @@ impl StatementParts<'_> {
         self.key.iter().map(|name| format!("{one}.{name} = {other}.{name}")).collect::<Vec<_>>().join(" and ")
     }
 
-    /// The expression for a row's key in `tidegate.seen_row`.
+    /// The expression for a row's identity, by which fingerprints and `tidegate.seen_row` know it: its `_row_key`, or a
+    /// digest of the columns of its key as the writer computes it.
     fn identity(&self, alias: &str) -> String {
         if self.by_hash() {
             return format!("{alias}._row_key");
         }
-        if self.key.is_empty() {
-            return "md5('')::uuid".to_owned();
-        }
-        let key: Vec<String> = self.key.iter().map(|name| format!("{alias}.{name}")).collect();
-        format!("md5(row({})::text)::uuid", key.join(", "))
+        let values: Vec<String> = self
+            .key
+            .iter()
+            .zip(&self.key_kinds)
+            .map(|(name, kind)| {
+                let value = bytes_of(&format!("{alias}.{name}"), *kind);
+                format!("int4send(octet_length({value})) || {value}")
+            })
+            .collect();
+        if values.is_empty() { "md5('')::uuid".to_owned() } else { format!("md5({})::uuid", values.join(" || ")) }
     }
 
     fn merge(&self) -> String {
@@ -234,8 +243,8 @@ from merged",
 
     fn update(&self) -> String {
         let Self { table, target, stage, .. } = self;
-        let columns: Vec<String> =
-            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
+        let names = table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]);
+        let columns: Vec<String> = names.filter(|name| !self.key.contains(name)).collect();
         let listed = |alias: &str| columns.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
         let assignments: Vec<String> = columns.iter().map(|name| format!("{name} = staged.{name}")).collect();
         format!(
@@ -272,8 +281,9 @@ where
     present._connection = $1
     and present._window_start >= $2
     and present._window_start < $3
-    and present._row_key = lost.row_key",
+    and {identity} = lost.row_key",
             target = self.target,
+            identity = self.identity("present"),
         )
     }
 
@@ -383,10 +393,13 @@ where _connection = $1 and _window_start = $2 and _row_key = any($3)"
             "delete from {stage} as staged
 using {target} as neighbour
 where
-    staged._row_key = any($1)
+    {identity} = any($1)
     and neighbour._connection = $2
     and neighbour._window_start = any($3)
-    and neighbour._row_key = staged._row_key{same_content}"
+    and {same_key}{same_content}
+returning {identity}",
+            identity = self.identity("staged"),
+            same_key = self.same_key("neighbour", "staged"),
         )
     }
 
@@ -404,6 +417,18 @@ where
             parent = self.target,
             of_parent = links_of(links, "present", "parent"),
         )
+    }
+}
+
+/// The bytes that stand for the value of a key's column in its row's identity.
+fn bytes_of(value: &str, kind: ColumnType) -> String {
+    match kind {
+        ColumnType::Timestamptz => format!("timestamptz_send({value})"),
+        ColumnType::Double => format!("float8send({value})"),
+        // Equal numbers may have different scales.
+        ColumnType::Numeric => format!("convert_to(trim_scale({value})::text, 'UTF8')"),
+        ColumnType::Text => format!("convert_to({value}, 'UTF8')"),
+        ColumnType::Bigint | ColumnType::Boolean | ColumnType::Jsonb => format!("convert_to({value}::text, 'UTF8')"),
     }
 }
 

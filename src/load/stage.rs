@@ -347,7 +347,7 @@ impl Stage {
         Ok(doubt)
     }
 
-    /// Removes staged rows with these keys that a neighbouring slice has too; returns the keys of the removed rows.
+    /// Removes staged rows with these identities that a neighbouring slice has too; returns those of the removed rows.
     pub(super) async fn drop_shared(
         &self,
         connection: &mut PgConnection,
@@ -358,7 +358,7 @@ impl Stage {
         let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(HashSet::new());
         };
-        let dropped = planned_each_time(&format!("{drop_shared}\nreturning staged._row_key"))
+        let dropped = planned_each_time(drop_shared)
             .bind(keys)
             .bind(&claim.connection)
             .bind(reading.neighbours)

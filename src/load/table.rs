@@ -18,6 +18,7 @@ use super::shape::{self, Attribute, Relation};
 use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
 use crate::rows::encode::Bound;
 use crate::rows::layout::Layout;
+use crate::rows::page;
 use crate::store::ident::table as qualified;
 
 /// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
@@ -332,11 +333,18 @@ impl Table {
         self.key == ["_row_key"]
     }
 
-    /// Whether rows may be compared with fingerprints: each belongs to one slice, has a hash as its key, and depends
-    /// only on its record.
+    /// Whether rows may be compared with fingerprints: each belongs to one slice, has an identity that the writer can
+    /// compute, and depends only on its record.
     pub fn fingerprinted(&self) -> bool {
         let plain = self.columns.iter().all(|column| column.keep == Keep::Latest);
-        self.mode == Mode::ReplaceWindow && self.by_hash() && self.links.is_empty() && plain
+        let identified =
+            self.by_hash() || self.key.iter().all(|name| self.key_kind(name).is_some_and(page::identity::has_identity));
+        self.mode == Mode::ReplaceWindow && identified && self.links.is_empty() && plain
+    }
+
+    /// The type of a column of the key; `None` for `_row_key`.
+    pub(super) fn key_kind(&self, name: &str) -> Option<ColumnType> {
+        self.columns.iter().find(|column| column.name == name).map(|column| column.kind)
     }
 
     /// The position of the column that `field` fills, or of a variant of it.

@@ -2,10 +2,15 @@
 //!
 //! A string without escapes and a whole number are already canonical, so most values are hashed as they are.
 
+use std::io::Write as _;
+
+use md5::{Digest as _, Md5};
+
+use crate::catalogue::ColumnType;
 use crate::rows::jsonb::string_end;
-use crate::rows::number;
 use crate::rows::number::is_number_part;
 use crate::rows::unescape::exact_text;
+use crate::rows::{binary, number};
 
 /// Appends the canonical form of an id: a number and a string of its canonical digits are one id.
 pub(super) fn push_id(raw: &str, out: &mut Vec<u8>) {
@@ -27,6 +32,34 @@ pub(super) fn push_value(raw: &str, out: &mut Vec<u8>) {
         Some(b'{' | b'[') => push_container(raw, out),
         _ => out.extend_from_slice(raw.as_bytes()),
     }
+}
+
+/// Appends the value of a key's column to what identifies its row. `field` is the value in COPY's binary format. Whole
+/// numbers and booleans count as their text, so that a number and its digits are one id.
+pub(super) fn push_column(kind: ColumnType, field: &[u8], out: &mut Vec<u8>) {
+    let value = field.get(binary::NULL.len()..).unwrap_or_default();
+    match (kind, value) {
+        (ColumnType::Bigint, value) if let Ok(number) = value.try_into() => {
+            let start = out.len();
+            out.extend_from_slice(&binary::NULL);
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{}", i64::from_be_bytes(number));
+            let length = u32::try_from(out.len() - start - binary::NULL.len()).unwrap_or_default();
+            out[start..start + binary::NULL.len()].copy_from_slice(&length.to_be_bytes());
+        }
+        (ColumnType::Boolean, value) => binary::bytes(if value == [1] { b"true" } else { b"false" }, out),
+        _ => out.extend_from_slice(field),
+    }
+}
+
+/// Whether the identity of a row can be computed here if its key has a column of this type.
+pub const fn has_identity(kind: ColumnType) -> bool {
+    matches!(kind, ColumnType::Boolean | ColumnType::Bigint | ColumnType::Text | ColumnType::Timestamptz)
+}
+
+/// The identity of a row whose key's columns were appended with [`push_column`].
+pub(super) fn of_columns(columns: &[u8]) -> u128 {
+    u128::from_be_bytes(Md5::digest(columns).into())
 }
 
 pub(super) fn is_number(raw: &str) -> bool {

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::PageWriter;
-use super::identity::{is_number, push_id, push_value};
+use super::identity::{self, is_number, push_id, push_value};
 use crate::catalogue::{Column, ColumnType, Key, Stream, Text, column_name};
 use crate::rows::encode::{self, EMPTY, Encoded, Trust};
 use crate::rows::extra::cut;
@@ -69,7 +69,7 @@ pub fn row_key(base: u128, place: u32) -> u128 {
 }
 
 impl PageWriter {
-    /// The hash of what identifies the record, without its number among identical ones.
+    /// The hash of what identifies the record, without its number among identical ones. 0 for a key of columns.
     pub(super) fn base_key(&mut self, record: &str) -> Result<u128, String> {
         let mut sum = 0_u128;
         match &self.key {
@@ -136,19 +136,22 @@ impl PageWriter {
     }
 
     /// Checks the key's columns, which cannot be null. An absent field becomes the empty string where that is allowed.
-    pub(super) fn complete_key(&mut self, record: &str) -> Result<(), String> {
-        let RowKey::Columns(fields) = &self.key else { return Ok(()) };
+    /// Returns the row's identity, which Postgres computes from the columns too ([`crate::load::sql`]).
+    pub(super) fn column_key(&mut self, record: &str) -> Result<u128, String> {
+        let RowKey::Columns(fields) = &self.key else { return Ok(0) };
+        self.hashed.clear();
         let mut bytes = 0;
         for field in fields {
             let place =
                 self.layout.find(&field.path, 0).and_then(|at| Some((at, self.slots.get(at).copied().flatten()?)));
             match place {
-                None if field.may_be_absent => {}
+                None if field.may_be_absent => binary::bytes(b"", &mut self.hashed),
                 None => return Err(format!("no key field `{}`", field.path)),
                 Some((_, place)) if cut(record, place) == EMPTY => {
                     if !field.may_be_absent {
                         return Err(empty(&field.path));
                     }
+                    binary::bytes(b"", &mut self.hashed);
                 }
                 Some((at, place)) => {
                     self.row.clear();
@@ -160,13 +163,16 @@ impl PageWriter {
                             return Err(format!("key field `{}` is not of type {}", field.path, known.kind.sql()));
                         }
                     }
+                    identity::push_column(known.kind, &self.row, &mut self.hashed);
                 }
             }
         }
         if bytes > KEY_BYTES_MAX {
             return Err(format!("the key is longer than {KEY_BYTES_MAX} bytes"));
         }
-        Ok(())
+        // Only fingerprints, and duplicates in a shared second, need the identity.
+        let is_needed = self.fingerprinter.is_some() || self.shared_second;
+        Ok(if is_needed { identity::of_columns(&self.hashed) } else { 0 })
     }
 
     /// Whether an absent field of the key is written as an empty string.

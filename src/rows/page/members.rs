@@ -123,7 +123,7 @@ impl PageWriter {
         }
         let start = raw.as_ptr().addr() - record.as_ptr().addr();
         let place = span(start, start + raw.len());
-        match known.filter(|_| is_json && self.filled < ROW_VALUES_MAX) {
+        match known.filter(|at| is_json && (self.filled < ROW_VALUES_MAX || self.is_key_column(*at))) {
             Some(at) if self.is_filled(at) => self.collide(record, at, place),
             Some(at) => {
                 if !self.layout.is_field(at, &self.path) {

@@ -5,7 +5,7 @@
 //! and the fields that it is split into depend only on the record, so a slice that is read again has the same rows.
 
 mod fields;
-mod identity;
+pub mod identity;
 mod key;
 mod members;
 
@@ -281,8 +281,10 @@ impl PageWriter {
     }
 
     fn write(&mut self, record: &str) -> Result<(), String> {
-        let base = self.base_key(record)?;
-        self.complete_key(record)?;
+        let base = match self.key {
+            RowKey::Columns(_) => self.column_key(record)?,
+            _ => self.base_key(record)?,
+        };
         let (time, is_shared) = self.encode_fields(record);
         if let (Some(at), Some(window)) = (time, self.window)
             && !(window.start..window.end).contains(&at)

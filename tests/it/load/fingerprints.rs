@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tidegate::catalogue::{Column, ColumnType, Key};
 use tidegate::load::LoadError;
 use tidegate::rows::fingerprint::Fingerprinter;
 use tidegate::rows::page::RowWindow;
@@ -271,5 +272,77 @@ fn p4_compared_readings_end_as_last_reported_with_duplicates() {
 fn p4_compared_readings_end_as_last_reported_with_a_key() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let plant = runtime.block_on(async { Plant::new().await.keyed(&["id"]) });
+    readings_end_as_reported(&plant, &runtime, true);
+}
+
+/// A stream whose rows are identified by columns of all types that a key may have.
+fn by_columns() -> tidegate::catalogue::Stream {
+    let column = |name: &'static str, kind| Column::new(name, name, kind, "");
+    tidegate::catalogue::Stream {
+        name: "by_columns".into(),
+        key: Key::Columns(["id", "name", "at", "open"].map(Into::into).to_vec().into()),
+        columns: vec![
+            column("v", ColumnType::Bigint),
+            column("id", ColumnType::Bigint),
+            column("name", ColumnType::Text).or_empty(),
+            column("at", ColumnType::Timestamptz),
+            column("open", ColumnType::Boolean),
+        ]
+        .into(),
+        documented: true,
+        time_field: None,
+        ..super::plant::stream("survey_result")
+    }
+}
+
+fn of_columns(rows: impl IntoIterator<Item = (u32, u32)>) -> Vec<String> {
+    let record = |(id, value): (u32, u32)| {
+        let number = i64::from(id) * 7_919 - 4_000_000;
+        let name = ["", r#","name":"""#, r#","name":"Ñandú""#, r#","name":12.50"#, r#","name":"a\u0062""#];
+        let name = name[id as usize % name.len()];
+        format!(
+            r#"{{"id":{number}{name},"at":"2024-03-01T0{}:00:00.5+02:00","open":{},"v":{value}}}"#,
+            id % 7,
+            id % 2 == 0
+        )
+    };
+    rows.into_iter().map(record).collect()
+}
+
+#[tokio::test]
+async fn p4_rows_with_key_columns_are_compared_with_fingerprints() {
+    let plant = Plant::of(by_columns(), false).await;
+    let many = i64::from(MANY);
+    let pages =
+        |value: u32| [of_columns((0..MANY).map(|id| (id, value))), of_columns((MANY..2 * MANY).map(|id| (id, value)))];
+    assert_eq!(counts(&read(&plant, whole(0), &pages(0), 1).await), (2 * many, 0, 0, 0));
+    assert!(is_fingerprinted(&plant).await);
+    assert_eq!(counts(&read(&plant, whole(0), &pages(0), 2).await), (0, 0, 0, 2 * many));
+    assert_eq!(counts(&read(&plant, whole(0), &pages(1), 2).await), (0, 2 * many, 0, 0));
+    // Postgres finds the rows that have vanished by the identities that the writer computed.
+    let mut fewer = pages(1);
+    fewer[0].drain(..7);
+    fewer[1].truncate(1_050);
+    assert_eq!(counts(&read(&plant, whole(0), &fewer, 1).await), (0, 0, 57, 2 * many - 57));
+    assert!(is_fingerprinted(&plant).await);
+    // A row of the first batch comes in the second: fingerprints are given up, and every identity is noted.
+    let moved = fewer[0].remove(3);
+    fewer[1].push(moved);
+    fewer[0].remove(0);
+    let progress = read(&plant, whole(0), &fewer, 2).await;
+    assert_eq!((progress.rows_inserted, progress.rows_deleted), (0, 1));
+    assert_eq!(plant.rows(whole(0)).await.len(), 2 * MANY as usize - 58);
+}
+
+#[test]
+fn p4_compared_readings_end_as_last_reported_with_key_columns() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let column = |name: &'static str| Column::new(name, name, ColumnType::Bigint, "");
+    let stream = tidegate::catalogue::Stream {
+        key: Key::Columns(vec!["id".into()].into()),
+        columns: vec![column("v"), column("id")].into(),
+        ..by_columns()
+    };
+    let plant = runtime.block_on(Plant::of(stream, false));
     readings_end_as_reported(&plant, &runtime, true);
 }
