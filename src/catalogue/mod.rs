@@ -149,13 +149,26 @@ pub enum Key {
     /// The vendor documents no key. The key is `_row_key`, a hash of the content and of the position among identical
     /// records.
     RowHash,
-    /// `_row_key` as a hash of these vendor fields only; the job states that they identify a record.
+    /// These vendor fields; the job states that they identify a record. In a table that had rows before its key was
+    /// chosen, and for fields of types that suit no index, `_row_key` is a hash of them; otherwise see
+    /// [`Key::Chosen`].
     Fields(Vec<Text>),
     /// `_row_key` as a hash of the first of these vendor fields that a record has, matched by column name, or of the
     /// whole record if it has none. For entities whose id exists but whose field name is not known.
     AnyOf(Cow<'static, [Text]>),
     /// Columns of the table, by column name.
     Columns(Cow<'static, [Text]>),
+    /// The columns of [`Key::Fields`], by column name: the table has, or gets with its first rows, this key.
+    Chosen(Vec<Text>),
+}
+
+/// Where the type of a column comes from that a job's `key` adds to the documented ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// The job's `types`.
+    Stated,
+    /// The values of the table's first page: `bigint` if all are whole numbers, else `text`.
+    Found,
 }
 
 /// One column of a stream.
@@ -175,6 +188,8 @@ pub struct Column {
     pub may_be_absent: bool,
     /// Whether the value describes the request, not the record. Such values do not distinguish records.
     pub is_ours: bool,
+    /// Set if the vendor does not document the column, and a job's `key` adds it.
+    pub key_type: Option<KeyType>,
 }
 
 /// Which value a column holds after its row is written again.
@@ -202,6 +217,7 @@ impl Column {
             keep: Keep::Latest,
             may_be_absent: false,
             is_ours: false,
+            key_type: None,
         }
     }
 
@@ -312,6 +328,7 @@ impl Stream {
         let own: Vec<&str> = match &self.key {
             Key::RowHash | Key::Fields(_) | Key::AnyOf(_) => vec!["_row_key"],
             Key::Columns(columns) => columns.iter().map(AsRef::as_ref).collect(),
+            Key::Chosen(columns) => columns.iter().map(AsRef::as_ref).collect(),
         };
         ["_connection"].into_iter().chain(window).chain(own).collect()
     }

@@ -339,7 +339,13 @@ mod tests {
 
     #[test]
     fn the_most_similar_columns_come_first() {
-        let column = |name: &str| Column { name: name.to_owned(), kind: "text".to_owned(), field: None, variant: None };
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            kind: "text".to_owned(),
+            field: None,
+            variant: None,
+            is_required: false,
+        };
         let columns = [column("zebra"), column("create_time"), column("created")];
         let columns: Vec<&Column> = columns.iter().collect();
         assert_eq!(nearest(&["created_time".to_owned()], &columns), ["create_time", "created", "zebra"]);

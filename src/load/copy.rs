@@ -118,6 +118,8 @@ impl Narrow {
             let name = quote(&column.name);
             if column.kind == theirs.kind {
                 filled.push((name.clone(), name));
+            } else if column.kind == ColumnType::Bigint && theirs.kind == ColumnType::Text {
+                filled.push((name.clone(), format!("{name}::text")));
             } else if !column.kind.is_number() || !theirs.kind.is_number() {
                 return None;
             } else if theirs.kind == ColumnType::Numeric {

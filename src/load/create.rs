@@ -3,9 +3,9 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::LoadError;
 use super::shape;
 use super::table::{Cause, lock_structure, record, run_ddl};
+use super::{LoadError, key};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
 use crate::store::migrations::schema_meaning;
 
@@ -78,6 +78,14 @@ impl Definition {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// The definition without the columns that only the key has, for a table that gets its key later.
+    #[must_use]
+    pub(super) fn without_key(mut self) -> Self {
+        let key = std::mem::take(&mut self.key);
+        self.columns.retain(|column| column.name.starts_with('_') || !key.contains(&column.name));
+        self
+    }
+
     pub fn is_key(&self, name: &str) -> bool {
         self.key.iter().any(|key| key == name)
     }
@@ -87,7 +95,7 @@ impl Definition {
     }
 
     /// The preferred name of the primary key.
-    fn constraint(&self) -> String {
+    pub(super) fn constraint(&self) -> String {
         format!("{}_pkey", &self.name[..self.name.floor_char_boundary(58)])
     }
 
@@ -142,7 +150,7 @@ fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
             "uuid",
             true,
             match stream.key {
-                Key::RowHash | Key::Columns(_) => {
+                Key::RowHash | Key::Columns(_) | Key::Chosen(_) => {
                     "Hash of the record and of its place among identical records of the slice"
                 }
                 Key::Fields(_) => "Hash of the fields that identify the record",
@@ -182,6 +190,7 @@ pub(super) async fn create(
         }
     }
     record(&mut transaction, (schema, name), None, ("add_table", None), cause).await?;
+    key::forget(&mut transaction, schema, name).await?;
     let lost = forget_rows(&mut transaction, schema, name).await?;
     transaction.commit().await?;
     if lost > 0 {

@@ -2,10 +2,10 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::LoadError;
 use super::number_column::conversion;
 use super::shape;
 use super::table::{Cause, Table, TableColumn, lock_structure, record, run_ddl};
+use super::{LoadError, key};
 use crate::catalogue::{ColumnNames, ColumnType, Stream};
 use crate::rows::layout::{Field, Layout};
 use crate::store::ident::{literal, quote, table as qualified};
@@ -44,6 +44,10 @@ impl Table {
         let mut transaction = connection.begin().await?;
         lock_structure(&mut transaction, &self.schema, &self.name).await?;
         let mut now = Self::read(&mut transaction, stream).await?;
+        if now.key_is_due && layout.has_key() {
+            key::choose(&mut transaction, stream, layout, cause).await?;
+            now = Self::read(&mut transaction, stream).await?;
+        }
         if !now.missing.is_empty() {
             return Err(self.altered("columns of it were dropped or changed"));
         }
@@ -175,7 +179,7 @@ impl Table {
             let old = own.map(|own| own.kind);
             let meaning = literal(&meaning);
             run_ddl(connection, format!("comment on column {table}.{} is {meaning}", quote(&column.name))).await?;
-            note(connection, self, &column, word).await?;
+            note(connection, (&self.schema, &self.name), &column, word).await?;
             let changed = (&*column.name, Some(&*column.field), column.kind.sql());
             record(connection, (&self.schema, &self.name), Some(changed), (change, old), cause).await?;
             self.push(column);
@@ -187,7 +191,7 @@ impl Table {
 /// Notes which field fills a column. Deletes what was noted about a former column or variant of the same field or name.
 pub(super) async fn note(
     connection: &mut PgConnection,
-    table: &Table,
+    (schema, table): (&str, &str),
     column: &TableColumn,
     variant: &str,
 ) -> Result<(), LoadError> {
@@ -199,8 +203,8 @@ pub(super) async fn note(
             and table_name = $2
             and (column_name = $3 or (field = $4 and variant = $5))
         ",
-        table.schema,
-        table.name,
+        schema,
+        table,
         column.name,
         column.field,
         variant,
@@ -212,8 +216,8 @@ pub(super) async fn note(
         insert into tidegate.table_column (table_schema, table_name, column_name, field, variant, kind, added_at)
         values ($1, $2, $3, $4, $5, $6, clock_timestamp())
         ",
-        table.schema,
-        table.name,
+        schema,
+        table,
         column.name,
         column.field,
         variant,

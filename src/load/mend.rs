@@ -74,7 +74,7 @@ impl Table {
         );
         self.add(connection, column, &meaning).await?;
         if documented.is_none() {
-            note(connection, self, column, "").await?;
+            note(connection, (&self.schema, &self.name), column, "").await?;
         }
         let changed = (&*column.name, Some(&*column.field), column.kind.sql());
         record(connection, (&self.schema, &self.name), Some(changed), ("add_column", None), cause).await?;
@@ -95,7 +95,7 @@ impl Table {
             format!("Vendor field {}; its values since column {} has type {found}", column.field, column.name);
         let variant = TableColumn { name, ..column.clone() };
         self.add(connection, &variant, &meaning).await?;
-        note(connection, self, &variant, word).await?;
+        note(connection, (&self.schema, &self.name), &variant, word).await?;
         let changed = (&*variant.name, Some(&*column.field), column.kind.sql());
         record(connection, (&self.schema, &self.name), Some(changed), ("add_variant", None), cause).await?;
         let what = format!("the column has type {found}, which Tidegate does not write; values go to {}", variant.name);

@@ -9,6 +9,7 @@ mod duplicates;
 mod end_reading;
 mod grow;
 mod hold;
+pub mod key;
 pub mod loader;
 mod mend;
 mod merge;
@@ -52,6 +53,8 @@ pub enum LoadError {
     Locked { table: String },
     #[error("table {table} cannot be loaded: {what}; repair it with `{remedy}`")]
     Unfit { table: String, what: String, remedy: String },
+    #[error("the rows of {table} are identified by {has}, but the job identifies them by {wanted}")]
+    Key { table: String, has: String, wanted: String },
     #[error("{table} is {what}, but must be a table: rename it or drop it")]
     NotATable { table: String, what: &'static str },
     #[error("{rule} of table {table} rejected a row (SQLSTATE {code})")]

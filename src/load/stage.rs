@@ -64,6 +64,9 @@ pub(super) struct Stage {
     has_savepoint: bool,
     /// Whether a row that should be new was in the table already.
     key_conflict: bool,
+    /// Whether the batch has staged rows that may have the key of a later row. Of such rows the later counts, and
+    /// staged rows are merged after those that are copied directly.
+    may_repeat: bool,
 }
 
 impl Stage {
@@ -81,6 +84,7 @@ impl Stage {
             rows_copied: 0,
             has_savepoint: false,
             key_conflict: false,
+            may_repeat: false,
         }
     }
 
@@ -143,9 +147,12 @@ impl Stage {
         let chunks = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         for chunks in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
-            let direct_copy = loader.direct_copy && expects_new && self.table.links.is_empty();
+            let shares = || chunks.iter().flat_map(|chunk| &chunk.kinds).any(|kind| *kind == RowKind::Shared);
+            self.may_repeat |= self.latest_wins && shares();
+            let direct_copy = loader.direct_copy && expects_new && self.table.links.is_empty() && !self.may_repeat;
             let copied = direct_copy && self.copy_directly(connection, loader, chunks, reading).await?;
             self.stage(connection, chunks, copied).await?;
+            self.may_repeat |= self.latest_wins && !copied;
         }
         Ok(())
     }
@@ -225,6 +232,7 @@ impl Stage {
 
     /// Empties the staging table for the next batch of the transaction.
     pub(super) async fn clear(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
+        self.may_repeat = false;
         if std::mem::take(&mut self.rows_staged) > 0 {
             execute(connection, self.sql.clear_stage.clone()).await?;
         }

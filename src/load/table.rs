@@ -7,17 +7,18 @@
 //! Two workers may find the same new field at the same time: every change is made under one lock per table, after
 //! reading the current columns. The lock is a row in a table, because any login may take an advisory lock.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::LoadError;
 use super::create::{self, Definition};
 use super::mend::{Missing, check_key, system_missing};
 use super::shape::{self, Attribute, Relation};
-use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
+use super::{LoadError, key};
+use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, KeyType, Mode, Stream};
 use crate::rows::encode::Bound;
-use crate::rows::layout::Layout;
+use crate::rows::layout::{Field, IdType, Layout};
 use crate::rows::page;
 use crate::store::ident::table as qualified;
 
@@ -32,6 +33,8 @@ pub struct Table {
     pub mode: Mode,
     /// Columns of the primary key after `_connection`, and `_window_start` if it is one of them.
     pub key: Vec<String>,
+    /// Whether the table is empty, has another key, and gets this one with its first rows.
+    pub(super) key_is_due: bool,
     /// Documented columns first, then those that the data brought, then variants.
     pub columns: Vec<TableColumn>,
     /// Arrays that fill child tables. They are staged with a row, but have no column in the table.
@@ -134,16 +137,23 @@ impl Table {
 
     /// Reads the table's columns, and which are missing.
     pub(super) async fn read(connection: &mut PgConnection, stream: &Stream) -> Result<Self, LoadError> {
-        let definition = Definition::of(stream);
-        let relation = table_named(connection, &definition).await?;
+        let relation = table_named(connection, &Definition::of(stream)).await?;
         let attributes = shape::attributes(connection, relation.oid).await?;
+        let stream = &with_found_types(stream, &attributes);
         let mut table = Self::new(stream, relation.version);
+        table.key_is_due = !key::is_there(connection, stream).await?;
+        let definition = Definition::of(stream);
+        let definition = if table.key_is_due { definition.without_key() } else { definition };
         table.check_system(connection, &definition, relation.oid, &attributes).await?;
         let notes = table.notes(connection).await?;
         for column in stream.columns.iter() {
             let wanted =
                 TableColumn { keep: column.keep, ..TableColumn::new(&column.field, &column.name, column.kind) };
-            table.take(wanted, &attributes, &notes);
+            if table.key_is_due && column.key_type.is_some() && !attributes.contains_key(&*column.name) {
+                table.push(wanted);
+            } else {
+                table.take(wanted, &attributes, &notes);
+            }
         }
         for note in notes.iter().filter(|note| note.variant.is_empty()) {
             if table.column(&note.field, None).is_none() {
@@ -166,6 +176,7 @@ impl Table {
             name: stream.name.to_string(),
             mode: stream.mode,
             key: own_key.map(ToOwned::to_owned).collect(),
+            key_is_due: false,
             columns: Vec::new(),
             links: links.collect(),
             by_field: HashMap::new(),
@@ -264,7 +275,7 @@ impl Table {
         attributes: &HashMap<String, Attribute>,
     ) -> Result<(), LoadError> {
         self.missing.extend(system_missing(definition, attributes)?);
-        check_key(connection, definition, oid).await
+        if self.key_is_due { Ok(()) } else { check_key(connection, definition, oid).await }
     }
 
     /// Records each column type that was changed outside Tidegate, once, and logs where its values are written.
@@ -365,6 +376,10 @@ impl Table {
         for column in documented {
             layout.know_documented(&column.field, column.kind, column.bound);
         }
+        for column in stream.columns.iter().filter(|column| column.key_type == Some(KeyType::Found)) {
+            let is_new = self.key_is_due && self.column(&column.field, None).is_none_or(|column| column.number == 0);
+            layout.know_id(&column.field, if is_new { IdType::Unseen } else { IdType::Found });
+        }
         for links in &self.links {
             layout.know_child(&links.child);
         }
@@ -386,14 +401,21 @@ impl Table {
         }
     }
 
-    /// Whether every field of `layout` has a column that takes it.
+    /// Whether every field of `layout` has a column that takes it, and the table has its key or no row needs it.
     pub fn holds(&self, layout: &Layout) -> bool {
-        layout.fields().iter().all(|field| {
-            self.column(&field.path, field.variant).is_some_and(|column| {
-                let has_variant = || self.position(&field.path, Some(ColumnType::Numeric)).is_some();
-                let both_numbers = column.kind.is_number() && field.kind.is_number();
-                column.kind == field.kind || (both_numbers && (column.kind == ColumnType::Numeric || has_variant()))
-            })
+        let has_key = !self.key_is_due || !layout.has_key();
+        has_key && layout.fields().iter().all(|field| self.takes(field))
+    }
+
+    fn takes(&self, field: &Field) -> bool {
+        self.column(&field.path, field.variant).is_some_and(|column| {
+            let has_variant = || self.position(&field.path, Some(ColumnType::Numeric)).is_some();
+            let both_numbers = column.kind.is_number() && field.kind.is_number();
+            // On the page that chose the type of the key.
+            let was_widened = field.id != IdType::Given && column.kind == ColumnType::Text;
+            column.kind == field.kind
+                || was_widened
+                || (both_numbers && (column.kind == ColumnType::Numeric || has_variant()))
         })
     }
 
@@ -422,6 +444,21 @@ impl Table {
     pub(super) fn altered(&self, detail: &str) -> LoadError {
         LoadError::Altered { table: format!("{}.{}", self.schema, self.name), detail: detail.to_owned() }
     }
+}
+
+/// The stream with the types that the columns of its key have in the table.
+fn with_found_types<'s>(stream: &'s Stream, attributes: &HashMap<String, Attribute>) -> Cow<'s, Stream> {
+    if stream.columns.iter().all(|column| column.key_type.is_none()) {
+        return Cow::Borrowed(stream);
+    }
+    let mut stream = stream.clone();
+    for column in stream.columns.to_mut().iter_mut().filter(|column| column.key_type.is_some()) {
+        let found = attributes.get(&*column.name).and_then(|attribute| attribute.usable);
+        if let Some((kind, Bound::None)) = found.filter(|(kind, _)| page::identity::has_identity(*kind)) {
+            column.kind = kind;
+        }
+    }
+    Cow::Owned(stream)
 }
 
 /// The relation of that name, which must be a table.

@@ -78,8 +78,13 @@ pub fn subselect(source: &Source, columns: &Columns, settings: &Settings) -> Str
     let there = columns.get(&source.name());
     let mut list = Vec::new();
     for keep in source.keep {
-        let is_there = there.is_some_and(|there| there.iter().any(|column| column.name == *keep));
-        list.push(if is_there { quote(keep) } else { format!("null::{} as {}", keep_type(keep), quote(keep)) });
+        let own = there.and_then(|there| there.iter().find(|column| column.name == *keep));
+        let digest = there.filter(|_| *keep == ROW_KEY && own.is_none_or(|own| !own.is_required)).and_then(key_digest);
+        list.push(match (digest, own) {
+            (Some(digest), _) => format!("{digest} as {}", quote(keep)),
+            (None, Some(_)) => quote(keep),
+            (None, None) => format!("null::{} as {}", keep_type(keep), quote(keep)),
+        });
     }
     for feed in feeds(source, columns, settings) {
         list.push(format!("{} as {}", expression(&feed), quote(feed.field.name)));
@@ -91,10 +96,20 @@ pub fn subselect(source: &Source, columns: &Columns, settings: &Settings) -> Str
     format!("(select {} {from})", list.join(", "))
 }
 
+/// What identifies a row in tables whose key has no columns of its own.
+const ROW_KEY: &str = "_row_key";
+
+/// In place of `_row_key`, a digest of the columns of the table's key, which are never null.
+fn key_digest(there: &Vec<Column>) -> Option<String> {
+    let key = there.iter().filter(|column| column.is_required && !column.name.starts_with('_'));
+    let key: Vec<String> = key.map(|column| quote(&column.name)).collect();
+    (!key.is_empty()).then(|| format!("md5(row({})::text)::uuid", key.join(", ")))
+}
+
 /// The type of a column that the table always has, unless somebody dropped it.
 fn keep_type(name: &str) -> &'static str {
     match name {
-        "_row_key" => "uuid",
+        ROW_KEY => "uuid",
         "_window_start" | "_loaded_at" | "_deleted_at" => "timestamptz",
         "form_id" => "bigint",
         _ => "text",
@@ -260,7 +275,24 @@ mod tests {
             kind: kind.to_owned(),
             field: Some(field.to_owned()),
             variant: Some(variant.to_owned()),
+            is_required: false,
         }
+    }
+
+    #[test]
+    fn a_table_without_row_keys_is_identified_by_the_columns_of_its_key() {
+        let source = Source { schema: "lynn", table: "t", keep: &["_connection", "_row_key"], fields: &[] };
+        let named = |name: &str, kind: &str, is_required| Column { is_required, ..column(name, kind, "", "") };
+        let shown = |columns: &[Column]| {
+            subselect(&source, &[("lynn.t".to_owned(), columns.to_vec())].into(), &Settings::default())
+        };
+        let (connection, id) = (named("_connection", "text", true), named("survey id", "bigint", true));
+        let digest = r#"(select "_connection", md5(row("survey id")::text)::uuid as "_row_key" from "lynn"."t")"#;
+        assert_eq!(shown(&[connection.clone(), id.clone()]), digest);
+        // A view kept the former column, which has no values any more.
+        assert_eq!(shown(&[connection.clone(), named("_row_key", "uuid", false), id.clone()]), digest);
+        let hashed = [connection, named("_row_key", "uuid", true), id];
+        assert_eq!(shown(&hashed), r#"(select "_connection", "_row_key" from "lynn"."t")"#);
     }
 
     fn khoros(columns: &[Column]) -> Columns {

@@ -44,6 +44,9 @@ pub struct Column {
     pub kind: String,
     /// The vendor's field, if the data brought the column.
     pub field: Option<String>,
+    /// Whether it is `not null`.
+    #[serde(default)]
+    pub is_required: bool,
     /// Empty for the field's own column; else this is a variant, which has the values that the own column does not
     /// hold.
     pub variant: Option<String>,

@@ -23,7 +23,8 @@ select jsonb_build_object(
                             'name', attribute.attname,
                             'kind', pg_catalog.format_type(attribute.atttypid, null),
                             'field', note.field,
-                            'variant', note.variant
+                            'variant', note.variant,
+                            'is_required', attribute.attnotnull
                         ) order by attribute.attnum
                     ), '[]')
                     from pg_catalog.pg_attribute as attribute

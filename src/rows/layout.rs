@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::encode::{self, Bound, Trust};
+use super::number;
 use crate::catalogue::{Child, Column, ColumnType, column_name};
 
 /// Further fields go to `_extra`: Postgres allows 1,600 columns, and readers cope with far fewer.
@@ -40,9 +41,39 @@ pub struct Field {
     pub child: Option<Child>,
     /// `None` for the field itself. A variant takes the values that the field's own column does not hold.
     pub variant: Option<ColumnType>,
+    /// Of a field of the key.
+    pub id: IdType,
     /// Positions of the field's variants.
     numeric: Option<usize>,
     text: Option<usize>,
+}
+
+/// Where the type of a key's column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdType {
+    /// The documentation, or the job.
+    #[default]
+    Given,
+    /// The first ids of the table. Digits in quotes that are not spelt like a number are another id than the number.
+    Found,
+    /// Chosen on the current page: whole numbers may still become texts.
+    Open,
+    /// Not chosen before the first id.
+    Unseen,
+}
+
+impl IdType {
+    /// Whether a column of type `kind` holds the id `raw` without confusing it with another.
+    pub fn holds(self, kind: ColumnType, raw: &str) -> bool {
+        if self == Self::Given || kind != ColumnType::Bigint {
+            return true;
+        }
+        let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match digits {
+            Some(digits) => digits.parse::<i64>().is_ok_and(|number| number.to_string() == digits),
+            None => number::whole(raw).is_some(),
+        }
+    }
 }
 
 /// The destination of a value that the field's own column does not hold.
@@ -58,7 +89,17 @@ pub enum Detour {
 impl Field {
     fn new(path: &str, kind: ColumnType, trust: Trust) -> Self {
         let bound = Bound::None;
-        Self { path: path.to_owned(), kind, bound, trust, child: None, variant: None, numeric: None, text: None }
+        Self {
+            path: path.to_owned(),
+            kind,
+            bound,
+            trust,
+            child: None,
+            variant: None,
+            id: IdType::Given,
+            numeric: None,
+            text: None,
+        }
     }
 }
 
@@ -94,6 +135,34 @@ impl Layout {
     pub fn know_documented(&mut self, path: &str, kind: ColumnType, bound: Bound) {
         if let Some(&at) = self.index.get(path) {
             (self.fields[at].kind, self.fields[at].bound) = (kind, bound);
+        }
+    }
+
+    /// Sets where the type of a key's column comes from.
+    pub fn know_id(&mut self, path: &str, id: IdType) {
+        if let Some(&at) = self.index.get(path) {
+            self.set_id(at, id);
+        }
+    }
+
+    pub(super) fn set_id(&mut self, at: usize, id: IdType) {
+        self.fields[at].id = id;
+    }
+
+    /// Whether the type of every column of the key is known.
+    pub fn has_key(&self) -> bool {
+        self.fields.iter().all(|field| field.id != IdType::Unseen)
+    }
+
+    /// Whether the type of a column of the key may still change.
+    pub fn is_open(&self) -> bool {
+        self.fields.iter().any(|field| matches!(field.id, IdType::Open | IdType::Unseen))
+    }
+
+    /// The types of the key's columns do not change any more.
+    pub fn close_key(&mut self) {
+        for field in self.fields.iter_mut().filter(|field| field.id == IdType::Open) {
+            field.id = IdType::Found;
         }
     }
 

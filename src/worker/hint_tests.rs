@@ -114,6 +114,7 @@ fn task_errors() -> Vec<TaskError> {
                 | LoadError::Altered { .. }
                 | LoadError::Locked { .. }
                 | LoadError::Unfit { .. }
+                | LoadError::Key { .. }
                 | LoadError::NotATable { .. }
                 | LoadError::Required { .. }
                 | LoadError::Rule { .. },

@@ -92,7 +92,11 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
         }
         TaskError::Load(LoadError::Altered { .. } | LoadError::Locked { .. }) => put_off(attempts, now, "table"),
         TaskError::Load(
-            LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. } | LoadError::Rule { .. },
+            LoadError::Unfit { .. }
+            | LoadError::Key { .. }
+            | LoadError::NotATable { .. }
+            | LoadError::Required { .. }
+            | LoadError::Rule { .. },
         )
         | TaskError::Grid { .. }
         | TaskError::UnknownStream
@@ -182,7 +186,11 @@ pub const fn needs_operator(error: &TaskError) -> bool {
             | StepError::LoadStopped => false,
         },
         TaskError::Load(
-            LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. } | LoadError::Rule { .. },
+            LoadError::Unfit { .. }
+            | LoadError::Key { .. }
+            | LoadError::NotATable { .. }
+            | LoadError::Required { .. }
+            | LoadError::Rule { .. },
         )
         | TaskError::Grid { .. }
         | TaskError::UnknownStream
@@ -247,6 +255,10 @@ pub fn hint(error: &TaskError) -> &'static str {
         }
         TaskError::Load(LoadError::Locked { .. }) => {
             "end the transaction that keeps the table locked; the task is retried"
+        }
+        TaskError::Load(LoadError::Key { .. }) => {
+            "state the key that the table has; or, to load the table anew with another key, drop or rename it: the next run \
+             creates it and reads all its slices"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the next run creates the table",
         TaskError::Load(LoadError::Rule { .. }) => {

@@ -15,9 +15,9 @@ use crate::clock;
 use crate::config::{Job, JobStream, NewFields};
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
-use crate::load::LoadError;
 use crate::load::loader::{Loader, SliceReading};
 use crate::load::table::{Cause, Table};
+use crate::load::{LoadError, key};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
@@ -134,6 +134,7 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
+        let stream = &key::of_table(&mut connection, stream, &self.stream.types, cause).await?;
         let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
         drop(connection);
         let mut layout =

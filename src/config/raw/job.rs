@@ -161,7 +161,8 @@ struct EntryMap {
     slice: Option<DurationText>,
     /// Instead of the job's.
     lookback: Option<DurationText>,
-    /// The fields that identify a row, by the vendor's names, if you know better than the documentation.
+    /// The fields that identify a row, by the vendor's names, if you know better than the documentation. In a new or
+    /// empty table they become the primary key.
     #[schemars(with = "Option<Vec<String>>")]
     key: Option<Vec<Option<String>>>,
     /// A field without a column is kept in `_extra` (`extra`) or gets a column (`add`).

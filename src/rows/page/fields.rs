@@ -28,7 +28,7 @@ impl PageWriter {
     }
 
     /// Ends the chunk before the layout changes, because its rows have the old layout.
-    fn end_shape(&mut self) {
+    pub(super) fn end_shape(&mut self) {
         if self.chunk.rows > 0 {
             self.seal();
         }

@@ -1,5 +1,7 @@
 //! Which row a record becomes: the hash of what identifies it, or the columns of the key.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::PageWriter;
@@ -7,6 +9,7 @@ use super::identity::{self, is_number, push_id, push_value};
 use crate::catalogue::{Column, ColumnType, Key, Stream, Text, column_name};
 use crate::rows::encode::{self, EMPTY, Encoded, Trust};
 use crate::rows::extra::cut;
+use crate::rows::layout::IdType;
 use crate::rows::{binary, number};
 
 /// Limit for a key, which must fit an index entry.
@@ -42,13 +45,16 @@ impl RowKey {
             Key::RowHash => Self::Content,
             Key::Fields(fields) => Self::Fields(texts(fields)),
             Key::AnyOf(names) => Self::AnyOf(names.iter().map(|name| column_name(name)).collect()),
-            Key::Columns(names) => {
-                let columns = names.iter().filter_map(|name| stream.columns.iter().find(|column| column.name == *name));
-                let field =
-                    |column: &Column| KeyField { path: column.field.to_string(), may_be_absent: column.may_be_absent };
-                Self::Columns(columns.map(field).collect())
-            }
+            Key::Columns(names) => Self::columns(names, stream),
+            Key::Chosen(names) => Self::columns(names, stream),
         }
+    }
+
+    fn columns(names: &[Text], stream: &Stream) -> Self {
+        let columns = names.iter().filter_map(|name| stream.columns.iter().find(|column| column.name == *name));
+        let may_be_absent = |column: &Column| column.may_be_absent && matches!(stream.key, Key::Columns(_));
+        let field = |column: &Column| KeyField { path: column.field.to_string(), may_be_absent: may_be_absent(column) };
+        Self::Columns(columns.map(field).collect())
     }
 
     /// Whether only the later of two records with one key counts. Otherwise both do.
@@ -138,41 +144,76 @@ impl PageWriter {
     /// Checks the key's columns, which cannot be null. An absent field becomes the empty string where that is allowed.
     /// Returns the row's identity, which Postgres computes from the columns too ([`crate::load::sql`]).
     pub(super) fn column_key(&mut self, record: &str) -> Result<u128, String> {
-        let RowKey::Columns(fields) = &self.key else { return Ok(0) };
         self.hashed.clear();
-        let mut bytes = 0;
-        for field in fields {
-            let place =
-                self.layout.find(&field.path, 0).and_then(|at| Some((at, self.slots.get(at).copied().flatten()?)));
-            match place {
-                None if field.may_be_absent => binary::bytes(b"", &mut self.hashed),
-                None => return Err(format!("no key field `{}`", field.path)),
-                Some((_, place)) if cut(record, place) == EMPTY => {
-                    if !field.may_be_absent {
-                        return Err(empty(&field.path));
-                    }
-                    binary::bytes(b"", &mut self.hashed);
-                }
-                Some((at, place)) => {
-                    self.row.clear();
-                    let known = &self.layout.fields()[at];
-                    match encode_key(known.kind, cut(record, place), &mut self.row) {
-                        // The length of the value as a string with its quotes, without the field's length prefix.
-                        Encoded::Value | Encoded::Moment(_) => bytes += self.row.len() - 2,
-                        Encoded::Nearest | Encoded::Empty | Encoded::Misfit => {
-                            return Err(format!("key field `{}` is not of type {}", field.path, known.kind.sql()));
-                        }
-                    }
-                    identity::push_column(known.kind, &self.row, &mut self.hashed);
-                }
-            }
-        }
-        if bytes > KEY_BYTES_MAX {
+        let key = std::mem::replace(&mut self.key, RowKey::Content);
+        let fields = if let RowKey::Columns(fields) = &key { fields.as_slice() } else { &[] };
+        let bytes = fields.iter().try_fold(0, |sum, field| Ok::<_, String>(sum + self.key_field(record, field)?));
+        self.key = key;
+        if bytes? > KEY_BYTES_MAX {
             return Err(format!("the key is longer than {KEY_BYTES_MAX} bytes"));
         }
         // Only fingerprints, and duplicates in a shared second, need the identity.
         let is_needed = self.fingerprinter.is_some() || self.shared_second;
         Ok(if is_needed { identity::of_columns(&self.hashed) } else { 0 })
+    }
+
+    /// Appends the value of a key's field to `self.hashed`. Returns its length.
+    fn key_field(&mut self, record: &str, field: &KeyField) -> Result<usize, String> {
+        let found = self.layout.find(&field.path, 0).and_then(|at| Some((at, self.slots.get(at).copied().flatten()?)));
+        let Some((at, place)) = found.filter(|(_, place)| cut(record, *place) != EMPTY) else {
+            return match found {
+                _ if field.may_be_absent => {
+                    binary::bytes(b"", &mut self.hashed);
+                    Ok(0)
+                }
+                Some(_) => Err(empty(&field.path)),
+                None => Err(format!("no key field `{}`", field.path)),
+            };
+        };
+        let raw = cut(record, place);
+        self.choose_type(at, raw);
+        self.row.clear();
+        let known = &self.layout.fields()[at];
+        let (kind, id) = (known.kind, known.id);
+        let encoded = if id.holds(kind, raw) { encode_key(kind, raw, &mut self.row) } else { Encoded::Misfit };
+        match (encoded, id) {
+            (Encoded::Value | Encoded::Moment(_), _) => {}
+            (_, IdType::Given) => return Err(format!("key field `{}` is not of type {}", field.path, kind.sql())),
+            _ => {
+                return Err(format!(
+                    "key field `{}` is not of type {}, which the first ids had; if it is right, state `types: {{ {0}: \
+                     text }}` in the job, and drop or rename the table, so that it is loaded anew",
+                    field.path,
+                    kind.sql()
+                ));
+            }
+        }
+        identity::push_column(kind, &self.row, &mut self.hashed);
+        // The length of the value as a string with its quotes, without the field's length prefix.
+        Ok(self.row.len() - 2)
+    }
+
+    /// Chooses the type of a key's column by a value of the table's first page.
+    fn choose_type(&mut self, at: usize, raw: &str) {
+        let field = &self.layout.fields()[at];
+        let (kind, id) = (field.kind, field.id);
+        if !matches!(id, IdType::Unseen | IdType::Open) {
+            return;
+        }
+        let is_whole = if id == IdType::Unseen { is_number(raw) } else { true } && id.holds(kind, raw);
+        if id == IdType::Open && (is_whole || kind == ColumnType::Text) {
+            return;
+        }
+        if !is_whole {
+            // Earlier rows of the page have whole numbers, which are moved to the column of texts.
+            self.end_shape();
+        }
+        let layout = Arc::make_mut(&mut self.layout);
+        layout.set_id(at, IdType::Open);
+        if !is_whole {
+            layout.widen(at, ColumnType::Text);
+        }
+        self.update_shape();
     }
 
     /// Whether an absent field of the key is written as an empty string.

@@ -25,7 +25,7 @@ pub use super::fingerprint::BATCH_ROWS_MAX;
 use super::fingerprint::{self, Fingerprinter, RowKind};
 use super::layout::Layout;
 use super::timestamp::Moment;
-use crate::catalogue::Stream;
+use crate::catalogue::{Column, Stream};
 use crate::decode::{DecodeError, Flat, Sink, raw};
 
 /// Size at which a chunk is handed on.
@@ -60,6 +60,8 @@ pub struct PageWriter {
     shared_second: bool,
     /// Positions of fields that Tidegate adds, and that are not part of a record's content.
     ours: Vec<usize>,
+    /// Positions of fields that only a job's `key` names. Records may turn out not to have them.
+    named_by_job: Vec<usize>,
     window: Option<RowWindow>,
     chunk: Chunk,
     chunk_weight: usize,
@@ -99,8 +101,15 @@ impl PageWriter {
     pub fn of(stream: &Stream, layout: Layout) -> Self {
         let time_path = stream.time_field.as_ref().map(ToString::to_string);
         // Documented fields come first, in the order of the columns.
-        let ours = stream.columns.iter().enumerate().filter(|(_, column)| column.is_ours).map(|(at, _)| at).collect();
-        Self { shared_second: stream.windows.shared_second, ours, ..Self::new(layout, RowKey::of(stream), time_path) }
+        let places = |of: fn(&Column) -> bool| {
+            stream.columns.iter().enumerate().filter(|(_, column)| of(column)).map(|(at, _)| at).collect()
+        };
+        Self {
+            shared_second: stream.windows.shared_second,
+            ours: places(|column| column.is_ours),
+            named_by_job: places(|column| column.key_type.is_some()),
+            ..Self::new(layout, RowKey::of(stream), time_path)
+        }
     }
 
     /// `time_path` names the field with the time of a row, if there is one.
@@ -111,6 +120,7 @@ impl PageWriter {
             time_path,
             shared_second: true,
             ours: Vec::new(),
+            named_by_job: Vec::new(),
             window: None,
             chunk: Chunk::default(),
             chunk_weight: 0,
@@ -187,13 +197,17 @@ impl PageWriter {
     /// Ends the page and its batch; returns the remaining chunks. Returns an error if none of many records has a field
     /// that was known before: they are not records of this stream.
     pub fn finish(&mut self) -> Result<Vec<Chunk>, DecodeError> {
-        let knew_fields = self.known_fields > self.ours.len();
+        let knew_fields = self.known_fields > self.ours.len() + self.named_by_job.len();
         if knew_fields && !self.met_known && self.page_records >= FOREIGN_RECORDS_MIN {
             return Err(DecodeError::ForeignRecords { records: self.page_records });
         }
         self.end_batch();
         if let Some(fingerprinter) = &mut self.fingerprinter {
             fingerprinter.end_page();
+        }
+        // The table gets its key with this page.
+        if self.layout.is_open() && self.layout.has_key() {
+            Arc::make_mut(&mut self.layout).close_key();
         }
         Ok(self.take_ready())
     }
@@ -342,8 +356,9 @@ impl Sink for PageWriter {
     /// Refuses a header if most of its titles are not fields of the table: it is a title line, a row of data, or
     /// another report. A file may have more columns than the table, or fewer.
     fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
-        let own = self.layout.fields().iter().filter(|field| field.variant.is_none());
-        let fields = own.filter(|field| !added.contains(&&*field.path)).count();
+        let all = self.layout.fields().iter().enumerate();
+        let own = all.filter(|(at, field)| field.variant.is_none() && !self.named_by_job.contains(at));
+        let fields = own.filter(|(_, field)| !added.contains(&&*field.path)).count();
         let known = titles.iter().filter(|title| self.layout.knows(title)).count();
         if known >= fields.min(titles.len()).div_ceil(2) { Ok(()) } else { Err(DecodeError::ForeignHeader) }
     }

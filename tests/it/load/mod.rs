@@ -3,6 +3,7 @@
 mod agree;
 mod altered;
 mod children;
+mod chosen;
 mod fence;
 mod fingerprints;
 mod grow;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tidegate::catalogue::{ColumnType, Key, Stream};
 use tidegate::connector::lynn;
 use tidegate::decode::Sink;
-use tidegate::load::LoadError;
 use tidegate::load::loader::{Loader, SliceReading};
 use tidegate::load::table::{Cause, Table};
 use tidegate::load::transaction::{PageEnd, PageLoad};
+use tidegate::load::{LoadError, key};
 use tidegate::rows::layout::Layout;
 use tidegate::rows::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::store::cursor::{self, Slice};
@@ -121,11 +121,12 @@ impl Plant {
     pub async fn resumed<'a>(&'a self, claim: &'a Claim, window: RowWindow) -> Reader<'a> {
         let mut session = self.pool.acquire().await.unwrap();
         let cause = Cause { run: claim.id, connection: &claim.connection };
-        let table = Table::open(&mut session, &self.stream, &self.types, cause).await.unwrap();
-        let layout = Layout::new(&self.stream.columns, self.may_add).with_children(&self.stream.children);
+        let stream = self.settled(&mut session, cause).await.unwrap();
+        let table = Table::open(&mut session, stream, &self.types, cause).await.unwrap();
+        let layout = Layout::new(&stream.columns, self.may_add).with_children(&stream.children);
         let mut layout = layout.with_types(&self.types);
-        table.teach(&mut layout, &self.stream);
-        let writer = PageWriter::of(&self.stream, layout);
+        table.teach(&mut layout, stream);
+        let writer = PageWriter::of(stream, layout);
         let bounds = (window.start, window.end);
         let slice = cursor::open_slice(&mut session, &claim.connection, &self.stream.name, bounds).await.unwrap();
         let length = window.end - window.start;
@@ -135,12 +136,16 @@ impl Plant {
             fresh: slice.position.fresh,
             slice,
         };
-        let latest_wins = RowKey::of(&self.stream).latest_wins();
-        let (pool, stream) = (&self.pool, &self.stream);
-        let mut loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
+        let latest_wins = RowKey::of(stream).latest_wins();
+        let mut loader = Loader::new(&self.pool, claim, stream, LEASE, latest_wins, table);
         // Most tests delete many rows at once. `held.rs` tests when that is not allowed.
         loader.hold_below = 0;
         Reader { loader, writer, reading, part: window }
+    }
+
+    /// The stream with the key of its table. Tests are few and short, so it is not freed.
+    pub async fn settled(&self, session: &mut PgConnection, cause: Cause<'_>) -> Result<&'static Stream, LoadError> {
+        Ok(Box::leak(Box::new(key::of_table(session, &self.stream, &self.types, cause).await?)))
     }
 
     /// Reads a slice from its first page to its last.
@@ -180,8 +185,10 @@ impl Plant {
     /// For every row of a slice, by key, the values that change when it is written.
     pub async fn traces(&self, window: RowWindow) -> BTreeMap<String, Trace> {
         let rows: Vec<(String, String, String, DateTime<Utc>, i64)> = sqlx::query_as(AssertSqlSafe(format!(
-            "select _row_key::text, xmin::text, ctid::text, _loaded_at, _run_id
-            from {} where _window_start >= $1 and _window_start < $2",
+            "select
+                coalesce(to_jsonb(t) ->> '_row_key', to_jsonb(t) ->> 'id', to_jsonb(t) ->> 'post_id'),
+                xmin::text, ctid::text, _loaded_at, _run_id
+            from {} as t where _window_start >= $1 and _window_start < $2",
             self.table()
         )))
         .bind(window.start)
