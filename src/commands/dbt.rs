@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use chrono::TimeDelta;
 
-use crate::catalogue::{Stream, Vendor};
+use crate::catalogue::{Key, Stream, Vendor, column_name};
 use crate::config::{Config, Job};
 use crate::connector;
 use crate::load::Definition;
@@ -172,7 +172,19 @@ impl Table {
             always,
             texts: false,
         };
-        [Definition::of(stream)].into_iter().chain(children).map(table).collect()
+        let mut own = Definition::of(stream);
+        if let Key::Fields(fields) = &stream.key {
+            // They are the primary key, or `_row_key` is a hash of them. Only the database knows.
+            let names: Vec<String> = fields.iter().map(|field| column_name(field)).collect();
+            own.key.retain(|column| column != "_row_key");
+            if names.iter().all(|name| own.columns.iter().any(|column| column.name == *name)) {
+                own.key.extend(names);
+            } else {
+                own.columns.retain(|column| column.name != "_row_key");
+                own.key.clear();
+            }
+        }
+        [own].into_iter().chain(children).map(table).collect()
     }
 
     /// A view, from its comments.

@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::output::{self, Table};
 use super::suggest::{self, Suggestion};
 use super::{Context, Exit, StreamsArgs, dbt, names};
-use crate::catalogue::Vendor;
-use crate::catalogue::{Mode, Stream};
+use crate::catalogue::{Key, Mode, Stream, Vendor, column_name};
 use crate::config::Config;
 use crate::connector;
 use crate::store::history::{self, DiscoveredColumn};
@@ -105,16 +104,27 @@ fn streams(config: &Config, only: Option<Vendor>) -> Vec<Stream> {
         let added = configured.flat_map(|connection| connection.streams.iter().cloned());
         for stream in (connector.streams)().into_iter().chain(added) {
             if !streams.iter().any(|other| (other.schema, &other.name) == (stream.schema, &stream.name)) {
-                streams.push(stream);
+                streams.push(with_key(stream, config));
             }
         }
     }
     streams
 }
 
+/// The stream with the key that a job states for its table, if one does.
+fn with_key(stream: Stream, config: &Config) -> Stream {
+    let mut read = config.jobs.values().flat_map(|job| &job.streams).map(|read| &read.stream);
+    let key = read.find(|read| (read.schema, &read.name) == (stream.schema, &stream.name)).map(|read| read.key.clone());
+    Stream { key: key.unwrap_or_else(|| stream.key.clone()), ..stream }
+}
+
 impl Entry {
     fn new(stream: &Stream) -> Self {
-        let key = stream.primary_key().into_iter().map(ToOwned::to_owned).collect();
+        let mut key: Vec<String> = stream.primary_key().into_iter().map(ToOwned::to_owned).collect();
+        if let Key::Fields(fields) = &stream.key {
+            key.retain(|column| column != "_row_key");
+            key.extend(fields.iter().map(|field| column_name(field)));
+        }
         let columns = stream.columns.iter().map(|column| Column {
             name: column.name.clone().into_owned(),
             kind: column.kind.sql(),

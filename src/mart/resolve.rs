@@ -79,7 +79,9 @@ pub fn subselect(source: &Source, columns: &Columns, settings: &Settings) -> Str
     let mut list = Vec::new();
     for keep in source.keep {
         let own = there.and_then(|there| there.iter().find(|column| column.name == *keep));
-        let digest = there.filter(|_| *keep == ROW_KEY && own.is_none_or(|own| !own.is_required)).and_then(key_digest);
+        let digest = there
+            .filter(|_| *keep == ROW_KEY && own.is_none_or(|own| !own.is_required))
+            .and_then(|there| key_digest(there));
         list.push(match (digest, own) {
             (Some(digest), _) => format!("{digest} as {}", quote(keep)),
             (None, Some(_)) => quote(keep),
@@ -100,7 +102,7 @@ pub fn subselect(source: &Source, columns: &Columns, settings: &Settings) -> Str
 const ROW_KEY: &str = "_row_key";
 
 /// In place of `_row_key`, a digest of the columns of the table's key, which are never null.
-fn key_digest(there: &Vec<Column>) -> Option<String> {
+fn key_digest(there: &[Column]) -> Option<String> {
     let key = there.iter().filter(|column| column.is_required && !column.name.starts_with('_'));
     let key: Vec<String> = key.map(|column| quote(&column.name)).collect();
     (!key.is_empty()).then(|| format!("md5(row({})::text)::uuid", key.join(", ")))

@@ -165,7 +165,7 @@ async fn p5_a_later_id_that_does_not_fit_the_key_is_rejected_with_the_remedy() {
     let mut plant = Plant::new().await.keyed(&["id"]);
     plant.read(whole(0), &[records(&[r#""id":1"#])]).await;
     let page = records(&[r#""id":2"#, r#""id":"A-3""#, r#""id":"003""#, r#""id":9223372036854775808"#]);
-    let progress = plant.read(whole(1), &[page.clone()]).await;
+    let progress = plant.read(whole(1), std::slice::from_ref(&page)).await;
     assert_eq!((progress.rows_inserted, progress.records_rejected), (1, 3));
     let rejects = plant.rejects().await;
     assert!(rejects[0].0.contains("not of type bigint"), "{rejects:?}");
