@@ -1,7 +1,8 @@
 //! The status port: `/healthz`, `/readyz`, `/metrics`, `/status.json`, the pages and the JSON API.
 //!
 //! Without a login (`server.auth`) it serves `GET` only and changes nothing. With one, operators may act
-//! ([`crate::actions`]); `guard` decides which requests reach a route. It shows no credential and no row of the warehouse.
+//! ([`crate::actions`]); `guard` decides which requests reach a route. It shows no credential and no row of the
+//! warehouse.
 //! A hostile client can neither keep it busy (few connections, short deadlines, one request each) nor use up the
 //! database connections that workers need (data from Postgres is read once for all clients within a short time, with a
 //! deadline, a few pages at the same time).

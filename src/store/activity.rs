@@ -206,7 +206,6 @@ impl Activity {
 }
 
 /// What is selected in a range of time, with at most `limit` runs and `limit` actions.
-#[expect(clippy::too_many_lines, reason = "two statements")]
 pub async fn read(
     conn: &mut PgConnection,
     range: Range,

@@ -191,7 +191,8 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         .execute(&mut *connection)
         .in_time()
         .await?;
-    // If the slice has all fingerprints, they stay true for any rows that were read. Otherwise the incomplete ones are of no use.
+    // If the slice has all fingerprints, they stay true for any rows that were read. Otherwise the incomplete ones are
+    // of no use.
     sqlx::query!(
         "
         delete from tidegate.fingerprint

@@ -98,8 +98,8 @@ pub fn summary(error: &sqlx::Error) -> &'static str {
     }
 }
 
-/// What every session has, with any setting of the role, the database or a pooler. Names that the server does not know are
-/// left out.
+/// What every session has, with any setting of the role, the database or a pooler. Names that the server does not know
+/// are left out.
 const SETTINGS: &[(&str, &str)] = &[
     // "relation exists, skipping" once per page would flood the log.
     ("client_min_messages", "warning"),
