@@ -1,10 +1,12 @@
 //! Two daemons with different configured quotas for one credential.
 
+use rustix::process::Signal;
+use tidegate::schedule::ByHand;
+
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::{World, eventually};
 
-const REQUESTS: &str =
-    "select extract(epoch from per)::bigint from tidegate.quota_limit where name = 'requests' and amount = 10000";
+const REQUESTS: &str = "select coalesce(max(extract(epoch from per)), 0)::bigint from tidegate.quota_limit where name = 'requests' and amount = 10000";
 const DIFFER: &str = "different quotas are configured for one credential";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -12,11 +14,15 @@ async fn p2_two_daemons_with_different_quotas_use_the_stricter_one_and_both_warn
     let world = World::new().await;
     let longer = [("TIDEGATE__CONNECTIONS__ACME__QUOTAS__REQUESTS__PER", "25s")];
     let tight = Daemon::start_with(&world, &longer).await;
-    // The status page opens the connections.
-    tight.status().await;
-    assert_eq!(world.scalar::<i64>(REQUESTS).await, 25);
+    // A run opens the connection.
+    world.enqueue(ByHand::Manual).await;
+    eventually(SOON, async || (world.scalar::<i64>(REQUESTS).await == 25).then_some(())).await;
     let wide = Daemon::start(&world).await;
-    wide.status().await;
+    // The other daemon reads, since this one does not respond.
+    tight.signal(Signal::STOP);
+    world.enqueue(ByHand::Manual).await;
+    wide.says(DIFFER).await;
+    tight.signal(Signal::CONT);
     assert_eq!(world.scalar::<i64>(REQUESTS).await, 25, "the last one does not win");
     let checked = command(&world, &[], &["check"]).await;
     assert!(checked.status.success());
