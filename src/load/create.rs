@@ -82,7 +82,8 @@ impl Definition {
     #[must_use]
     pub(super) fn without_key(mut self) -> Self {
         let key = std::mem::take(&mut self.key);
-        self.columns.retain(|column| column.name.starts_with('_') || !key.contains(&column.name));
+        let is_ours = |name: &str| matches!(name, "_connection" | "_window_start");
+        self.columns.retain(|column| is_ours(&column.name) || !key.contains(&column.name));
         self
     }
 
@@ -150,11 +151,9 @@ fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
             "uuid",
             true,
             match stream.key {
-                Key::RowHash | Key::Columns(_) | Key::Chosen(_) => {
-                    "Hash of the record and of its place among identical records of the slice"
-                }
                 Key::Fields(_) => "Hash of the fields that identify the record",
                 Key::AnyOf(_) => "Hash of the record's id, or of the whole record where none is found",
+                _ => "Hash of the record and of its place among identical records of the slice",
             },
         ),
         "_extra" => ("jsonb", false, "Fields without a column and values that do not fit theirs; null when none"),

@@ -47,28 +47,38 @@ pub async fn of_table(
         create::create(connection, &definition, cause).await?;
     }
     let stored = read(connection, stream.schema, &stream.name).await?;
-    let fields = fields_of(stream);
+    let mut fields = fields_of(stream);
+    // The same fields in another order, or spelt in another way, are the key that the table has.
+    if let Some(stored) = stored.as_ref().filter(|stored| names(&stored.fields) == names(&fields)) {
+        fields.clone_from(&stored.fields);
+    }
     if is_empty(connection, stream.schema, &stream.name).await? {
         let chosen = candidate(connection, stream, &fields, types).await?;
         if chosen.is_none() && stored.is_some() {
-            rebuild(connection, &definition, stream, cause).await?;
-            forget(connection, stream.schema, &stream.name).await?;
+            let mut transaction = connection.begin().await?;
+            rebuild(&mut transaction, &definition, stream, cause).await?;
+            forget(&mut transaction, stream.schema, &stream.name).await?;
+            transaction.commit().await?;
         }
         return Ok(chosen.unwrap_or_else(|| stream.clone()));
     }
     // Rows with hashes are replaced when their slices are read again, also by rows with hashes of other fields.
     let Some(stored) = stored else { return Ok(stream.clone()) };
-    if names(&stored.fields) != names(&fields) {
+    if stored.fields != fields {
         return Err(LoadError::Key {
             table: definition.full_name(),
-            has: shown(&stored.fields),
-            wanted: shown(&fields),
+            has: shown(&stored.fields, stream),
+            wanted: shown(&fields, stream),
         });
     }
     let chosen = candidate(connection, stream, &fields, types).await?;
-    chosen.ok_or_else(|| LoadError::Altered {
+    chosen.ok_or_else(|| LoadError::Unfit {
         table: definition.full_name(),
-        detail: "a column of its key has a type that no key can have".to_owned(),
+        what: format!("a column of its key ({}) has a type that no key can have", stored.columns.join(", ")),
+        remedy: format!(
+            "alter table {} alter column … type bigint, or type text: the type that the column had",
+            qualified(stream.schema, &stream.name)
+        ),
     })
 }
 
@@ -86,8 +96,12 @@ fn names(fields: &[String]) -> Vec<String> {
     names
 }
 
-fn shown(fields: &[String]) -> String {
-    if fields.is_empty() { "their whole content".to_owned() } else { format!("`key: [{}]`", fields.join(", ")) }
+fn shown(fields: &[String], stream: &Stream) -> String {
+    match &stream.key {
+        _ if !fields.is_empty() => format!("`key: [{}]`", fields.join(", ")),
+        Key::AnyOf(_) => "their id, or their whole content where they have none".to_owned(),
+        _ => "their whole content".to_owned(),
+    }
 }
 
 /// The stream with the columns of `fields` as its key. Returns `None` if they do not suit an index.
@@ -185,7 +199,9 @@ pub(super) async fn choose(
     let Key::Chosen(key) = &stream.key else { return Ok(()) };
     let mut chosen = stream.clone();
     let mut fields = Vec::new();
-    for column in chosen.columns.to_mut().iter_mut().filter(|column| key.contains(&column.name)) {
+    let columns = chosen.columns.to_mut();
+    for name in key {
+        let Some(column) = columns.iter_mut().find(|column| column.name == *name) else { continue };
         fields.push(column.field.to_string());
         if let Some(at) = layout.find(&column.field, 0) {
             column.kind = layout.fields()[at].kind;

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::LoadError;
+use super::sql::MergeSql;
 use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
 use crate::rows::layout::Layout;
@@ -175,9 +176,26 @@ impl<'a> Loader<'a> {
         Ok(transaction.commit().in_time().await?)
     }
 
-    /// Whether all rows that an unfinished reading noted as seen are still noted. Postgres may have crashed since.
+    /// Whether all rows that an unfinished reading noted as seen are still noted, with identities that this version
+    /// knows. Postgres may have crashed since, and a process of an earlier version noted rows with key columns by
+    /// another digest: at the end of the reading, they would be deleted as not seen.
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
-        Ok(reading::count_seen(self.pool, slice.id).await? == slice.position.seen)
+        let seen = slice.position.seen;
+        if reading::count_seen(self.pool, slice.id).await? != seen {
+            return Ok(false);
+        }
+        let Some(statement) = MergeSql::new(&self.table, self.latest_wins).count_seen.filter(|_| seen > 0) else {
+            return Ok(true);
+        };
+        let known: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+            .persistent(false)
+            .bind(&self.claim.connection)
+            .bind(slice.window_start)
+            .bind(slice.window_end)
+            .bind(slice.id)
+            .fetch_one(self.pool)
+            .await?;
+        Ok(known == seen)
     }
 
     /// Stores the cursor of a reading that has to wait for the vendor, without rows.

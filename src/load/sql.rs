@@ -31,6 +31,9 @@ pub struct MergeSql {
     pub vanish: Option<VanishSql>,
     /// `$1` slice: notes the staged keys as seen.
     pub note_seen: String,
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice: counts the rows that the reading noted as seen.
+    /// `None` if rows are kept, or known by their `_row_key`.
+    pub count_seen: Option<String>,
     /// Numbers identical records. `None` if the later of two records with one key wins.
     pub duplicates: Option<DuplicatesSql>,
     /// `$1` identities, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in
@@ -121,6 +124,7 @@ impl MergeSql {
             links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
+            count_seen: parts.count_seen(),
             duplicates: (!latest_wins).then(|| parts.duplicates()),
             drop_shared: windowed.then(|| parts.drop_shared(latest_wins)),
             stage: parts.stage,
@@ -291,10 +295,7 @@ where
     fn vanish(&self) -> Option<VanishSql> {
         let Self { table, target, stage, .. } = self;
         let (gone, window) = match table.mode {
-            Mode::ReplaceWindow => (
-                format!("delete from {target} as present\nwhere"),
-                "\n    and present._window_start >= $2\n    and present._window_start < $3",
-            ),
+            Mode::ReplaceWindow => (format!("delete from {target} as present\nwhere"), self.within_window()),
             Mode::Snapshot => (
                 format!("update {target} as present\nset _deleted_at = now(), _run_id = $4, _loaded_at = now()\nwhere"),
                 "\n    and present._deleted_at is null",
@@ -335,6 +336,27 @@ where
             unstaged: format!("{gone}{unstaged}"),
             unseen: format!("{gone}{unseen}"),
             links: children,
+        })
+    }
+
+    /// The condition that a row belongs to the slice, if rows belong to slices.
+    fn within_window(&self) -> &'static str {
+        if self.windowed { "\n    and present._window_start >= $2\n    and present._window_start < $3" } else { "" }
+    }
+
+    fn count_seen(&self) -> Option<String> {
+        let deletes = matches!(self.table.mode, Mode::ReplaceWindow | Mode::Snapshot);
+        (deletes && !self.by_hash()).then(|| {
+            format!(
+                "select count(*)
+from {} as present
+inner join tidegate.seen_row as seen on seen.slice_id = $4 and seen.row_key = {}
+where
+    present._connection = $1{}",
+                self.target,
+                self.identity("present"),
+                self.within_window(),
+            )
         })
     }
 

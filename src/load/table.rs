@@ -412,7 +412,7 @@ impl Table {
             let has_variant = || self.position(&field.path, Some(ColumnType::Numeric)).is_some();
             let both_numbers = column.kind.is_number() && field.kind.is_number();
             // On the page that chose the type of the key.
-            let was_widened = field.id != IdType::Given && column.kind == ColumnType::Text;
+            let was_widened = matches!(field.id, IdType::Open | IdType::Unseen) && column.kind == ColumnType::Text;
             column.kind == field.kind
                 || was_widened
                 || (both_numbers && (column.kind == ColumnType::Numeric || has_variant()))

@@ -101,10 +101,16 @@ pub fn subselect(source: &Source, columns: &Columns, settings: &Settings) -> Str
 /// What identifies a row in tables whose key has no columns of its own.
 const ROW_KEY: &str = "_row_key";
 
-/// In place of `_row_key`, a digest of the columns of the table's key, which are never null.
+/// In place of `_row_key`, a digest of the columns of the table's key, which are never null. It does not depend on the
+/// time zone of the session.
 fn key_digest(there: &[Column]) -> Option<String> {
-    let key = there.iter().filter(|column| column.is_required && !column.name.starts_with('_'));
-    let key: Vec<String> = key.map(|column| quote(&column.name)).collect();
+    let is_ours = |name: &str| matches!(name, "_connection" | "_window_start" | "_run_id" | "_loaded_at");
+    let key = there.iter().filter(|column| column.is_required && !is_ours(&column.name));
+    let value = |column: &Column| match &*column.kind {
+        "timestamp with time zone" => format!("extract(epoch from {})", quote(&column.name)),
+        _ => quote(&column.name),
+    };
+    let key: Vec<String> = key.map(value).collect();
     (!key.is_empty()).then(|| format!("md5(row({})::text)::uuid", key.join(", ")))
 }
 

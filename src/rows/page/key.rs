@@ -178,8 +178,7 @@ impl PageWriter {
         let encoded = if id.holds(kind, raw) { encode_key(kind, raw, &mut self.row) } else { Encoded::Misfit };
         match (encoded, id) {
             (Encoded::Value | Encoded::Moment(_), _) => {}
-            (_, IdType::Given) => return Err(format!("key field `{}` is not of type {}", field.path, kind.sql())),
-            _ => {
+            (_, IdType::Found | IdType::Open) if kind == ColumnType::Bigint => {
                 return Err(format!(
                     "key field `{}` is not of type {}, which the first ids had; if it is right, state `types: {{ {0}: \
                      text }}` in the job, and drop or rename the table, so that it is loaded anew",
@@ -187,6 +186,7 @@ impl PageWriter {
                     kind.sql()
                 ));
             }
+            _ => return Err(format!("key field `{}` is not of type {}", field.path, kind.sql())),
         }
         identity::push_column(kind, &self.row, &mut self.hashed);
         // The length of the value as a string with its quotes, without the field's length prefix.
@@ -200,7 +200,7 @@ impl PageWriter {
         if !matches!(id, IdType::Unseen | IdType::Open) {
             return;
         }
-        let is_whole = if id == IdType::Unseen { is_number(raw) } else { true } && id.holds(kind, raw);
+        let is_whole = (id == IdType::Open || is_number(raw)) && id.holds(kind, raw);
         if id == IdType::Open && (is_whole || kind == ColumnType::Text) {
             return;
         }

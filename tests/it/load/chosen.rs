@@ -227,6 +227,59 @@ async fn p4_another_key_than_that_of_the_rows_is_refused_until_the_table_is_empt
 }
 
 #[tokio::test]
+async fn p4_the_same_key_in_another_order_or_spelling_is_the_key_of_the_table() {
+    let mut plant = Plant::new().await.keyed(&["orderId", "v"]);
+    let record = |w: u32| records(&[&format!(r#""orderId":1,"v":"x","w":{w}"#)]);
+    plant.read(whole(0), &[record(1)]).await;
+    for (w, key) in [(2, ["v", "orderId"]), (3, ["order_id", "v"]), (4, ["ORDERID", "V"])] {
+        plant = plant.keyed(&key);
+        plant.read(whole(0), &[record(w)]).await;
+        assert_eq!(plant.own_key().await, "order_id bigint, v text", "{key:?}");
+        assert_eq!(shown(&plant, whole(0)).await, [format!("1 x {w}")], "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn p4_a_key_whose_field_begins_with_a_digit_is_that_of_every_run() {
+    let plant = Plant::new().await.keyed(&["1st"]);
+    for number in 1..=2 {
+        plant.read(whole(0), &[records(&[&format!(r#""1st":"a","v":{number}"#), r#""1st":"b","v":0"#])]).await;
+        assert_eq!(plant.own_key().await, "_1st text");
+        assert_eq!(shown(&plant, whole(0)).await, [format!("a {number}"), "b 0".to_owned()]);
+    }
+    assert_eq!(plant.rejects().await, []);
+}
+
+#[tokio::test]
+async fn p5_of_two_workers_that_begin_a_table_the_one_with_numbers_follows_the_one_with_texts() {
+    let plant = Plant::new().await.keyed(&["id"]);
+    let (one, other) = (plant.claim().await, plant.claim().await);
+    let mut numbers = plant.reader(&one, whole(0)).await;
+    let mut texts = plant.reader(&other, whole(1)).await;
+    texts.page(&records(&[r#""id":"x""#]), None).await.unwrap();
+    // The types are those of the other worker: the rows are encoded again.
+    let outcome = numbers.page(&records(&[r#""id":1"#]), Some("2")).await;
+    assert!(matches!(outcome, Err(LoadError::Altered { .. })), "{outcome:?}");
+    plant.read(whole(0), &[records(&[r#""id":1"#]), records(&[r#""id":"y""#])]).await;
+    assert_eq!(shown(&plant, whole(0)).await, ["1", "y"]);
+    assert_eq!(plant.rejects().await, []);
+}
+
+#[tokio::test]
+async fn p1_rows_that_an_earlier_version_noted_as_seen_are_not_deleted() {
+    let plant = Plant::new().await.keyed(&["id"]);
+    plant.read(whole(0), &[records(&[r#""id":1"#, r#""id":2"#])]).await;
+    let claim = plant.claim().await;
+    let mut reader = plant.reader(&claim, whole(0)).await;
+    reader.page(&records(&[r#""id":1"#]), Some("2")).await.unwrap();
+    let resumed = plant.resumed(&claim, whole(0)).await;
+    assert!(resumed.loader.seen_is_whole(&resumed.reading.slice).await.unwrap());
+    sqlx::query("update tidegate.seen_row set row_key = md5(row_key::text)::uuid").execute(&plant.pool).await.unwrap();
+    let resumed = plant.resumed(&claim, whole(0)).await;
+    assert!(!resumed.loader.seen_is_whole(&resumed.reading.slice).await.unwrap(), "the slice is read again");
+}
+
+#[tokio::test]
 async fn p11_a_view_that_reads_the_row_key_keeps_the_column_without_values() {
     let plant = Plant::new().await.keyed(&["id"]);
     let view = "create view lynn.reads_it as select _row_key from lynn.survey_result";
