@@ -32,7 +32,7 @@ use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
 /// How often due firings are enqueued. A firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
 /// How long runs in progress may take to reach a checkpoint. The whole shutdown sequence stays within 10 s.
-const DRAIN: Duration = Duration::from_secs(6);
+const DRAIN: Duration = Duration::from_secs(7);
 
 /// Why the daemon could not start or had to stop.
 #[derive(Debug, thiserror::Error)]

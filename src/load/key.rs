@@ -49,7 +49,7 @@ pub async fn of_table(
     let stored = read(connection, stream.schema, &stream.name).await?;
     let mut fields = fields_of(stream);
     // The same fields in another order, or spelt in another way, are the key that the table has.
-    if let Some(stored) = stored.as_ref().filter(|stored| names(&stored.fields) == names(&fields)) {
+    if let Some(stored) = stored.as_ref().filter(|stored| are_same(&stored.fields, &fields)) {
         fields.clone_from(&stored.fields);
     }
     if is_empty(connection, stream.schema, &stream.name).await? {
@@ -89,11 +89,14 @@ fn fields_of(stream: &Stream) -> Vec<String> {
     }
 }
 
-/// The names of the fields' columns, for comparison.
-fn names(fields: &[String]) -> Vec<String> {
-    let mut names: Vec<String> = fields.iter().map(|field| column_name(field)).collect();
-    names.sort_unstable();
-    names
+/// Whether two lists name the same fields.
+fn are_same(some: &[String], others: &[String]) -> bool {
+    some.len() == others.len() && some.iter().all(|field| others.iter().any(|other| is_same(field, other)))
+}
+
+/// Whether two spellings name one field: letter case is ignored, and the name of a column names its field.
+fn is_same(field: &str, other: &str) -> bool {
+    field.to_lowercase() == other.to_lowercase() || column_name(field) == column_name(other)
 }
 
 fn shown(fields: &[String], stream: &Stream) -> String {
@@ -133,9 +136,8 @@ async fn candidate(
     let mut chosen = stream.clone();
     let mut key: Vec<Text> = Vec::new();
     for field in fields {
-        let same = |other: &str| other.to_lowercase() == field.to_lowercase();
-        let name = column_name(field);
-        let documented = stream.columns.iter().find(|column| same(&column.field) || column.name == name);
+        let is_documented = |column: &&Column| is_same(&column.field, field) || column.name == column_name(field);
+        let documented = stream.columns.iter().find(is_documented);
         if let Some(column) = documented {
             let fits =
                 attributes.get(&*column.name).is_none_or(|found| found.usable == Some((column.kind, Bound::None)));
@@ -145,8 +147,8 @@ async fn candidate(
             key.push(column.name.clone());
             continue;
         }
-        let stated = types.iter().find(|(other, _)| same(other)).map(|(_, kind)| *kind);
-        let there = known.iter().find(|row| same(&row.field)).and_then(|row| {
+        let stated = types.iter().find(|(other, _)| is_same(other, field)).map(|(_, kind)| *kind);
+        let there = known.iter().find(|row| is_same(&row.field, field)).and_then(|row| {
             let attribute = attributes.get(&row.column_name)?;
             Some((row.column_name.clone(), row.field.clone(), attribute.usable))
         });

@@ -32,8 +32,9 @@ use crate::load::transaction::PageEnd;
 use crate::rows::fingerprint::Fingerprinter;
 use crate::rows::page::{Chunk, PageWriter};
 
-/// Time for a page under way to end when the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Time for a page under way to end when the process is asked to stop. What follows has 3 s: complete pages are
+/// committed, and the run is released.
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// How the reading of a slice ended without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
