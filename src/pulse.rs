@@ -1,4 +1,4 @@
-//! The loops that the process depends on, and when each of them last completed.
+//! The loops that the process depends on, and when each of them last succeeded.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -65,8 +65,8 @@ impl Loop {
         match self {
             Self::Enqueue | Self::Claim | Self::Renew => Duration::from_secs(45),
             Self::Alive | Self::Problems | Self::Notify => Duration::from_mins(2),
-            Self::Mart | Self::Reconciliation => Duration::from_mins(30),
-            Self::Prune => Duration::from_hours(3),
+            Self::Reconciliation => Duration::from_mins(30),
+            Self::Mart | Self::Prune => Duration::from_hours(3),
         }
     }
 
@@ -86,9 +86,8 @@ impl Loop {
             Self::Claim => Some("workers cannot check for runs, see the log"),
             Self::Renew => Some("leases of runs cannot be renewed, see the log"),
             Self::Alive => Some("this process cannot be recorded as running, see the log"),
-            Self::Problems => Some("problems cannot be checked, see the log"),
-            Self::Notify => Some("notifications cannot be read or recorded, see the log"),
-            Self::Mart | Self::Reconciliation | Self::Prune => None,
+            // Loads go on. Without the pages, it would be harder to see what fails.
+            Self::Problems | Self::Notify | Self::Mart | Self::Reconciliation | Self::Prune => None,
         }
     }
 }
@@ -188,7 +187,7 @@ impl Pulse {
             let _ = match self.age(of) {
                 Some(age) => {
                     let fails = if self.is_failing(of) { ", so it fails" } else { "" };
-                    writeln!(lines, "{}: last completed {:.1} s ago{fails}", of.name(), age.as_secs_f64())
+                    writeln!(lines, "{}: last succeeded {:.1} s ago{fails}", of.name(), age.as_secs_f64())
                 }
                 None => writeln!(lines, "{}: nothing to do", of.name()),
             };
@@ -240,7 +239,7 @@ mod tests {
         assert_eq!(pulse.age(Loop::Claim), None);
         let (one, other) = (pulse.go(Loop::Claim), pulse.go(Loop::Claim));
         drop(one);
-        assert!(pulse.age(Loop::Claim).is_some() && pulse.lines().contains("claim: last completed 0.0 s ago"));
+        assert!(pulse.age(Loop::Claim).is_some() && pulse.lines().contains("claim: last succeeded 0.0 s ago"));
         drop(other);
         assert!(pulse.age(Loop::Claim).is_none() && pulse.lines().contains("claim: nothing to do"));
     }

@@ -22,7 +22,7 @@ const PAGES_AT_HAND: usize = 3;
 /// How long two daemons may take to finish the open work.
 const SETTLE_WITHIN: Duration = Duration::from_mins(5);
 /// Interval between two progress messages.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const PRINT_EVERY: Duration = Duration::from_secs(10);
 
 impl Site {
     /// Ends all faults, waits for open work, runs every job once more, then checks everything.
@@ -92,7 +92,7 @@ impl Site {
 
     /// Waits until no run is in progress; makes postponed runs due.
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let (began, mut told) = (Instant::now(), Instant::now());
+        let (began, mut printed) = (Instant::now(), Instant::now());
         loop {
             // A daemon that was started while Postgres was unavailable may have ended since.
             self.look()?;
@@ -104,8 +104,8 @@ impl Site {
             let said =
                 open.map_or_else(|error| error.to_string(), |open| format!("{} open: {}", open.len(), open.join(", ")));
             ensure!(began.elapsed() < SETTLE_WITHIN, "not settled after {} s of calm: {said}", SETTLE_WITHIN.as_secs());
-            if told.elapsed() > TELL_EVERY {
-                told = Instant::now();
+            if printed.elapsed() > PRINT_EVERY {
+                printed = Instant::now();
                 println!("settling: {said}");
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

@@ -33,7 +33,7 @@ pub enum Handicap {
     FewFiles,
 }
 
-/// How a daemon ended that was not told to.
+/// How a daemon ended by itself.
 pub struct Ended {
     status: ExitStatus,
     /// The error at the end of its log, if any.

@@ -163,7 +163,7 @@ const START: Duration = Duration::from_secs(45);
 const METRIC: Duration = Duration::from_secs(15);
 /// The end of a run, and a page.
 const RUN: Duration = Duration::from_mins(1);
-/// The end of a run, a look for problems, and the delivery of a message.
+/// The end of a run, a check for problems, and the delivery of a message.
 const PROBLEM: Duration = Duration::from_mins(5);
 
 const DATABASE: &[Sign] = &[Sign(Place::Probe, "database"), Sign(Place::Waiting, "database")];
@@ -190,7 +190,7 @@ impl FaultKind {
     pub const fn appearance(self) -> Appearance {
         const PROCESS: &[Sign] = &[Sign(Place::Process, "")];
         const REPEATED: &str = "the request is repeated within seconds; the metric of calls counts it";
-        const NO_FAULT: &str = "rows that change are no fault";
+        const NO_FAULT: &str = "rows that change are not a fault";
         match self {
             Self::Kill | Self::Restart | Self::FewFiles | Self::OlderCopy => must(PROCESS, START),
             Self::Sleep => must(&[Sign(Place::Probe, "no response")], PAGE),
@@ -210,9 +210,9 @@ impl FaultKind {
             Self::EndSessions | Self::CutPostgres => {
                 may(DATABASE, "a lost connection is replaced at once; only a task whose statement was lost waits 5 s")
             }
-            Self::SlowPostgres => may(DATABASE, "slow responses are no fault"),
+            Self::SlowPostgres => may(DATABASE, "slow responses are not a fault"),
             Self::CutVendors => may(&[Sign(Place::Calls, "transport")], "there may be no call at that moment"),
-            Self::SlowVendors => may(&[Sign(Place::Calls, "timeout")], "slow responses are no fault"),
+            Self::SlowVendors => may(&[Sign(Place::Calls, "timeout")], "slow responses are not a fault"),
             Self::ServerErrors => must(&[Sign(Place::Calls, "server_error")], METRIC),
             Self::TooMany | Self::OutOfQuota => must(&[Sign(Place::Calls, "quota")], METRIC),
             Self::CutResponse | Self::Reset => must(&[Sign(Place::Calls, "transport")], METRIC),

@@ -1,4 +1,5 @@
-//! Promises 1 to 5 and 8 under a storm: daemons, Postgres and vendors fail at random, and nothing is lost or doubled.
+//! Promises 1 to 6, 8, 10 and 11 under a storm: daemons, Postgres and vendors fail at random, and nothing is lost or
+//! doubled.
 //!
 //! ```sh
 //! cargo run --release --example chaos -- --minutes 5 --seed 7

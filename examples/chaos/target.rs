@@ -22,12 +22,12 @@ use super::verify::Finding;
 use super::watch::text;
 
 const KEY: &[u8] = b"the key of the storm's target   ";
-/// By how much the time of a message may differ, as docs/notifications.md tells receivers.
+/// By how much the time of a message may differ, as docs/notifications.md describes for receivers.
 const TOLERANCE_SECS: i64 = 300;
 
-/// The end of a problem, as messages tell it.
+/// How many messages about a problem were received.
 #[derive(Debug, Default, Clone)]
-pub struct Told {
+pub struct Messages {
     pub opened: u32,
     pub recovered: u32,
     /// Kind and place of the problem.
@@ -40,9 +40,9 @@ struct Received {
     /// By id: the bytes.
     bodies: BTreeMap<String, Bytes>,
     /// By number of the problem.
-    problems: BTreeMap<i64, Told>,
+    problems: BTreeMap<i64, Messages>,
     /// Both as they were when the database was copied.
-    copied: (BTreeMap<String, Bytes>, BTreeMap<i64, Told>),
+    copied: (BTreeMap<String, Bytes>, BTreeMap<i64, Messages>),
     /// What was wrong with messages.
     faults: Vec<String>,
 }
@@ -63,7 +63,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The entry of a configuration. It asks for everything that a target can be told of.
+    /// The entry of a configuration. It asks for all kinds of problems.
     pub fn configuration(&self) -> String {
         format!(
             "notify:\n  - name: storm\n    url: http://{}/\n    format: cloudevents\n    secret: whsec_{}\n    \
@@ -87,8 +87,8 @@ impl Target {
         (received.bodies, received.problems) = std::mem::take(&mut received.copied);
     }
 
-    /// The problems of which messages told, by number.
-    pub fn problems(&self) -> BTreeMap<i64, Told> {
+    /// The problems that messages were about, by number.
+    pub fn problems(&self) -> BTreeMap<i64, Messages> {
         self.received().problems.clone()
     }
 
@@ -132,14 +132,14 @@ impl Target {
         let word = text(&event["type"]).rsplit('.').next().unwrap_or_default().to_owned();
         let about = format!("{} {}", text(&event["data"]["kind"]), text(&event["subject"]));
         let problem = event["data"]["problem"].as_i64().unwrap_or_default();
-        let told = received.problems.entry(problem).or_default();
-        told.about.clone_from(&about);
+        let messages = received.problems.entry(problem).or_default();
+        messages.about.clone_from(&about);
         match &*word {
-            "opened" => told.opened += 1,
-            "recovered" => told.recovered += 1,
+            "opened" => messages.opened += 1,
+            "recovered" => messages.recovered += 1,
             _ => {}
         }
-        let fault = match (&*word, told.opened, told.recovered) {
+        let fault = match (&*word, messages.opened, messages.recovered) {
             ("recovered", 0, _) => Some("an end without a beginning"),
             ("recovered", _, 2..) => Some("a second end"),
             ("opened", 2.., _) => Some("a second beginning"),
@@ -159,7 +159,7 @@ async fn receive(State(target): State<Target>, headers: HeaderMap, body: Bytes) 
     StatusCode::NO_CONTENT
 }
 
-/// Checks a message as docs/notifications.md tells receivers.
+/// Checks a message as docs/notifications.md describes for receivers.
 fn check(headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Result<(), String> {
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());

@@ -107,7 +107,7 @@ impl Watch {
 
     /// Reads the counters of a daemon that will be killed.
     pub async fn last_look(&self, number: usize) {
-        // A daemon that does not respond has told what it could.
+        // The metrics of a daemon that does not respond are lost.
         let _ = tokio::time::timeout(LAST_MAX, self.metrics(number)).await;
     }
 

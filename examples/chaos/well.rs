@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::daemons::Handicap;
 use super::site::{DATABASE, Site};
-use super::target::Told;
+use super::target::Messages;
 use super::vendors;
 use super::verify::Finding;
 use super::watch::{Watch, each, text};
@@ -17,29 +17,29 @@ use super::watch::{Watch, each, text};
 const WELL_WITHIN: Duration = Duration::from_mins(3);
 
 impl Site {
-    /// Starts the daemons again, lets them look for problems twice, and reads the overview of each. `since`: every
+    /// Starts the daemons again, lets them check for problems, and reads the overview of each. `since`: every
     /// stream must be complete up to then, although a reading that the storm interrupted ends where it began.
     pub async fn is_well(&mut self, since: DateTime<Utc>) -> anyhow::Result<Vec<Finding>> {
         let url = self.server.url(DATABASE);
         let mut conn = PgConnection::connect(&url).await?;
         let deadline = Instant::now() + WELL_WITHIN;
-        // The first look sees what happened since the last one. A problem is over at the second look that does not find
+        // The first check finds what happened since the last one. A problem is over at the second check that does not find
         // it, and some are over only after a day.
-        for look in 0..3 {
-            let before = make_look_due(&mut conn).await?;
+        for check in 0..3 {
+            let before = make_check_due(&mut conn).await?;
             let count = self.daemons.len();
-            let daemon = &mut self.daemons[look % count];
-            if look < count {
+            let daemon = &mut self.daemons[check % count];
+            if check < count {
                 daemon.start_again(Handicap::None)?;
             } else {
                 daemon.restart().await?;
             }
-            while (looked_at(&mut conn).await? <= before || is_message_due(&mut conn).await?)
+            while (checked_at(&mut conn).await? <= before || is_message_due(&mut conn).await?)
                 && Instant::now() < deadline
             {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            if look == 0 {
+            if check == 0 {
                 let_a_day_pass(&mut conn).await?;
             }
         }
@@ -52,25 +52,25 @@ impl Site {
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
             };
-            findings.push(Finding::new(format!("the overview of daemon {number} says that all is well"), fault));
+            findings.push(Finding::new(format!("the overview of daemon {number} shows that all is well"), fault));
         }
-        let told = loop {
+        let unsent = loop {
             send_at_once(&mut conn).await?;
-            let fault = self.untold(&mut conn).await?;
+            let fault = self.not_received(&mut conn).await?;
             if fault.is_none() || Instant::now() > deadline {
                 break fault;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         };
         let problems = self.target.problems().len();
-        findings.push(Finding::new(format!("the target received the end of each of {problems} problems"), told));
+        findings.push(Finding::new(format!("the target received the end of each of {problems} problems"), unsent));
         findings.push(self.target.finding());
         conn.close().await?;
         Ok(findings)
     }
 
     /// A message that is not sent, or a problem whose end the target did not receive although it should have.
-    async fn untold(&self, conn: &mut PgConnection) -> anyhow::Result<Option<String>> {
+    async fn not_received(&self, conn: &mut PgConnection) -> anyhow::Result<Option<String>> {
         let unsent: Vec<String> = sqlx::query_scalar(
             "select concat_ws(' ', kind, state, outcome, attempts || ' attempts') from tidegate.notification
             where state <> 'sent' order by created_at",
@@ -93,8 +93,8 @@ impl Site {
         .fetch_all(conn)
         .await?;
         let problems = self.target.problems();
-        let open = problems.iter().find(|(id, told)| told.opened > told.recovered && !silent.contains(id));
-        Ok(open.map(|(id, Told { about, .. })| format!("the end of problem {id}, {about}, was not received")))
+        let open = problems.iter().find(|(id, of)| of.opened > of.recovered && !silent.contains(id));
+        Ok(open.map(|(id, Messages { about, .. })| format!("the end of problem {id}, {about}, was not received")))
     }
 }
 
@@ -163,14 +163,14 @@ async fn let_a_day_pass(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Makes the next look for problems due now. Returns when the last one was.
-async fn make_look_due(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+async fn make_check_due(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     sqlx::query("update tidegate.lock set done_at = done_at - interval '1 minute' where name = 'problem'")
         .execute(&mut *conn)
         .await?;
-    looked_at(conn).await
+    checked_at(conn).await
 }
 
-async fn looked_at(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+async fn checked_at(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     sqlx::query_scalar("select max(done_at) from tidegate.lock where name = 'problem'").fetch_one(conn).await
 }
 

@@ -160,7 +160,7 @@ pub static ACTIONS: [Action; 11] = [
         place: |query, _| format!("/connections/{}", part(query.name("connection"))),
     },
     Action {
-        meaning: "Mutes a problem for some days, so that nobody is reminded of it.",
+        meaning: "Mutes a problem for some days: no reminder of it is sent.",
         route: "/problems/{problem}/mute",
         fields: &[field("days", "For", DAYS, false, true)],
         propose: |asked| Box::pin(propose::mute(asked)),
@@ -194,7 +194,6 @@ fn part(text: &str) -> String {
 pub struct Asked<'a> {
     /// To perform, in the transaction of the event; to propose, in one that only reads.
     pub conn: &'a mut PgConnection,
-    pub pool: &'a PgPool,
     /// The configuration in force.
     pub config: &'a Config,
     /// The names in the path, and the fields.
@@ -299,13 +298,10 @@ impl Action {
         Sha256::digest(format!("{} {}", self.route, query.canonical(REQUEST))).to_vec()
     }
 
-    /// What would happen.
+    /// What would happen. When the quotas let it end is computed by [`plan::with_quotas`].
     pub async fn propose(&self, mut asked: Asked<'_>) -> Result<Proposal, ActionError> {
         self.check(asked.query)?;
-        let (pool, config) = (asked.pool, asked.config);
-        let mut proposal = (self.propose)(&mut asked).await?;
-        plan::with_quotas(pool, config, &mut proposal.plan).await?;
-        Ok(proposal)
+        (self.propose)(&mut asked).await
     }
 
     /// Does it, unless `request` was done before. Refused if `request` did something else.
@@ -327,7 +323,7 @@ impl Action {
             let audit::Done { run_id, summary } = done.ok_or(ActionError::Reused)?;
             return Ok(Outcome { repeated: true, place: (self.place)(query, run_id), summary, run_id });
         };
-        let mut asked = Asked { conn: &mut transaction, pool, config, query, actor, now };
+        let mut asked = Asked { conn: &mut transaction, config, query, actor, now };
         let done = (self.perform)(&mut asked).await?;
         let subject = Subject {
             connection: done.connection.as_deref(),

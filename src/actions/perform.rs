@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use super::{ActionError, Asked, Done, propose};
 use crate::config::{Job, JobStream};
 use crate::connector::Window;
-use crate::quota::{self, LedgerKey};
+use crate::quota::{self, LedgerKeys};
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::{held, mute, notification, pause, progress};
 use crate::worker::grid::midnight;
@@ -167,14 +167,12 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     if asked.query.text("name") != Some(stream) {
         return Err(ActionError::Invalid(format!("type the name of the stream, `{stream}`, to release its slices")));
     }
-    let before = held::release_of(&mut *asked.conn, connection, stream).await?;
     let slices = held::release(&mut *asked.conn, connection, stream, (None, None), asked.actor).await?;
     if slices == 0 {
-        return Err(ActionError::Refused("no slice of this stream is held".to_owned()));
-    }
-    // The transaction is rolled back: who released them first stays recorded.
-    if before.is_some_and(|before| u64::try_from(before.slices).is_ok_and(|released| released >= slices)) {
-        return Err(propose::released_already());
+        return Err(match held::release_of(&mut *asked.conn, connection, stream).await? {
+            Some(_) => propose::released_already(),
+            None => ActionError::Refused("no slice of this stream is held".to_owned()),
+        });
     }
     Ok(Done {
         connection: Some(connection.to_owned()),
@@ -188,7 +186,7 @@ pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     let name = asked.query.name("connection");
     let missing = || ActionError::NotFound("no connection of the configuration has this name".to_owned());
     let connection = asked.config.connections.get(name).ok_or_else(missing)?;
-    let key = LedgerKey::derive(asked.pool, &connection.base_url, &connection.settings.credential()).await?;
+    let key = LedgerKeys::read(&mut *asked.conn).await?.key(&connection.base_url, &connection.settings.credential());
     let limits: Vec<String> = connection.limits.iter().map(|limit| limit.name.clone()).collect();
     let lifted = quota::unblock(&mut *asked.conn, &key, &limits).await?;
     let Some(first) = lifted.first() else {
@@ -208,9 +206,8 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let problem = asked.id("problem")?;
     let found = mute::find(&mut *asked.conn, problem).await?;
     let found = found.ok_or_else(|| ActionError::NotFound("the problem is not open any more".to_owned()))?;
-    let days = asked.query.number("days")?.filter(|days| (1..=mute::DAYS_MAX).contains(days));
-    let days =
-        days.ok_or_else(|| ActionError::Invalid(format!("write a number of days from 1 to {}", mute::DAYS_MAX)))?;
+    // Its bounds were checked.
+    let days = asked.query.number("days")?.ok_or_else(|| ActionError::Invalid("write a number of days".to_owned()))?;
     let until = asked.now + TimeDelta::days(days);
     mute::mute(&mut *asked.conn, problem, until, asked.actor).await?;
     Ok(Done {

@@ -27,7 +27,7 @@ use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, StatusSources};
 use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session, stream};
-use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
+use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext, accounts};
 
 /// How often due firings are enqueued. A firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
@@ -226,22 +226,23 @@ fn alive_task(
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     const NO_HOURS: &str = "the use of quotas by the hour could not be stored";
+    let stated = Arc::new(Mutex::new(None::<Arc<Config>>));
     let trouble = Arc::new(Repeats::default());
     let plan = Arc::new(Mutex::new(StoredPlan::default()));
     let digest = Arc::new(Mutex::new(None));
     shared.pulse.go_on(Loop::Alive);
     PeriodicTask::new(Loop::Alive.name(), alive::PERIOD, move || {
         let (trouble, plan, digest) = (Arc::clone(&trouble), Arc::clone(&plan), Arc::clone(&digest));
+        let stated = Arc::clone(&stated);
         let health = Arc::clone(&health);
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
             let about = about(&shared, &config, &health, &mut *digest.lock().await);
-            let hours = shared.hours.store(&shared.pool).await;
-            match &hours {
+            match shared.hours.store(&shared.pool).await {
                 Ok(()) => trouble.over(NO_HOURS),
-                Err(error) => trouble.warn(NO_HOURS, error),
+                Err(error) => trouble.warn(NO_HOURS, &error),
             }
             let orphans = match alive.beat(&jobs, &connections, &about).await {
                 Ok(()) => instance::cancel_orphans(&shared.pool).await,
@@ -252,18 +253,19 @@ fn alive_task(
                 plan.lock().await.store(&shared.pool, &config).await?;
                 stream::retire(&shared.pool).await
             };
-            let mut is_done = hours.is_ok() && orphans.is_ok();
             if orphans.is_ok() {
                 match planned.await {
                     Ok(_) => trouble.over(NO_PLAN),
                     Err(error) => {
-                        is_done = false;
                         session::judge(&shared.pool, &error);
                         trouble.warn(NO_PLAN, &error);
                     }
                 }
             }
-            shared.pulse.beat(Loop::Alive, is_done);
+            shared.pulse.beat(Loop::Alive, orphans.is_ok());
+            if orphans.is_ok() {
+                state_limits(&shared, &config, &mut *stated.lock().await, &trouble).await;
+            }
             match orphans {
                 Ok(orphans) => {
                     trouble.over(TROUBLE);
@@ -283,6 +285,26 @@ fn alive_task(
             }
         }
     })
+}
+
+/// States the limits of all connections, once for each configuration. `stated` keeps the last one that is done.
+async fn state_limits(
+    shared: &WorkerContext,
+    config: &Arc<Config>,
+    stated: &mut Option<Arc<Config>>,
+    trouble: &Repeats,
+) {
+    const TROUBLE: &str = "the quotas of connections could not be stated, so pages and metrics may show old limits";
+    if stated.as_ref().is_some_and(|stated| Arc::ptr_eq(stated, config)) {
+        return;
+    }
+    match accounts::state_limits(&shared.pool, &shared.owner, config.connections.values()).await {
+        Ok(()) => {
+            trouble.over(TROUBLE);
+            *stated = Some(Arc::clone(config));
+        }
+        Err(error) => trouble.warn(TROUBLE, &error),
+    }
 }
 
 /// What this process records about itself. `digest` keeps the hash of the configuration while that is the same.

@@ -16,7 +16,9 @@ use crate::store::{event, notification, problem, prune};
 /// How often old history is deleted.
 const PERIOD: Duration = Duration::from_mins(10);
 const FAILING: &str = "old history could not be deleted; it is retried";
-/// Time limit of one pass. The rest is deleted in the next one.
+/// A pass ends after this; the rest is deleted in the next one.
+const PASS_MAX: Duration = Duration::from_mins(30);
+/// Longer than a pass and its last transaction.
 const WORK_MAX: Duration = Duration::from_hours(1);
 /// Runs per transaction; each has a task per stream.
 const RUNS_AT_A_TIME: u32 = 500;
@@ -67,11 +69,12 @@ impl Past {
 /// Deletes everything that is too old. Returns the number of deleted runs, of rejected records, and of events, problems
 /// and notifications.
 async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<(u64, u64, u64), sqlx::Error> {
-    let runs = drain(pool, Past::Runs, history.keep_runs, shutdown).await?;
-    let rejects = drain(pool, Past::Rejects, history.keep_rejects, shutdown).await?;
-    let mut events = drain(pool, Past::Events, history.keep_events, shutdown).await?;
-    events += drain(pool, Past::Problems, history.keep_events, shutdown).await?;
-    events += drain(pool, Past::Notifications, Some(KEEP_NOTIFICATIONS), shutdown).await?;
+    let ends = Instant::now() + PASS_MAX;
+    let runs = drain(pool, Past::Runs, history.keep_runs, ends, shutdown).await?;
+    let rejects = drain(pool, Past::Rejects, history.keep_rejects, ends, shutdown).await?;
+    let mut events = drain(pool, Past::Events, history.keep_events, ends, shutdown).await?;
+    events += drain(pool, Past::Problems, history.keep_events, ends, shutdown).await?;
+    events += drain(pool, Past::Notifications, Some(KEEP_NOTIFICATIONS), ends, shutdown).await?;
     Ok((runs, rejects, events))
 }
 
@@ -79,11 +82,12 @@ async fn drain(
     pool: &PgPool,
     past: Past,
     keep: Option<Duration>,
+    ends: Instant,
     shutdown: &CancellationToken,
 ) -> Result<u64, sqlx::Error> {
     let Some(keep) = keep else { return Ok(0) };
     let mut sum = 0;
-    while !shutdown.is_cancelled() {
+    while !shutdown.is_cancelled() && Instant::now() < ends {
         let began = Instant::now();
         let limit = past.at_a_time();
         let gone = match past {

@@ -14,6 +14,8 @@ use crate::worker::WorkerContext;
 
 /// How often the views are compared with the columns of the tables, which takes one query.
 const PERIOD: Duration = Duration::from_secs(30);
+/// Longer than one pass. Storing the rows of one relation may take half an hour.
+const WORK_MAX: Duration = Duration::from_hours(2);
 
 /// Makes the views by the current configuration, at the start and whenever something has changed.
 pub(super) fn task(
@@ -25,14 +27,15 @@ pub(super) fn task(
     PeriodicTask::new(Loop::Mart.name(), PERIOD, move || {
         let (shared, settings, shutdown) = (Arc::clone(&shared), config.borrow().mart.clone(), shutdown.clone());
         async move {
-            let refresh = async {
+            let pass = async {
                 shared.mart.refresh(&shared.pool, &settings).await;
+                shared.pulse.beat(Loop::Mart, shared.mart.is_well().await);
                 shared.mart.store(&shared.pool, &settings, Refresh::Due).await;
+                shared.pulse.beat(Loop::Mart, shared.mart.is_well().await);
             };
             // A pass that is cut off leaves each view and each table as it was or as it should be.
-            if shutdown.run_until_cancelled(refresh).await.is_some() {
-                shared.pulse.beat(Loop::Mart, shared.mart.is_well().await);
-            }
+            let _ = shutdown.run_until_cancelled(pass).await;
         }
     })
+    .within(WORK_MAX)
 }

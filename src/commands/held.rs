@@ -144,7 +144,7 @@ pub(crate) async fn release(context: Context, args: ReleaseArgs) -> anyhow::Resu
     }
     let released = context.with_schema(async |_, conn| release_all(conn, job, &streams, &args).await).await?;
     if released.iter().all(|released| released.slices == 0) {
-        let message = format!("no such slice of {} is held", plain(&streams.join(", ")));
+        let message = format!("no such slice of {} is held, or all are released already", plain(&streams.join(", ")));
         return Err(CommandError::failed(message, "`tidegate held` lists what is held").into());
     }
     if args.json {

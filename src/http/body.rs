@@ -53,7 +53,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Whether the vendor says that there is no content (status 204).
+    /// Whether the response has no content (status 204).
     pub fn is_no_content(&self) -> bool {
         self.response.status() == StatusCode::NO_CONTENT
     }

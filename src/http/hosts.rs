@@ -144,7 +144,7 @@ fn place(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// `localhost` and every name below it, whatever the resolver returns (RFC 6761).
+/// `localhost` and every name below it, regardless of what the resolver returns (RFC 6761).
 fn is_this_machine(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")

@@ -6,10 +6,10 @@ use super::HttpError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
     Ok,
-    /// The vendor says that a limit is used up.
+    /// The vendor reports that a limit is used up.
     Quota,
     Unauthorized,
-    /// Any other response that says the request was wrong.
+    /// Any other response to a wrong request.
     Refused,
     /// The vendor failed.
     ServerError,

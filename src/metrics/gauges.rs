@@ -50,7 +50,7 @@ pub struct Gauges {
     pub notifications: Option<Vec<(String, f64)>>,
     /// Whether the configuration on disk is wrong, so that the previous one is in force.
     pub config_refused: bool,
-    /// The time since each loop of this process last completed; `None` for one with nothing to do.
+    /// The time since each loop of this process last succeeded; `None` for one with nothing to do.
     pub ages: Vec<(Loop, Option<Duration>)>,
     /// How far this machine's clock is ahead of the database's.
     pub skew: Option<TimeDelta>,
@@ -66,7 +66,7 @@ impl Gauges {
         for (of, age) in &self.ages {
             ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
         }
-        registry.register(LOOP_AGE_SECONDS, "Time since the loop last completed; 0 while it has nothing to do", ages);
+        registry.register(LOOP_AGE_SECONDS, "Time since the loop last succeeded; 0 while it has nothing to do", ages);
         if let Some(skew) = self.skew {
             let gauge: Ratio = Gauge::default();
             gauge.set(skew.as_seconds_f64());

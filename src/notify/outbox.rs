@@ -52,7 +52,12 @@ impl Notifier {
     ) -> Result<Option<Outcome>, sqlx::Error> {
         let claimed = {
             let mut conn = pool.acquire().in_time().await?;
-            self.claim(&mut conn, config, target, only).await?
+            let claimed = self.claim(&mut conn, config, target, only).await;
+            if claimed.is_err() {
+                // It may be silent.
+                conn.close_on_drop();
+            }
+            claimed?
         };
         let Some((message, body)) = claimed else { return Ok(None) };
         let document = match target.format {
@@ -77,7 +82,7 @@ impl Notifier {
         target: &Target,
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
-        let mut transaction = conn.begin().await?;
+        let mut transaction = conn.begin().in_time().await?;
         if !notification::take_turn(&mut transaction, &target.name, self.timing.spacing).await? {
             return Ok(None);
         }
@@ -94,7 +99,7 @@ impl Notifier {
             Some(_) => {}
             None => notification::remove(&mut *transaction, message.id).await?,
         }
-        transaction.commit().await?;
+        transaction.commit().in_time().await?;
         Ok(body.map(|body| (message, body)))
     }
 

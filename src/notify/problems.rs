@@ -57,6 +57,7 @@ impl Notifier {
         }
         notification::know(&mut *transaction, &targets).await?;
         for target in &config.notify {
+            // Locks the target, so that no process claims a message to it until this is committed.
             self.write_activity(&mut *transaction, target).await?;
             self.write_messages(&mut *transaction, target, &changes).await?;
         }

@@ -7,7 +7,7 @@ use crate::store::session::Deadline as _;
 
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// Open problems that need a person: that nobody has muted, and not that columns changed.
+    /// Open problems that need a person: those that are not muted and are not about changed columns.
     pub problems: i64,
     /// The pauses in force.
     pub pauses: Vec<Pause>,

@@ -56,7 +56,7 @@ pub(super) fn login(auth: Option<&Auth>, headers: &HeaderMap) -> Result<Login, N
     if user & password { Ok(Login::Basic) } else { Err(NoLogin::Wrong) }
 }
 
-/// Compares without telling by its duration where the two differ.
+/// Compares in a time that does not depend on where the two differ.
 fn same(expected: &[u8], sent: &[u8]) -> bool {
     Sha256::digest(expected).as_slice().ct_eq(Sha256::digest(sent).as_slice()).into()
 }

@@ -20,7 +20,7 @@ impl Health {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The changed configuration is invalid, for the reason that `summary` says; the previous one is still in force.
+    /// The changed configuration is invalid, for the reason in `summary`; the previous one is still in force.
     pub fn reload_refused(&self, summary: &str) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary.into());
     }

@@ -16,7 +16,7 @@ pub(super) const PROBLEM: &str = "application/problem+json";
 /// An error of the API (RFC 9457).
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(super) struct ApiError {
-    /// `about:blank`: the status says what kind of error it is.
+    /// `about:blank`: the status defines what kind of error it is.
     r#type: &'static str,
     /// The name of the status.
     title: &'static str,

@@ -146,7 +146,7 @@ impl Unread {
                  `pg_stat_activity` shows which"
             }
             Self::Refused => "the database refused a statement; see the log of the daemon",
-            Self::Busy => "other requests are being read and take long; try again in a few seconds",
+            Self::Busy => "other requests take long; try again in a few seconds",
         }
     }
 }
@@ -188,8 +188,10 @@ impl AppState {
                 drop(conn.detach());
                 Err(session::ONLY_READS)
             }
-            Err(sqlx::Error::Database(_)) => Err("the database responds, but Tidegate's tables are missing"),
-            Err(_) => Err(UNREACHABLE),
+            Err(error) => {
+                session::judge(&self.sources.pool, &error);
+                Err(not_ready(&error))
+            }
         }
     }
 
@@ -282,6 +284,20 @@ const ACTIONS_MAX: usize = 2;
 const NOT_READ: &str = "the database could not be read for the status port";
 const NO_RESPONSE: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
+const NO_TABLES: &str = "the database responds, but Tidegate's tables are missing";
+const REFUSED: &str = "the database refuses to read Tidegate's tables; `tidegate check` names the cause";
+/// Of a table, and of a schema, that does not exist.
+const MISSING: [&str; 2] = ["42P01", "3F000"];
+
+/// Why the check of `/readyz` failed.
+fn not_ready(error: &sqlx::Error) -> &'static str {
+    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
+        Some(code) if MISSING.contains(&&*code) => NO_TABLES,
+        _ if session::is_read_only(error) => session::ONLY_READS,
+        Some(_) if !session::is_lost(error) => REFUSED,
+        _ => UNREACHABLE,
+    }
+}
 
 /// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.
 pub(super) const HEADERS: [(HeaderName, &str); 3] =
@@ -330,4 +346,20 @@ async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
 fn no_report() -> Response {
     let text = "the database did not respond; see /readyz and the log\n";
     (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_kit::PostgresError;
+
+    #[test]
+    fn p12_a_server_that_restarts_is_not_one_without_tables() {
+        let of = |code| not_ready(&sqlx::Error::Database(Box::new(PostgresError(code))));
+        assert_eq!(["42P01", "3F000"].map(of), [NO_TABLES; 2]);
+        assert_eq!(["57P01", "57P03"].map(of), [UNREACHABLE; 2]);
+        assert_eq!(of("25006"), session::ONLY_READS);
+        assert_eq!(["42501", "XX000"].map(of), [REFUSED; 2]);
+        assert_eq!(not_ready(&sqlx::Error::PoolTimedOut), UNREACHABLE);
+    }
 }

@@ -51,7 +51,8 @@ pub async fn end(
     sqlx::query!(
         "
         update tidegate.event
-        set connection = $2, stream = $3, job = $4, run_id = $5, summary = $6
+        -- The time of its end: an action that waited for a lock belongs to what is reported next.
+        set at = clock_timestamp(), connection = $2, stream = $3, job = $4, run_id = $5, summary = $6
         where id = $1
         ",
         event,

@@ -142,6 +142,8 @@ pub async fn release(
             connection = $1
             and stream = $2
             and held_since is not null
+            -- The first release stays recorded.
+            and not released
             and (
                 window_start = 'epoch'
                 or (

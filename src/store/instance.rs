@@ -21,7 +21,7 @@ pub struct About {
     pub config_hash: Option<String>,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
-    /// By loop: seconds since it last completed. Empty for commands.
+    /// By loop: seconds since it last succeeded. Empty for commands.
     pub loops: BTreeMap<&'static str, f64>,
 }
 

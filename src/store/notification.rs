@@ -413,7 +413,26 @@ pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome:
         with failed as (
             select id
             from tidegate.notification
-            where target = $1 and state = 'due' and outcome is not null and due_at > clock_timestamp()
+            where
+                target = $1
+                and state = 'due'
+                and due_at > clock_timestamp()
+                and (
+                    outcome is not null
+                    -- It waits for one that is being retried.
+                    or (
+                        kind = 'activity'
+                        and exists (
+                            select
+                            from tidegate.notification as retried
+                            where
+                                retried.target = $1
+                                and retried.state = 'due'
+                                and retried.kind = 'activity'
+                                and retried.outcome is not null
+                        )
+                    )
+                )
             for update skip locked
         )
 

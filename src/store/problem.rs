@@ -35,7 +35,7 @@ pub struct Change {
     pub run_id: Option<i64>,
     pub summary: String,
     pub is_over: bool,
-    /// Whether no message says that it is over, because something else is wrong instead.
+    /// Whether no message about its end is sent, because something else is wrong instead.
     pub is_silent: bool,
     /// The jobs that it concerns.
     pub jobs: Vec<String>,

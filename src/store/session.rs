@@ -1,6 +1,6 @@
 //! Database sessions that may break: the settings of pooled connections, and deadlines for waiting on the database.
 //!
-//! A network may drop a connection without telling either side. So every wait for a response has a limit, and a
+//! A network may drop a connection without notice to either side. So every wait for a response has a limit, and a
 //! connection whose response did not arrive is closed ([`Deadline`], [`pool_options`]). A statement of a load may take
 //! as long as Postgres works on it ([`watched`]).
 
@@ -29,7 +29,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(5);
 const WATCH_AFTER: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// If the server waits for this process this many times in a row, a request or a response was lost.
-const WATCH_LOOKS: u32 = 3;
+const WATCH_CHECKS: u32 = 3;
 
 /// How long connections are tested before each use after one was lost.
 const SUSPECT_FOR: Duration = Duration::from_mins(1);
@@ -93,7 +93,7 @@ pub fn is_read_only(error: &sqlx::Error) -> bool {
 pub fn summary(error: &sqlx::Error) -> &'static str {
     match error {
         error if is_read_only(error) => ONLY_READS,
-        sqlx::Error::Database(_) => "the database refused a statement",
+        sqlx::Error::Database(_) if !is_lost(error) => "the database refused a statement",
         _ => "the database did not respond",
     }
 }
@@ -189,7 +189,7 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
         .chain(&own)
         .map(|(name, value)| format!("({}, {})", ident::literal(name), ident::literal(value)))
         .collect();
-    // In the simple protocol: a pooler that pools by transaction would look for a prepared statement in another
+    // In the simple protocol: a pooler that pools by transaction would search for a prepared statement in another
     // session, and is to be refused with its remedy.
     let set = format!(
         "
@@ -270,7 +270,7 @@ pub fn watched<'w, T, E: From<sqlx::Error>>(
 async fn lost(pool: &PgPool, backend: i32) {
     sleep(WATCH_AFTER).await;
     let mut idle = 0;
-    while idle < WATCH_LOOKS {
+    while idle < WATCH_CHECKS {
         sleep(WATCH_EVERY).await;
         let works = match is_working(pool, backend).within(WATCH_EVERY).await {
             Ok(works) => works,

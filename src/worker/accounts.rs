@@ -62,12 +62,30 @@ fn configured(connection: &Connection) -> account::Account<'_> {
     account::Account { connection: &connection.name, vendor: connection.vendor().name(), parts }
 }
 
+/// Opens the ledger of a connection in the name of the process `owner`, which states the connection's limits.
+async fn ledger(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Ledger, AccountError> {
+    let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
+    Ok(Ledger::open(pool.clone(), owner, &key, &connection.name, connection.limits.clone()).await?)
+}
+
+/// States the limits of connections in the name of the process `owner`. Other processes, pages and metrics then know
+/// them before the first run.
+pub async fn state_limits(
+    pool: &PgPool,
+    owner: &str,
+    connections: impl IntoIterator<Item = &Connection>,
+) -> Result<(), AccountError> {
+    for connection in connections {
+        ledger(pool, owner, connection).await?;
+    }
+    Ok(())
+}
+
 impl Account {
     /// Opens a connection in the name of the process `owner`: its quota ledger, HTTP client and connector. Sends
     /// nothing.
     pub async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Self, AccountError> {
-        let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
-        let ledger = Ledger::open(pool.clone(), owner, &key, &connection.name, connection.limits.clone()).await?;
+        let ledger = ledger(pool, owner, connection).await?;
         let gate = Gate::new(ledger, connection.hosts(), connection.request_timeout, connection.retry.clone())?;
         let source = connection.settings.source(&connection.base_url);
         Ok(Self { gate, source })

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs once, when the Postgres image makes a new cluster, as its superuser `postgres` and over its Unix socket. Makes the role
 # `tidegate` that the daemon logs in as, and its database. POSTGRES_PASSWORD becomes the password of that role. Afterwards the
-# superuser has no password, so nobody can log in as it over the network; on this machine:
+# superuser has no password, so a login as it is not possible over the network; on this machine:
 #
 #     docker compose exec postgres psql --username=postgres tidegate
 set -eu

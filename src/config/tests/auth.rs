@@ -42,7 +42,7 @@ fn p9_half_a_login_and_wrong_origins_are_refused_with_the_remedy() {
 }
 
 #[test]
-fn metrics_are_per_stream_unless_the_server_says_otherwise() {
+fn metrics_are_per_stream_by_default() {
     let per = |server: &str| with_server(server).unwrap().server.metrics_per;
     assert_eq!(per("  title: Prod"), MetricsPer::Stream);
     assert_eq!(per("  metrics_per: connection"), MetricsPer::Connection);

@@ -15,10 +15,10 @@ use uuid::Uuid;
 use super::super::auth::Login;
 use super::super::guard::{JSON, Peer};
 use super::super::problem::{api_error, wrong_parameter};
-use super::super::routes::{AppState, HEADERS, Unread};
+use super::super::routes::{AppState, HEADERS, READ_MAX, Unread};
 use super::super::routing::{self, Routes};
 use super::{API, Visit, html, query, unavailable, views};
-use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal};
+use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal, plan};
 use crate::config::Config;
 use crate::report::{Query, Surroundings};
 use crate::{clock, text};
@@ -98,15 +98,20 @@ async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Pr
     let read = desk
         .read(async |conn| {
             let surroundings = Surroundings::read(conn).await?;
-            let (now, pool) = (clock::now(), &desk.sources.pool);
-            let asked = Asked { conn, pool, config: &config, query, actor: "", now };
+            let asked = Asked { conn, config: &config, query, actor: "", now: clock::now() };
             match action.propose(asked).await {
                 Err(ActionError::Database(error)) => Err(error),
                 proposal => Ok(proposal.map(|proposal| (proposal, surroundings))),
             }
         })
         .await;
-    read.map_err(Undone::Unread)?.map_err(Undone::Action)
+    let (mut proposal, surroundings) = read.map_err(Undone::Unread)?.map_err(Undone::Action)?;
+    // After the connection was returned: a request never holds two.
+    match timeout(READ_MAX, plan::with_quotas(&desk.sources.pool, &config, &mut proposal.plan)).await {
+        Ok(Ok(())) => Ok((proposal, surroundings)),
+        Ok(Err(error)) => Err(Undone::Action(error.into())),
+        Err(_) => Err(Undone::Unread(Unread::Slow)),
+    }
 }
 
 async fn show(

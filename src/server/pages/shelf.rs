@@ -1,7 +1,8 @@
 //! Reads pages for all clients: a page is read once for all clients that ask within a few seconds, some pages at the
 //! same time, and what was read last stays for when the database does not respond.
 //!
-//! One request at a time reads a page, the others wait for it. Different pages do not wait for each other, up to
+//! One request at a time reads a page of each path pattern, such as `/streams/{connection}/{stream}`; others of that
+//! pattern wait for it, at most [`READ_MAX`]. Pages of different patterns do not wait for each other, up to
 //! [`reads_max`]: this bounds the connections of the pool that they use.
 
 use std::collections::BTreeMap;

@@ -372,7 +372,7 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
 }
 
 #[tokio::test]
-async fn the_api_acts_with_the_token_and_says_what_is_wrong() {
+async fn the_api_acts_with_the_token_and_names_what_is_wrong() {
     let (world, port) = world().await;
     let id = uuid::Uuid::from_u128(5).to_string();
     let body = json!({ "stream": "navigation_marks", "request": id });

@@ -88,7 +88,7 @@ async fn a_daemon_without_its_database_is_alive_but_not_ready_and_continues_when
     let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
     let daemon = Daemon::start(&world).await;
     let (status, alive) = daemon.get("/healthz").await;
-    assert!(status == 200 && alive.starts_with("alive\nenqueue: last completed "), "{alive}");
+    assert!(status == 200 && alive.starts_with("alive\nenqueue: last succeeded "), "{alive}");
     eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
     let run = world.enqueue(ByHand::Manual).await;
     tokio::time::timeout(SOON, hold.reached()).await.unwrap();

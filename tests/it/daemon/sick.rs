@@ -43,7 +43,7 @@ async fn p12_connections_that_fall_silent_during_a_run_are_replaced_and_the_run_
     hold.release();
     succeeds(&world, run).await;
     let (status, ready) = daemon.get("/readyz").await;
-    assert!(status == 200 && ready.contains("claim: last completed "), "{ready}");
+    assert!(status == 200 && ready.contains("claim: last succeeded "), "{ready}");
     let claims: i64 = world.scalar(&format!("select fence from tidegate.run where id = {run}")).await;
     assert!(claims < 6, "{claims}");
     let said = daemon.said();

@@ -1,8 +1,5 @@
 //! Two daemons with different configured quotas for one credential.
 
-use rustix::process::Signal;
-use tidegate::schedule::ByHand;
-
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::{World, eventually};
 
@@ -14,15 +11,10 @@ async fn p2_two_daemons_with_different_quotas_use_the_stricter_one_and_both_warn
     let world = World::new().await;
     let longer = [("TIDEGATE__CONNECTIONS__ACME__QUOTAS__REQUESTS__PER", "25s")];
     let tight = Daemon::start_with(&world, &longer).await;
-    // A run opens the connection.
-    world.enqueue(ByHand::Manual).await;
+    // A daemon states its limits at its start, before any run.
     eventually(SOON, async || (world.scalar::<i64>(REQUESTS).await == 25).then_some(())).await;
     let wide = Daemon::start(&world).await;
-    // The other daemon reads, since this one does not respond.
-    tight.signal(Signal::STOP);
-    world.enqueue(ByHand::Manual).await;
     wide.says(DIFFER).await;
-    tight.signal(Signal::CONT);
     assert_eq!(world.scalar::<i64>(REQUESTS).await, 25, "the last one does not win");
     let checked = command(&world, &[], &["check"]).await;
     assert!(checked.status.success());

@@ -44,8 +44,11 @@ async fn runs_that_wait_for_a_block_continue_at_once_when_it_is_removed() {
 async fn a_block_is_removed_once_and_an_unknown_name_is_refused_with_the_known_ones() {
     let world = World::new().await;
     said(&world, &["quota", "unblock", "acme"], 0).await;
-    // The first run creates the ledger.
-    world.sync_ok().await;
+    // A daemon states its limits at its start.
+    let daemon = Daemon::start(&world).await;
+    let rows = "select count(*) from tidegate.quota_limit";
+    eventually(SOON, async || (world.scalar::<i64>(rows).await > 0).then_some(())).await;
+    daemon.kill().await;
     let block = "update tidegate.quota_limit set blocked_until = now() + interval '1 hour', blocked_for = '1 hour'";
     sqlx::query(block).execute(&world.database.pool()).await.unwrap();
     for (args, expected) in [

@@ -167,7 +167,7 @@ async fn streams_with_one_cause_are_one_problem_of_their_connection() {
     bench.check().await;
     bench.check().await;
     assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
-    // The outage shows another error: no message says that it is over.
+    // The outage shows another error: no message about its end is sent.
     bench.fail(&["marks", "dialogs", "surveys"], "the vendor did not respond").await;
     bench.check().await;
     bench.check().await;
@@ -210,7 +210,7 @@ async fn a_stream_that_is_retried_or_waits_for_a_quota_is_no_problem() {
 }
 
 #[tokio::test]
-async fn no_message_says_that_a_stream_is_well_that_is_no_longer_read() {
+async fn the_end_of_a_problem_is_not_sent_if_its_stream_is_not_read_any_more() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;
     bench.fail(&["marks"], "refused").await;

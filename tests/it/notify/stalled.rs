@@ -44,7 +44,7 @@ async fn p12_a_check_for_problems_that_fails_is_a_problem_that_is_sent_and_ends(
 }
 
 #[tokio::test]
-async fn a_check_that_fails_once_is_no_problem() {
+async fn a_check_that_fails_once_is_not_a_problem() {
     let mut timing = quick();
     for patience in timing.patience.iter_mut().filter(|patience| patience.topic == Topic::Stalled) {
         patience.delay = Duration::from_mins(2);
@@ -83,7 +83,7 @@ async fn p12_the_age_of_a_check_that_fails_grows_in_probes_and_metrics_and_on_th
     eventually(SOON * 2, async || daemon.said().contains("problems could not be checked").then_some(())).await;
     eventually(SOON * 2, async || (age().await > 35.0).then_some(())).await;
     let (status, alive) = daemon.get("/healthz").await;
-    assert!(status == 200 && alive.contains("\nproblems: last completed "), "{alive}");
+    assert!(status == 200 && alive.contains("\nproblems: last succeeded "), "{alive}");
     let (_, page) = daemon.get("/api/v1/system").await;
     let system: serde_json::Value = serde_json::from_str(&page).unwrap();
     let loops = system["processes"][0]["loops"].as_object().unwrap();

@@ -57,7 +57,7 @@ async fn p12_without_the_database_pages_say_so_and_keep_what_they_read_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_slow_page_holds_up_no_other_and_says_why() {
+async fn p12_a_slow_page_delays_no_page_of_another_kind_and_shows_the_reason() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
     let port = Port::open(database.pool()).await;
