@@ -23,8 +23,8 @@ impl Site {
         let url = self.server.url(DATABASE);
         let mut conn = PgConnection::connect(&url).await?;
         let deadline = Instant::now() + WELL_WITHIN;
-        // The first check finds what happened since the last one. A problem is over at the second check that does not find
-        // it, and some are over only after a day.
+        // The first check finds what happened since the last one. A problem is over at the second check that does not
+        // find it, and some are over only after a day.
         for check in 0..3 {
             let before = make_check_due(&mut conn).await?;
             let count = self.daemons.len();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::encode::{self, Bound, Trust};
 use super::number;
+use super::unescape::exact_text;
 use crate::catalogue::{Child, Column, ColumnType, column_name};
 
 /// Further fields go to `_extra`: Postgres allows 1,600 columns, and readers cope with far fewer.
@@ -68,11 +69,18 @@ impl IdType {
         if self == Self::Given || kind != ColumnType::Bigint {
             return true;
         }
-        let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        match digits {
-            Some(digits) => digits.parse::<i64>().is_ok_and(|number| number.to_string() == digits),
-            None => number::whole(raw).is_some(),
+        if !raw.starts_with('"') {
+            return number::whole(raw).is_some();
         }
+        let mut unescaped = Vec::new();
+        let digits = if raw.contains('\\') {
+            exact_text(raw, &mut unescaped);
+            &*unescaped
+        } else {
+            raw.trim_matches('"').as_bytes()
+        };
+        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok());
+        number.is_some_and(|number| number.to_string().as_bytes() == digits)
     }
 }
 
@@ -325,6 +333,15 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p4_a_number_is_held_in_any_spelling_and_other_digits_are_not() {
+        let holds = |raw: &&str| IdType::Found.holds(ColumnType::Bigint, raw);
+        let all = ["10", "1e1", "10.0", r#""10""#, r#""\u0031\u0030""#, r#""-10""#];
+        assert_eq!(all.iter().filter(|raw| !holds(raw)).count(), 0);
+        let none = ["10.5", r#""010""#, r#""+10""#, r#""1e1""#, r#""\u00310 ""#, r#""""#, r#""x""#, "true", "1e99"];
+        assert_eq!(none.iter().filter(|raw| holds(raw)).count(), 0);
+    }
 
     #[test]
     fn a_column_is_only_widened_between_numbers_and_other_values_go_to_a_variant() {
