@@ -24,12 +24,6 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Connections idle for this long are closed, since a firewall may have dropped them.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A large page is staged while it arrives. A transaction that is silent for this much longer than a vendor may be
-/// belongs to a process that is suspended or unreachable, so Postgres ends it and releases its locks.
-const SILENCE_MARGIN: Duration = Duration::from_mins(5);
-/// Postgres accepts no timeout beyond 24 days.
-const SILENCE_MAX: Duration = Duration::from_hours(24);
-
 /// A connection pool, and the embedded server behind it if this process started it.
 #[derive(Debug)]
 pub struct Database {
@@ -130,7 +124,7 @@ impl Database {
         embedded: Option<Arc<Embedded>>,
     ) -> Result<Self, DatabaseError> {
         let options = session::connect_options(options);
-        let connecting = session::pool_options(silence_max(config))
+        let connecting = session::pool_options(config.worker.lease)
             .max_connections(config.database.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
@@ -287,13 +281,6 @@ async fn silence(options: &PgConnectOptions) -> sqlx::Error {
     let what = if accepts { "the server accepted the connection, and then" } else { "the server" };
     let message = format!("{what} did not respond within {} s", ACQUIRE_TIMEOUT.as_secs());
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
-}
-
-/// The longest that a transaction may have to wait for a vendor, and more.
-fn silence_max(config: &Config) -> Duration {
-    let connections = config.connections.values();
-    let longest = connections.map(|connection| connection.request_timeout.saturating_add(connection.retry.max)).max();
-    longest.unwrap_or_default().min(SILENCE_MAX) + SILENCE_MARGIN
 }
 
 #[cfg(test)]

@@ -113,6 +113,12 @@ impl Session<'_> {
         RetryState::new(&self.gate.retry, self.pace(kind))
     }
 
+    /// The longest that a page which began to arrive may bring nothing: a stalled body, and the wait before the next
+    /// attempt.
+    pub const fn longest_wait(&self) -> Duration {
+        self.gate.timeout.saturating_add(self.gate.retry.max)
+    }
+
     /// The average distance between calls of this kind under the limits in force: 4 s for 1 per 4 s, 20 s for 3 per
     /// minute.
     pub fn pace(&self, kind: CallKind) -> Duration {

@@ -28,6 +28,8 @@ pub struct Loader<'a> {
     pub claim: &'a Claim,
     pub stream: &'a Stream,
     pub lease: Duration,
+    /// The longest silence of the vendor within a page.
+    pub vendor_wait: Duration,
     /// Of two records with one key, the later wins. Otherwise both are kept.
     pub latest_wins: bool,
     /// As of the last durable change.
@@ -84,6 +86,7 @@ impl<'a> Loader<'a> {
             claim,
             stream,
             lease,
+            vendor_wait: Duration::ZERO,
             latest_wins,
             table,
             direct_copy: true,

@@ -4,6 +4,8 @@
 //! [`PageLoad`] owns the transaction and three parts: the stage, the fingerprints and the counts. The parts run
 //! statements on the connection that they are given, and do not know each other.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Postgres, Transaction};
 
@@ -25,6 +27,12 @@ const REJECTS_BYTES_MAX: usize = 1 << 20;
 
 /// Rows wait in memory up to this size. The more are sent together, the better their order fits the index.
 const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// A transaction that is silent for this much longer than the vendor may be belongs to a process that is suspended or
+/// unreachable, so Postgres ends it and releases its locks.
+const VENDOR_WAIT_MARGIN: Duration = Duration::from_mins(5);
+/// Postgres accepts no timeout beyond 24 days.
+const VENDOR_WAIT_MAX: Duration = Duration::from_hours(24);
 
 /// What follows a page.
 #[derive(Debug, Clone)]
@@ -54,8 +62,8 @@ pub struct PageLoad<'l, 'a> {
     shared: Vec<SharedRecord>,
     rejects: Vec<Reject>,
     rejects_cleared: bool,
-    /// Whether the transaction is limited to the length of the lease without a statement.
-    silence_bounded: bool,
+    /// Whether the transaction may be silent for longer than a lease.
+    waits_for_vendor: bool,
 }
 
 /// Where a transaction can return to if a later page fails.
@@ -90,7 +98,7 @@ impl<'l, 'a> PageLoad<'l, 'a> {
             shared: Vec::new(),
             rejects: Vec::new(),
             rejects_cleared: false,
-            silence_bounded: false,
+            waits_for_vendor: false,
         })
     }
 }
@@ -142,7 +150,7 @@ impl PageLoad<'_, '_> {
     pub async fn end_page(&mut self, end: PageEnd, reading: &mut SliceReading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
         let single = reading.slice.position.pages == 0 && last_page && self.counts.batches_merged == 0;
-        self.bound_silence().await?;
+        self.end_wait().await?;
         self.merge(reading, single).await?;
         if last_page {
             self.end_reading(reading).await?;
@@ -191,14 +199,25 @@ impl PageLoad<'_, '_> {
         Ok(progress)
     }
 
+    /// Permits the transaction to wait for the rest of a page that still arrives: longer than the lease, which is the
+    /// limit of every other transaction ([`session::pool_options`](crate::store::session::pool_options)).
+    pub async fn wait_for_vendor(&mut self) -> Result<(), LoadError> {
+        self.waits_for_vendor = true;
+        let wait = self.loader.vendor_wait.min(VENDOR_WAIT_MAX) + VENDOR_WAIT_MARGIN;
+        self.limit_silence(wait).await
+    }
+
     /// Nothing waits for the vendor from here on. If this worker falls silent now, Postgres must release its locks for
     /// the worker that takes over, even if the connection stays open.
-    async fn bound_silence(&mut self) -> Result<(), LoadError> {
-        if std::mem::replace(&mut self.silence_bounded, true) {
-            return Ok(());
+    async fn end_wait(&mut self) -> Result<(), LoadError> {
+        if std::mem::take(&mut self.waits_for_vendor) {
+            self.limit_silence(self.loader.lease).await?;
         }
-        let lease_ms = self.loader.lease.as_millis();
-        let statement = format!("set local idle_in_transaction_session_timeout = {lease_ms}");
+        Ok(())
+    }
+
+    async fn limit_silence(&mut self, limit: Duration) -> Result<(), LoadError> {
+        let statement = format!("set local idle_in_transaction_session_timeout = {}", limit.as_millis());
         Ok(execute(&mut self.transaction, statement).await?)
     }
 

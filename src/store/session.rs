@@ -143,7 +143,8 @@ pub fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// Pool options that give all sessions the same settings and close broken connections. `silence`: how long a
-/// transaction may be idle before the server ends it.
+/// transaction may be idle before the server ends it, because its process is suspended or unreachable. Others may wait
+/// for its locks, so it is not longer than a lease.
 pub fn pool_options(silence: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)

@@ -144,6 +144,7 @@ impl TaskRunner<'_> {
         let mut writer = PageWriter::of(stream, layout).sharing(&self.memory.buffers);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
         loader.hold_below = self.job.hold_below;
+        loader.vendor_wait = self.session.longest_wait();
 
         for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {

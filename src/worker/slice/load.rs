@@ -126,6 +126,7 @@ impl Load<'_, '_> {
         let capacity = self.queue.capacity();
         let beginning = PageLoad::begin(self.loader, &mut connection, &layout, capacity);
         let mut page = watched(pool, backend, beginning).await?;
+        watched(pool, backend, page.wait_for_vendor()).await?;
         let end = loop {
             match self.queue.next_part().await {
                 Some(PagePart::Chunk(chunk)) => {

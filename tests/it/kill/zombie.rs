@@ -102,6 +102,23 @@ async fn p1_p8_a_daemon_that_sleeps_within_a_checkpoint_releases_its_locks_and_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p1_a_daemon_that_sleeps_while_it_states_its_limits_does_not_keep_the_quota_from_its_successor() {
+    let world = two_days().await;
+    world.sync().await;
+    change_the_truth(&world);
+    let run = world.enqueue(ByHand::Manual).await;
+    let obstacle = Obstacle::new(&world.database, "lock table tidegate.quota_statement in access exclusive mode").await;
+    let zombie = daemon(&world);
+    let is_running = format!("select state = 'running' from tidegate.run where id = {run}");
+    eventually(LONG, async || world.scalar::<bool>(&is_running).await.then_some(())).await;
+    // Its transaction holds the lock of the ledger.
+    blocked(&world.database, "%tidegate.quota_statement%").await;
+    zombie.signal(Signal::STOP);
+    obstacle.release().await;
+    wakes_harmlessly(&world, &zombie, run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p1_a_daemon_that_sleeps_before_a_slice_does_not_reset_the_slice_of_its_successor() {
     let world = two_days().await;
     world.sync().await;
