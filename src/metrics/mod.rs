@@ -34,6 +34,7 @@ use self::labels::{
 
 use crate::http::CallOutcome;
 use crate::quota::CallKind;
+use crate::store::run;
 
 // The encoder appends `_total` to counters and `_info` to the info metric.
 pub const RUNS: &str = "tidegate_runs";
@@ -81,8 +82,6 @@ const CHECKPOINT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 const START_DELAY_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0];
 /// Upper bounds in seconds: from a list of few rows to a first load of days.
 const RUN_BUCKETS: [f64; 11] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
-/// The kinds of runs, as in `tidegate.run`.
-const RUN_KINDS: [&str; 3] = ["schedule", "manual", "backfill"];
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,7 +201,7 @@ impl Metrics {
         registry.register(RUNS, "Runs that ended in this process", self.runs.clone());
         let delay = self.run_start_delay_seconds.clone();
         registry.register(RUN_START_DELAY_SECONDS, "Time from when a run was due to its first worker", delay);
-        for kind in RUN_KINDS {
+        for kind in run::KINDS {
             drop(self.run_seconds.get_or_create(&KindLabels { kind: kind.to_owned() }));
         }
         registry.register(

@@ -45,6 +45,8 @@ pub struct Timing {
     pub timeout: Duration,
     /// How long a message belongs to the process that sends it. Longer than an attempt takes.
     pub lease: Duration,
+    /// After a failure, nothing is sent to the target for this long at most, unless it asks for more.
+    pub target_pause: Duration,
     /// The pauses between attempts. After the last one, a message is given up.
     pub backoff: Vec<Duration>,
 }
@@ -79,6 +81,7 @@ impl Default for Timing {
             lag: MINUTE,
             timeout: Duration::from_secs(10),
             lease: Duration::from_secs(30),
+            target_pause: 2 * MINUTE,
             backoff: vec![Duration::from_secs(30), 2 * MINUTE, 10 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR],
         }
     }
@@ -92,6 +95,7 @@ pub struct Notifier {
     metrics: Arc<Metrics>,
     /// Targets that responded with 410. Nothing is sent to them until the configuration is loaded again.
     gone: Mutex<Gone>,
+    under_way: tokio::sync::Mutex<outbox::UnderWay>,
 }
 
 #[derive(Debug, Default)]
@@ -116,6 +120,12 @@ fn loops() -> [(&'static str, Duration); Loop::ALL.len()] {
 impl Notifier {
     /// An error if no HTTP client can be made.
     pub fn new(timing: Timing, metrics: Arc<Metrics>) -> Result<Self, HttpError> {
-        Ok(Self { timing, client: http::client()?, metrics, gone: Mutex::default() })
+        Ok(Self {
+            timing,
+            client: http::client()?,
+            metrics,
+            gone: Mutex::default(),
+            under_way: tokio::sync::Mutex::default(),
+        })
     }
 }

@@ -1,11 +1,13 @@
 //! Sends what is due.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::deliver::{self, Document, Outcome};
@@ -13,7 +15,7 @@ use super::problems::selection;
 use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
-use crate::store::notification::{self, Kind, Message};
+use crate::store::notification::{self, Kind, Message, Pauses};
 use crate::store::session::Deadline as _;
 use crate::store::{activity, problem};
 
@@ -21,25 +23,41 @@ use crate::store::{activity, problem};
 const GONE_PAUSE: Duration = Duration::from_hours(1);
 /// Runs, and actions, that one message names.
 const RUNS_MAX: i64 = 100;
+/// An attempt to send the next message to a target; `None` if there was none. It ends within the time limit of an
+/// attempt and those of the database. If it is cut off, the message is sent again.
+type Attempt = AbortOnDropHandle<Result<Option<Outcome>, sqlx::Error>>;
+/// The attempts that this process makes now, by the name of the target.
+pub(super) type UnderWay = BTreeMap<String, Attempt>;
+
 /// By how much pauses differ at random, in both directions.
 const JITTER: f64 = 0.2;
 
 impl Notifier {
-    /// Sends at most one due message to each target. Returns how many were sent or failed.
-    pub async fn send(&self, pool: &PgPool, config: &Arc<Config>) -> Result<usize, sqlx::Error> {
-        if config.notify.is_empty() {
-            return Ok(0);
-        }
+    /// Begins to send the next due message to each target to which this process is not sending one. No target waits for
+    /// another. Returns how many attempts have ended since the last call.
+    pub async fn send(self: &Arc<Self>, pool: &PgPool, config: &Arc<Config>) -> Result<usize, sqlx::Error> {
+        let mut under_way = self.under_way.lock().await;
+        let ended = settle(&mut under_way, AbortOnDropHandle::is_finished).await?;
         let names: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
-        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
-        let targets = config.notify.iter().filter(|target| due.contains(&target.name));
-        let targets = targets.filter(|target| !self.is_gone(config, target));
-        let sending = join_all(targets.map(|target| self.send_next(pool, config, target, None))).await;
-        let mut sent = 0;
-        for outcome in sending {
-            sent += usize::from(outcome?.is_some());
+        if names.is_empty() {
+            return Ok(ended);
         }
-        Ok(sent)
+        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
+        for target in &config.notify {
+            let waits = due.contains(&target.name) && !under_way.contains_key(&target.name);
+            if !waits || self.is_gone(config, target) {
+                continue;
+            }
+            let (notifier, pool, config, sent) = (Arc::clone(self), pool.clone(), Arc::clone(config), target.clone());
+            let sending = async move { notifier.send_next(&pool, &config, &sent, None).await };
+            under_way.insert(target.name.clone(), AbortOnDropHandle::new(tokio::spawn(sending)));
+        }
+        Ok(ended)
+    }
+
+    /// Waits for the attempts that [`send`](Self::send) has begun. Returns how many there were.
+    pub async fn settle(&self) -> Result<usize, sqlx::Error> {
+        settle(&mut *self.under_way.lock().await, |_| true).await
     }
 
     /// Sends the next message to a target, or the message `only`. `None` if none is due, or another process sends it.
@@ -83,7 +101,7 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
-        if !notification::take_turn(&mut transaction, &target.name, self.timing.spacing).await? {
+        if !notification::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
             return Ok(None);
         }
         let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
@@ -117,28 +135,28 @@ impl Notifier {
             tracing::debug!(target = target.name, message = %message.id, "notification sent");
             return Ok(());
         }
-        let pause = self.pause(message, outcome);
+        let pauses = self.pauses(message, outcome);
         if outcome == Outcome::Gone {
             self.set_gone(config, target);
         }
-        let retry_secs = pause.map(|pause| pause.as_secs());
+        let retry_secs = pauses.message.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);
         tracing::warn!(target, attempts, outcome = text, retry_secs, "a notification was not accepted");
-        notification::failed(conn, message.id, target, attempts, &text, pause).await
+        notification::failed(conn, message.id, target, attempts, &text, pauses).await
     }
 
-    /// The pause before the next attempt; `None` if there is none.
-    fn pause(&self, message: &Message, outcome: Outcome) -> Option<Duration> {
-        if message.kind == Kind::Test {
-            return None;
-        }
+    fn pauses(&self, message: &Message, outcome: Outcome) -> Pauses {
         let made = usize::try_from(message.attempts).unwrap_or(usize::MAX);
-        let pause = *self.timing.backoff.get(made.saturating_sub(1))?;
-        match outcome {
-            Outcome::RateLimited(asked) => Some(asked),
-            Outcome::Gone => Some(GONE_PAUSE),
-            _ => Some(pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * rand::random::<f64>())),
-        }
+        let step = self.timing.backoff.get(made.saturating_sub(1)).copied();
+        let step = step.map(|pause| pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * rand::random::<f64>()));
+        let (asked, target) = match outcome {
+            Outcome::RateLimited(asked) => (asked, asked),
+            // It is left out until a reload.
+            Outcome::Gone => (GONE_PAUSE, Duration::ZERO),
+            _ => (Duration::ZERO, step.unwrap_or(Duration::MAX).min(self.timing.target_pause)),
+        };
+        let message = step.filter(|_| message.kind != Kind::Test).map(|step| step.max(asked));
+        Pauses { message, target }
     }
 
     fn is_gone(&self, config: &Arc<Config>, target: &Target) -> bool {
@@ -159,6 +177,21 @@ impl Notifier {
             self.gone.lock().unwrap_or_else(PoisonError::into_inner).targets.insert(target.name.clone());
         }
     }
+}
+
+/// Removes the attempts that `is_chosen`, and waits for them. Returns how many were made.
+async fn settle(under_way: &mut UnderWay, is_chosen: impl Fn(&Attempt) -> bool) -> Result<usize, sqlx::Error> {
+    let chosen: Vec<Attempt> =
+        under_way.extract_if(.., |_, attempt| is_chosen(attempt)).map(|(_, attempt)| attempt).collect();
+    let mut made = 0;
+    let mut failed = None;
+    for attempt in chosen {
+        match attempt.await.unwrap_or_else(|error| Err(sqlx::Error::Io(io::Error::other(error)))) {
+            Ok(outcome) => made += usize::from(outcome.is_some()),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(made), Err)
 }
 
 /// The document of a message. `None` if nothing is left in it.

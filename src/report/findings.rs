@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::parameters::{AFTER_ID, ANY_CONNECTION, ANY_JOB, parameter};
-use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
+use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading};
+use crate::store::push;
 use crate::store::session::Deadline as _;
 
 /// The newest rejected records that are counted.
@@ -170,7 +171,7 @@ impl Document for Pushes {
     const PATH: &'static str = "/pushes";
     const MEANING: &'static str = "The batches of `tidegate push`, those whose outcome is not known first.";
     const PARAMETERS: &'static [Parameter] =
-        &[ANY_JOB, parameter("state", ParameterKind::OneOf(&state::PUSH_STATES), "only in this state")];
+        &[ANY_JOB, parameter("state", ParameterKind::OneOf(&push::STATES), "only in this state")];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let mut batches = sqlx::query_as!(

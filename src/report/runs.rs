@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::events::{self, Event, EventFilter};
 use super::parameters::{AFTER_ID, ANY_CONNECTION, ANY_JOB, FROM, TO, parameter};
-use super::{Document, Parameter, ParameterKind, Query, QueryError, ROWS_MAX, ReadError, Reading, state};
+use super::{Document, Parameter, ParameterKind, Query, QueryError, ROWS_MAX, ReadError, Reading};
 use crate::store::history::{self, Run, RunFilter, Task};
+use crate::store::run;
 
 /// Events of a run that are shown.
 const EVENTS: i64 = 50;
@@ -41,8 +42,8 @@ impl Document for Runs {
     const PARAMETERS: &'static [Parameter] = &[
         ANY_JOB,
         ANY_CONNECTION,
-        parameter("state", ParameterKind::OneOf(&state::RUN_STATES), "only in this state"),
-        parameter("kind", ParameterKind::OneOf(&state::RUN_KINDS), "only made for this reason"),
+        parameter("state", ParameterKind::OneOf(&run::STATES), "only in this state"),
+        parameter("kind", ParameterKind::OneOf(&run::KINDS), "only made for this reason"),
         FROM,
         TO,
         AFTER_ID,

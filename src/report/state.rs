@@ -76,13 +76,6 @@ pub fn of_problem(kind: &str) -> State {
     }
 }
 
-/// The states of a run.
-pub const RUN_STATES: [&str; 7] = ["queued", "running", "waiting", "succeeded", "held", "failed", "cancelled"];
-/// Why a run was made.
-pub const RUN_KINDS: [&str; 3] = ["schedule", "manual", "backfill"];
-/// The states of a batch that was sent.
-pub const PUSH_STATES: [&str; 7] = ["sending", "sent", "done", "failed", "refused", "unknown", "resent"];
-
 /// The tone of a run's or task's state.
 pub fn of_run(name: &str) -> State {
     match name {

@@ -35,7 +35,7 @@ pub(super) struct Peer(pub(super) SocketAddr);
 pub(super) enum Refusal {
     /// Many wrong logins at the same time.
     TooMany,
-    /// Its path is not UTF-8 after decoding, so it names nothing.
+    /// Its path is not UTF-8 after decoding or has a NUL, so it names nothing.
     Path,
     /// It names another host: a page of someone else may have made the browser send it here (DNS rebinding).
     Host,
@@ -88,17 +88,9 @@ pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
     Ok(login)
 }
 
-/// Whether a path is UTF-8 after its `%` are decoded.
+/// Whether a path is text after its `%` are decoded, and has no NUL, which Postgres cannot store.
 fn is_text(path: &str) -> bool {
-    let mut parts = path.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        // What is not two hexadecimal digits stands for itself.
-        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.extend(byte.unwrap_or(b'%').to_be_bytes());
-        bytes.extend(&part.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
-    }
-    std::str::from_utf8(&bytes).is_ok()
+    percent_encoding::percent_decode_str(path).decode_utf8().is_ok_and(|path| !path.contains('\0'))
 }
 
 /// The value of a header: `None` if it occurs twice or is not text, `Some(None)` if it is absent.
@@ -213,7 +205,7 @@ impl Refusal {
                 StatusCode::MISDIRECTED_REQUEST,
                 "this name is not known here; write it as `server.url` or in `server.origins`, or use the address",
             ),
-            Self::Path => (StatusCode::BAD_REQUEST, "the path is not UTF-8"),
+            Self::Path => (StatusCode::BAD_REQUEST, "the path is not UTF-8, or has a NUL"),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many wrong logins at this moment; try again"),
             Self::Login(NoLogin::Missing) => (StatusCode::UNAUTHORIZED, "log in with the user of `server.auth`"),
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),

@@ -87,7 +87,7 @@ impl Visitor for Description {
 
 /// The errors of every request below `/api`.
 const COMMON: [(&str, &str); 5] = [
-    ("400", "the path is not UTF-8"),
+    ("400", "the path is not UTF-8, or has a NUL"),
     ("401", "no login, or a wrong one"),
     ("421", "the request names another host"),
     ("429", "too many wrong logins at this moment"),

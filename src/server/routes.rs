@@ -222,7 +222,7 @@ impl AppState {
                     let used = limits_used(conn, &config, config.connections.values()).await?;
                     let problems = problem::open(&mut *conn).await?;
                     let deliveries = notification::deliveries(&mut *conn, &targets).await?;
-                    let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.oldest_seconds));
+                    let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
                     Ok(Gauges {
                         quotas: Some(
                             used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect(),

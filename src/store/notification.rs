@@ -285,9 +285,15 @@ pub async fn know(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<(
     Ok(())
 }
 
-/// Takes the turn to send `target` a message, which comes once in `spacing` for all processes together. Returns whether
-/// it has come. If the transaction is rolled back, the turn is still free.
-pub async fn take_turn(transaction: &mut PgConnection, target: &str, spacing: Duration) -> Result<bool, sqlx::Error> {
+/// Takes the turn to send `target` a message, which comes once in `spacing` for all processes together, and not while
+/// the target is paused, unless `also_paused`. Returns whether it has come. If the transaction is rolled back, the turn
+/// is still free.
+pub async fn take_turn(
+    transaction: &mut PgConnection,
+    target: &str,
+    spacing: Duration,
+    also_paused: bool,
+) -> Result<bool, sqlx::Error> {
     know(&mut *transaction, &[target.to_owned()]).await?;
     let taken = sqlx::query!(
         "
@@ -302,9 +308,16 @@ pub async fn take_turn(transaction: &mut PgConnection, target: &str, spacing: Du
             target = $1
             -- A later time was stored while the clock was ahead.
             and (next_at <= clock_timestamp() or next_at > clock_timestamp() + $2)
+            and (
+                $3
+                or paused_until is null
+                or paused_until <= clock_timestamp()
+                or paused_until > clock_timestamp() + interval '2 hours'
+            )
         ",
         target,
         interval(spacing),
+        also_paused,
     );
     Ok(taken.execute(transaction).in_time().await?.rows_affected() > 0)
 }
@@ -398,7 +411,7 @@ pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome:
         )
 
         update tidegate.notification_target
-        set sent_at = clock_timestamp()
+        set sent_at = clock_timestamp(), paused_until = null
         where target = $3
         ",
         message,
@@ -449,14 +462,23 @@ pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome:
     Ok(())
 }
 
-/// Records that the attempt failed. The message is tried again after `pause`; `None`: never.
+/// How long is waited after an attempt that failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    /// Before the message is tried again; `None`: it never is.
+    pub message: Option<Duration>,
+    /// Before the target receives any message. At most an hour.
+    pub target: Duration,
+}
+
+/// Records that the attempt failed.
 pub async fn failed(
     executor: impl PgExecutor<'_>,
     message: Uuid,
     target: &str,
     attempts: i32,
     outcome: &str,
-    pause: Option<Duration>,
+    pauses: Pauses,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -470,14 +492,15 @@ pub async fn failed(
         )
 
         update tidegate.notification_target
-        set failed_at = clock_timestamp(), failure = $3
+        set failed_at = clock_timestamp(), failure = $3, paused_until = clock_timestamp() + $6
         where target = $5
         ",
         message,
         attempts,
         outcome,
-        pause.map(interval) as _,
+        pauses.message.map(interval) as _,
         target,
+        interval(pauses.target),
     )
     .execute(executor)
     .in_time()
@@ -506,11 +529,11 @@ pub struct Delivery {
     pub last_failure: Option<String>,
     /// How the last attempt ended, of those to send the newest message.
     pub last_outcome: Option<String>,
-    /// Messages that wait, and since when the oldest one could have been sent.
+    /// Messages that wait, and when the oldest one was written.
     pub due: i64,
     pub oldest_due_at: Option<DateTime<Utc>>,
-    /// How long ago that was.
-    pub oldest_seconds: f64,
+    /// For how long the target has accepted nothing although a message was due, or was given up. 0 if none was.
+    pub stuck_seconds: f64,
     /// Messages of the last 30 days that the target accepted, and that were given up.
     pub sent: i64,
     pub given_up: i64,
@@ -544,11 +567,30 @@ pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Re
             min(message.created_at) filter (where message.state = 'due') as oldest_due_at,
             greatest(
                 coalesce(
-                    extract(epoch from now() - min(message.created_at) filter (where message.state = 'due')),
+                    extract(
+                        epoch from
+                        now()
+                        -- A target that accepts one message after another is not stuck, however many wait.
+                        - greatest(
+                            min(
+                                -- Before the first attempt, it is due when it has been collected.
+                                case when message.attempts = 0 then message.due_at else message.created_at end
+                            ) filter (
+                                where
+                                    message.state = 'due'
+                                    or (
+                                        message.state = 'given_up'
+                                        and message.kind <> 'test'
+                                        and message.due_at > coalesce(known.sent_at, '-infinity')
+                                    )
+                            ),
+                            max(known.sent_at)
+                        )
+                    ),
                     0
                 ),
                 0
-            )::double precision as "oldest_seconds!",
+            )::double precision as "stuck_seconds!",
             count(*) filter (where message.state = 'sent') as "sent!",
             count(*) filter (where message.state = 'given_up' and message.kind <> 'test') as "given_up!"
         from unnest($1::text[]) as named (target)

@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use super::session::Deadline as _;
 
+/// The states of a batch that was sent, as in `tidegate.push_batch`.
+pub const STATES: [&str; 7] = ["sending", "sent", "done", "failed", "refused", "unknown", "resent"];
+
 /// Locks the pushes of `job` for this session. Returns false if another session holds the lock.
 pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
     // With the salt, so that no other login can take the lock first.

@@ -8,6 +8,11 @@ use sqlx::postgres::types::PgInterval;
 
 use super::session::Deadline as _;
 
+/// Why a run was made, as in `tidegate.run`.
+pub const KINDS: [&str; 3] = ["schedule", "manual", "backfill"];
+/// The states of a run, as in `tidegate.run`.
+pub const STATES: [&str; 7] = ["queued", "running", "waiting", "succeeded", "held", "failed", "cancelled"];
+
 /// A run that this process holds. Every commit for it must present the fence.
 #[derive(Debug, Clone)]
 pub struct Claim {

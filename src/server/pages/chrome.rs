@@ -20,6 +20,7 @@ use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
 use crate::store::event::EVENT_KINDS;
 use crate::store::history::Run;
 use crate::store::pause::Pause;
+use crate::store::run;
 use crate::store::status::LastRun;
 use crate::text;
 
@@ -219,7 +220,7 @@ impl Chrome {
     }
 
     pub(super) fn run_states(&self) -> &'static [&'static str] {
-        &state::RUN_STATES
+        &run::STATES
     }
 
     pub(super) fn event_kinds(&self) -> &'static [&'static str] {
@@ -227,7 +228,7 @@ impl Chrome {
     }
 
     pub(super) fn run_kinds(&self) -> &'static [&'static str] {
-        &state::RUN_KINDS
+        &run::KINDS
     }
 
     pub(super) fn push_state(&self, name: &str) -> Markup {

@@ -2,6 +2,7 @@
 
 mod fitness;
 mod list;
+mod lists;
 mod pooler;
 mod role;
 mod settings;

@@ -8,7 +8,7 @@ use tidegate::config::NotifyFormat;
 use tidegate::notify::{Outcome, Timing};
 use wiremock::ResponseTemplate;
 
-use super::{Bench, body, notifier, quick};
+use super::{Bench, body, notifier, quick, round};
 use crate::support::eventually;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -73,6 +73,110 @@ async fn a_target_that_asks_to_wait_is_left_alone_for_that_time() {
     let waits =
         bench.all("select (due_at > now() + interval '9 minutes')::text || outcome from tidegate.notification").await;
     assert_eq!(waits, ["trueHTTP 429"]);
+}
+
+/// As patient as after any other failure: a short time that the target asks for does not use up the attempts.
+#[tokio::test]
+async fn p12_a_target_that_asks_for_a_second_is_tried_for_as_long_as_any_other() {
+    let bench = Bench::with(NotifyFormat::Slack, Timing { backoff: vec![MINUTE, 10 * MINUTE], ..quick() }).await;
+    bench.responds(ResponseTemplate::new(429).insert_header("retry-after", "1")).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    for after in ["45 seconds", "7 minutes"] {
+        assert_eq!(bench.send().await, 1);
+        let due =
+            format!("select (state = 'due' and due_at > now() + interval '{after}')::text from tidegate.notification");
+        assert_eq!(bench.all(&due).await, ["true"]);
+        bench.execute("update tidegate.notification set due_at = now()").await;
+        bench.execute("update tidegate.notification_target set paused_until = null").await;
+    }
+}
+
+/// Adds a problem that is a message of its own.
+async fn another(bench: &Bench, stream: &str, error: &str) {
+    bench.fail(&[stream], error).await;
+    bench.check().await;
+}
+
+#[tokio::test]
+async fn a_target_that_asks_to_wait_or_fails_receives_no_other_message_meanwhile() {
+    for (response, least) in [
+        (ResponseTemplate::new(429).insert_header("retry-after", "600"), "9 minutes"),
+        (ResponseTemplate::new(503), "40 seconds"),
+    ] {
+        let timing = Timing { backoff: vec![60 * MINUTE; 7], target_pause: MINUTE, ..quick() };
+        let bench = Bench::with(NotifyFormat::Cloudevents, timing).await;
+        bench.responds(response).await;
+        another(&bench, "marks", "refused").await;
+        another(&bench, "dialogs", "does not exist").await;
+        assert_eq!(bench.send().await, 1, "the other one waits");
+        let paused = format!(
+            "select (paused_until > clock_timestamp() + interval '{least}')::text from tidegate.notification_target",
+        );
+        assert_eq!(bench.all(&paused).await, ["true"]);
+        bench.accepts().await;
+        assert_eq!(bench.send().await, 0);
+        bench.execute("update tidegate.notification_target set paused_until = clock_timestamp()").await;
+        assert_eq!(bench.send().await, 2, "as soon as it accepts one, it receives all");
+        // The clock was ahead when the time was stored.
+        bench.execute("update tidegate.notification_target set paused_until = now() + interval '3 hours'").await;
+        another(&bench, "surveys", "timeout").await;
+        assert_eq!(bench.send().await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_does_not_respond_holds_up_no_other() {
+    let timing = Timing { timeout: Duration::from_secs(30), lease: MINUTE, ..quick() };
+    let mut bench = Bench::with(NotifyFormat::Cloudevents, timing).await;
+    let silent = wiremock::MockServer::start().await;
+    bench.accepts().await;
+    wiremock::Mock::given(wiremock::matchers::any())
+        .respond_with(ResponseTemplate::new(200).set_delay(MINUTE))
+        .mount(&silent)
+        .await;
+    bench.add_target("silent", &silent.uri());
+    another(&bench, "marks", "refused").await;
+    bench.notifier.send(&bench.pool, &bench.config).await.unwrap();
+    eventually(Duration::from_secs(20), async || {
+        let asked = silent.received_requests().await.unwrap().len() == 1 && bench.received().await.len() == 1;
+        asked.then_some(())
+    })
+    .await;
+    for (n, error) in ["a", "b", "c"].iter().enumerate() {
+        another(&bench, &format!("more{n}"), error).await;
+        eventually(Duration::from_secs(20), async || {
+            bench.notifier.send(&bench.pool, &bench.config).await.unwrap();
+            (bench.received().await.len() == n + 2).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(silent.received_requests().await.unwrap().len(), 1, "one attempt at a time");
+}
+
+#[tokio::test]
+async fn a_target_is_stuck_while_it_accepts_nothing_and_not_while_many_messages_wait() {
+    let bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff: Vec::new(), ..quick() }).await;
+    let age = async || {
+        let names = [bench.config.notify[0].name.clone()];
+        let known = tidegate::store::notification::deliveries(&bench.pool, &names).await.unwrap();
+        known[0].stuck_seconds
+    };
+    assert_eq!(age().await, 0.0);
+    bench.accepts().await;
+    another(&bench, "marks", "refused").await;
+    bench.execute("update tidegate.notification set created_at = now() - interval '1 hour', due_at = created_at").await;
+    assert!(age().await >= 3_599.0, "it has waited for an hour");
+    bench.send().await;
+    assert_eq!(age().await, 0.0);
+    another(&bench, "dialogs", "does not exist").await;
+    bench.execute("update tidegate.notification set created_at = now() - interval '1 hour', due_at = created_at").await;
+    assert!(age().await < 60.0, "it accepted one a moment ago");
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.send().await;
+    assert_eq!(bench.all("select state from tidegate.notification order by state").await, ["given_up", "sent"]);
+    bench.execute("update tidegate.notification_target set sent_at = now() - interval '20 minutes'").await;
+    assert!(age().await > 1_100.0, "what was given up is not delivered");
 }
 
 #[tokio::test]
@@ -199,7 +303,7 @@ async fn two_replicas_check_and_send_once() {
                 notifier.check(&bench.pool, &bench.config).await.unwrap();
             }
             for _ in 0..60 {
-                notifier.send(&bench.pool, &bench.config).await.unwrap();
+                round(&notifier, &bench.pool, &bench.config).await;
             }
         })
     };
@@ -256,7 +360,7 @@ async fn two_replicas_together_keep_the_limit_of_a_target() {
     let replica = async |notifier: Arc<tidegate::notify::Notifier>| {
         let mut sent = 0;
         eventually(Duration::from_mins(1), async || {
-            sent += notifier.send(&bench.pool, &bench.config).await.unwrap();
+            sent += round(&notifier, &bench.pool, &bench.config).await;
             let waiting = bench.all("select id::text from tidegate.notification where state = 'due'").await;
             waiting.is_empty().then_some(())
         })

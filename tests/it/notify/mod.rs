@@ -35,6 +35,7 @@ pub fn quick() -> Timing {
         lag: Duration::ZERO,
         timeout: Duration::from_secs(2),
         lease: Duration::from_secs(3),
+        target_pause: Duration::ZERO,
         backoff: vec![Duration::ZERO; 7],
         ..Timing::default()
     };
@@ -83,6 +84,15 @@ impl Bench {
         self.config = Arc::new(config);
     }
 
+    /// Adds a target like the first one.
+    pub fn add_target(&mut self, name: &str, url: &str) {
+        let mut config = (*self.config).clone();
+        let mut target = config.notify[0].clone();
+        (target.name, target.url) = (name.to_owned(), url.into());
+        config.notify.push(target);
+        self.config = Arc::new(config);
+    }
+
     pub async fn check(&self) {
         assert!(self.notifier.check(&self.pool, &self.config).await.unwrap());
     }
@@ -90,7 +100,7 @@ impl Bench {
     /// Sends everything that is due. Returns how many attempts it made.
     pub async fn send(&self) -> usize {
         let mut attempts = 0;
-        while let sent @ 1.. = self.notifier.send(&self.pool, &self.config).await.unwrap() {
+        while let sent @ 1.. = round(&self.notifier, &self.pool, &self.config).await {
             attempts += sent;
             assert!(attempts < 50_000, "it sends without end");
         }
@@ -153,6 +163,13 @@ impl Bench {
         )
         .await
     }
+}
+
+/// Sends the next message to each target. Returns how many attempts it made.
+pub async fn round(notifier: &Arc<Notifier>, pool: &PgPool, config: &Arc<Config>) -> usize {
+    let before = notifier.send(pool, config).await.unwrap();
+    assert_eq!(before, 0, "the attempts of the last round have ended");
+    notifier.settle().await.unwrap()
 }
 
 pub fn notifier(timing: Timing) -> Arc<Notifier> {
