@@ -9,13 +9,15 @@ pub mod plan;
 mod propose;
 
 use std::future::ready;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::config::{Config, Job};
@@ -78,6 +80,11 @@ const DAYS: FieldKind = FieldKind::Number(
     &[("1", "1 day"), ("2", "2 days"), ("3", "3 days"), ("5", "5 days"), ("7", "7 days")],
 );
 
+/// An action is a few statements.
+const WORK_MAX: Duration = Duration::from_secs(10);
+/// A commit that waits for a standby takes longer than usual.
+const COMMIT_MAX: Duration = Duration::from_secs(10);
+
 /// The field with the id of a request, which every action has.
 pub const REQUEST: &str = "request";
 
@@ -115,7 +122,7 @@ pub static ACTIONS: [Action; 11] = [
         meaning: "Pauses a job until a time within the next 30 days.",
         route: "/jobs/{job}/pause",
         fields: &[UNTIL, REASON],
-        propose: |asked| Box::pin(ready(propose::pause(asked))),
+        propose: |asked| Box::pin(propose::pause(asked)),
         perform: |asked| Box::pin(perform::pause(asked)),
         place: place_of_job,
     },
@@ -131,7 +138,7 @@ pub static ACTIONS: [Action; 11] = [
         meaning: "Pauses every job until a time within the next 30 days.",
         route: "/system/pause",
         fields: &[UNTIL, REASON],
-        propose: |asked| Box::pin(ready(propose::pause(asked))),
+        propose: |asked| Box::pin(propose::pause(asked)),
         perform: |asked| Box::pin(perform::pause(asked)),
         place: |_, _| "/system".to_owned(),
     },
@@ -155,7 +162,7 @@ pub static ACTIONS: [Action; 11] = [
         meaning: "Lifts the block of a quota after a refusal of the vendor.",
         route: "/connections/{connection}/unblock",
         fields: &[],
-        propose: |asked| Box::pin(ready(propose::unblock(asked))),
+        propose: |asked| Box::pin(propose::unblock(asked)),
         perform: |asked| Box::pin(perform::unblock(asked)),
         place: |query, _| format!("/connections/{}", part(query.name("connection"))),
     },
@@ -263,9 +270,15 @@ pub enum ActionError {
     /// The request id belongs to another action.
     #[error("this request id was used for another action or for other values, so nothing was done; send a new id")]
     Reused,
-    #[error("the database did not respond; nothing was done")]
+    #[error("the database did not respond; this call has done nothing")]
     Database(#[from] sqlx::Error),
-    #[error("the quotas could not be read; nothing was done")]
+    /// The transaction was to be committed, and the database did not confirm it.
+    #[error(
+        "the database did not confirm it, so it is not known whether it was done; send it again with the request id \
+         {request}, and it is done at most once"
+    )]
+    Unconfirmed { request: Uuid, source: sqlx::Error },
+    #[error("the quotas could not be read; this call has done nothing")]
     Quota(#[from] QuotaError),
 }
 
@@ -278,8 +291,9 @@ impl From<QueryError> for ActionError {
 impl Action {
     /// Refuses names that nothing can have, fields that do not exist, and numbers out of their bounds.
     fn check(&self, query: &Query) -> Result<(), ActionError> {
+        // A path with NUL names nothing, which was checked before.
         if query.has_nul() {
-            return Err(ActionError::NotFound("no name and no value has the character NUL".to_owned()));
+            return Err(ActionError::Invalid("no value has the character NUL".to_owned()));
         }
         let known: Vec<&str> = self.fields.iter().map(|field| field.name).chain([REQUEST]).collect();
         query.only(&known)?;
@@ -304,7 +318,8 @@ impl Action {
         (self.propose)(&mut asked).await
     }
 
-    /// Does it, unless `request` was done before. Refused if `request` did something else.
+    /// Does it, unless `request` was done before. Refused if `request` did something else. Ends within [`WORK_MAX`] and
+    /// [`COMMIT_MAX`].
     pub async fn perform(
         &self,
         pool: &PgPool,
@@ -314,6 +329,25 @@ impl Action {
         request: Uuid,
     ) -> Result<Outcome, ActionError> {
         self.check(query)?;
+        let late = || ActionError::Database(sqlx::Error::PoolTimedOut);
+        let doing = timeout(WORK_MAX, self.prepare(pool, config, query, actor, request));
+        let (transaction, outcome) = doing.await.unwrap_or_else(|_| Err(late()))?;
+        let Some(transaction) = transaction else { return Ok(outcome) };
+        match timeout(COMMIT_MAX, transaction.commit()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            Ok(()) => Ok(outcome),
+            Err(source) => Err(ActionError::Unconfirmed { request, source }),
+        }
+    }
+
+    /// Does it in a transaction, which is to be committed; `None` if it was done before.
+    async fn prepare(
+        &self,
+        pool: &PgPool,
+        config: &Config,
+        query: &Query,
+        actor: &str,
+        request: Uuid,
+    ) -> Result<(Option<Transaction<'static, Postgres>>, Outcome), ActionError> {
         let digest = self.digest(query);
         let mut transaction = pool.begin().await?;
         let now = crate::schedule::clock(&mut transaction).await?;
@@ -321,7 +355,7 @@ impl Action {
             let done = audit::done(&mut *transaction, request, &digest).await?;
             transaction.rollback().await?;
             let audit::Done { run_id, summary } = done.ok_or(ActionError::Reused)?;
-            return Ok(Outcome { repeated: true, place: (self.place)(query, run_id), summary, run_id });
+            return Ok((None, Outcome { repeated: true, place: (self.place)(query, run_id), summary, run_id }));
         };
         let mut asked = Asked { conn: &mut transaction, config, query, actor, now };
         let done = (self.perform)(&mut asked).await?;
@@ -332,9 +366,9 @@ impl Action {
             run_id: done.run_id,
         };
         audit::end(&mut *transaction, event, subject, &done.summary).await?;
-        transaction.commit().await?;
         let place = (self.place)(query, done.run_id);
-        Ok(Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place })
+        let outcome = Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place };
+        Ok((Some(transaction), outcome))
     }
 }
 

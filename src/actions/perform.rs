@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use super::{ActionError, Asked, Done, propose};
 use crate::config::{Job, JobStream};
 use crate::connector::Window;
-use crate::quota::{self, LedgerKeys};
+use crate::quota::{self, LedgerKey, LedgerKeys};
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::{held, mute, notification, pause, progress};
 use crate::worker::grid::midnight;
@@ -171,7 +171,7 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     if slices == 0 {
         return Err(match held::release_of(&mut *asked.conn, connection, stream).await? {
             Some(_) => propose::released_already(),
-            None => ActionError::Refused("no slice of this stream is held".to_owned()),
+            None => propose::not_held(asked),
         });
     }
     Ok(Done {
@@ -182,16 +182,24 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     })
 }
 
+/// The ledger of the connection that the path names, and the names of its limits.
+pub(super) async fn limits_of(asked: &mut Asked<'_>) -> Result<(LedgerKey, Vec<String>), ActionError> {
+    let missing = || ActionError::NotFound("no connection of the configuration has this name".to_owned());
+    let connection = asked.config.connections.get(asked.query.name("connection")).ok_or_else(missing)?;
+    let keys = LedgerKeys::read(&mut *asked.conn).await?;
+    let key = keys.key(&connection.base_url, &connection.settings.credential());
+    Ok((key, connection.limits.iter().map(|limit| limit.name.clone()).collect()))
+}
+
+pub(super) fn not_blocked() -> ActionError {
+    ActionError::Refused("no limit of this connection is blocked".to_owned())
+}
+
 pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let name = asked.query.name("connection");
-    let missing = || ActionError::NotFound("no connection of the configuration has this name".to_owned());
-    let connection = asked.config.connections.get(name).ok_or_else(missing)?;
-    let key = LedgerKeys::read(&mut *asked.conn).await?.key(&connection.base_url, &connection.settings.credential());
-    let limits: Vec<String> = connection.limits.iter().map(|limit| limit.name.clone()).collect();
+    let (key, limits) = limits_of(asked).await?;
     let lifted = quota::unblock(&mut *asked.conn, &key, &limits).await?;
-    let Some(first) = lifted.first() else {
-        return Err(ActionError::Refused("no limit of this connection is blocked".to_owned()));
-    };
+    let Some(first) = lifted.first() else { return Err(not_blocked()) };
     let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
     let streams = progress::wake(&mut *asked.conn, &first.connections, &waiting).await?;
     let limits: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();

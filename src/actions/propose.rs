@@ -1,9 +1,11 @@
 //! What an action would do, for the page that asks for confirmation.
 
-use super::perform::{paused_job, range};
+use super::perform::{limits_of, not_blocked, paused_job, range};
 use super::{ActionError, Asked, Proposal, part, plan};
 use crate::config::{Job, JobStream};
 use crate::connector::Window;
+use crate::quota;
+use crate::store::pause::Pause;
 use crate::store::status::Streams;
 use crate::store::{held, mute, pause, progress};
 
@@ -39,6 +41,9 @@ pub(super) async fn run(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> 
     let mut effects = vec!["It reads what the next firing would read; the schedule stays as it is.".to_owned()];
     if job.paused {
         effects.push("The job is paused in the configuration; this run is made nevertheless.".to_owned());
+    }
+    if let Some(found) = pause::of_job(&pause::list(&mut *asked.conn).await?, &job.name) {
+        effects.push(format!("This run is made despite {}.", in_words(found)));
     }
     Ok(Proposal {
         title: format!("Run {} now", of_job(asked, job)),
@@ -90,19 +95,31 @@ pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Proposal, ActionErro
     })
 }
 
-pub(super) fn pause(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
+/// A pause with its end, its operator and the reason.
+fn in_words(pause: &Pause) -> String {
+    let what = if pause.job == pause::EVERYTHING { "every job" } else { &pause.job };
+    let reason = pause.reason.trim_end_matches('.');
+    format!("the pause of {what} until {}, set by {}: {reason}", pause.until.format("%Y-%m-%d %H:%MZ"), pause.actor)
+}
+
+pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
     let job = paused_job(asked)?;
     if job.is_some_and(|job| job.paused) {
         return Err(ActionError::Refused("`paused: true` in the configuration pauses the job already".to_owned()));
     }
     let catch_up = job.map_or_else(String::new, |job| format!(", here `{:?}`,", job.catch_up).to_lowercase());
+    let mut effects = vec![
+        "No firing makes a run until then, for 30 days at most. Runs that exist go on, and runs by hand are possible."
+            .to_owned(),
+        format!("Afterwards `catch_up`{catch_up} decides about the firings that were missed."),
+    ];
+    let name = job.map_or(pause::EVERYTHING, |job| &*job.name);
+    if let Some(found) = pause::list(&mut *asked.conn).await?.iter().find(|pause| pause.job == name) {
+        effects.push(format!("It replaces {}.", in_words(found)));
+    }
     Ok(Proposal {
         title: format!("Pause {}", job.map_or("every job", |job| &*job.name)),
-        effects: vec![
-            "No firing makes a run until then, for 30 days at most. Runs that exist go on, and runs by hand are possible."
-                .to_owned(),
-            format!("Afterwards `catch_up`{catch_up} decides about the firings that were missed."),
-        ],
+        effects,
         ready: true,
         back: job.map_or_else(|| "/system".to_owned(), back),
         ..Proposal::default()
@@ -118,7 +135,7 @@ pub(super) async fn resume(asked: &mut Asked<'_>) -> Result<Proposal, ActionErro
     };
     Ok(Proposal {
         title: format!("End the pause of {}", job.map_or("every job", |job| &*job.name)),
-        effects: vec![format!("It was set by {}: {}.", found.actor, found.reason)],
+        effects: vec![format!("It ends {}.", in_words(found))],
         ready: true,
         back: job.map_or_else(|| "/system".to_owned(), back),
         ..Proposal::default()
@@ -132,12 +149,23 @@ pub(super) fn released_already() -> ActionError {
     ActionError::Refused(reason.to_owned())
 }
 
+/// The error for a stream without held slices.
+pub(super) fn not_held(asked: &Asked<'_>) -> ActionError {
+    let (connection, stream) = (asked.query.name("connection"), asked.query.name("stream"));
+    let mut jobs = asked.config.jobs.values().filter(|job| job.connection == connection);
+    if jobs.any(|job| job.streams.iter().any(|entry| entry.stream.name == stream)) {
+        ActionError::Refused("no slice of this stream is held".to_owned())
+    } else {
+        ActionError::NotFound("no job of the configuration reads a stream of this name".to_owned())
+    }
+}
+
 pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
     let (connection, stream) = (asked.query.name("connection"), asked.query.name("stream"));
     let of = Streams { connections: vec![connection.to_owned()], names: vec![stream.to_owned()] };
     let held = held::list(&mut *asked.conn, Some(&of), HELD_MAX).await?;
     if held.is_empty() {
-        return Err(ActionError::Refused("no slice of this stream is held".to_owned()));
+        return Err(not_held(asked));
     }
     if held.iter().all(|slice| slice.released) {
         return Err(released_already());
@@ -156,16 +184,21 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Proposal, ActionErr
     })
 }
 
-pub(super) fn unblock(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
+pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
     let name = asked.query.name("connection");
-    if !asked.config.connections.contains_key(name) {
-        return Err(ActionError::NotFound("no connection of the configuration has this name".to_owned()));
+    let (key, limits) = limits_of(asked).await?;
+    let blocked = quota::blocked(&mut *asked.conn, &key, &limits).await?;
+    if blocked.is_empty() {
+        return Err(not_blocked());
     }
     Ok(Proposal {
         title: format!("Lift the block of {name}"),
         effects: vec![
-            "The vendor has refused a call and asked to wait. Calls are sent again now; what was used stays counted."
-                .to_owned(),
+            format!(
+                "The vendor has refused a call and asked to wait, so {} is blocked. Calls are sent again now; what was used \
+                 stays counted.",
+                blocked.join(", ")
+            ),
             "If the vendor refuses again, the limits are blocked again, for every connection of the credential."
                 .to_owned(),
         ],

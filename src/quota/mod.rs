@@ -26,6 +26,6 @@ pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use refusal::{Refusal, header_wait, parse_wait};
 pub use reservation::{Reservation, Settlement};
 pub use statement::{Dispute, Stated, renew};
-pub use unblock::{Lifted, unblock, waiting_for};
+pub use unblock::{Lifted, blocked, unblock, waiting_for};
 pub use usage::{LedgerUse, Usage, Uses};
 pub use window::Window;

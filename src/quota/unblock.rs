@@ -20,6 +20,27 @@ pub fn waiting_for(limit: &str) -> String {
     format!("quota {limit}")
 }
 
+/// Those of these limits that are blocked now.
+pub async fn blocked(
+    executor: impl PgExecutor<'_>,
+    key: &LedgerKey,
+    limits: &[String],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        select l.name
+        from tidegate.quota_ledger as ledger
+        join tidegate.quota_limit as l on l.ledger_id = ledger.id
+        where ledger.key = $1 and l.name = any($2) and l.blocked_until > clock_timestamp()
+        order by l.id
+        ",
+        key.as_str(),
+        limits,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// Lifts the blocks of these limits of the ledger of `key`, and returns those that were in force. What was used stays
 /// counted. The next refusal is waited out as if it were the first.
 pub async fn unblock(

@@ -81,6 +81,10 @@ pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
     if is_api && login != Login::Bearer {
         return Err(Refusal::NotBearer);
     }
+    // No other method changes anything: the routes refuse it.
+    if *head.method != Method::POST {
+        return Ok(login);
+    }
     let kind = one(head.headers, &CONTENT_TYPE).flatten().and_then(|kind| kind.split(';').next()).unwrap_or_default();
     if !kind.trim().eq_ignore_ascii_case(if is_api { JSON } else { FORM }) {
         return Err(Refusal::Kind);

@@ -101,7 +101,7 @@ const ACTING: [(&str, &str); 5] = [
     ("404", "what the path names does not exist"),
     ("409", "it is not possible in the present state"),
     ("422", "a field is missing, wrong or unknown"),
-    ("503", "the database did not respond; nothing was done"),
+    ("503", "the database did not respond: the call has done nothing, or that is not known"),
 ];
 
 impl Description {

@@ -9,6 +9,8 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -20,13 +22,13 @@ use super::super::routing::{self, Routes};
 use super::{API, Visit, html, query, unavailable, views};
 use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal, plan};
 use crate::config::Config;
-use crate::report::{Query, Surroundings};
+use crate::report::{Query, QueryError, Surroundings};
 use crate::{clock, text};
 
 /// Forms are small.
 pub(in super::super) const BODY_BYTES_MAX: usize = 8 * 1024;
-/// An action is a few statements.
-const ACTION_MAX: Duration = Duration::from_secs(10);
+/// How long an action waits for others.
+const TURN_MAX: Duration = Duration::from_secs(10);
 const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
                       commands.";
 
@@ -39,7 +41,8 @@ pub(super) fn add(routes: Routes) -> Routes {
             act(action, desk, names, uri, headers, login, peer, body)
         });
         let api = get(move |desk, names, parameters| show_json(action, desk, names, parameters));
-        let api = api.post(move |desk, names, login, peer, body| act_json(action, desk, names, login, peer, body));
+        let api =
+            api.post(move |desk, names, uri, login, peer, body| act_json(action, desk, names, uri, login, peer, body));
         let path = format!("{API}{}", action.route);
         routes.add(action.route, routing::page(&["get", "post"]), page).add(&path, routing::of(&["get", "post"]), api)
     })
@@ -83,7 +86,9 @@ const fn status(error: &ActionError) -> StatusCode {
         ActionError::NotFound(_) => StatusCode::NOT_FOUND,
         ActionError::Invalid(_) | ActionError::Field(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ActionError::Refused(_) | ActionError::Reused => StatusCode::CONFLICT,
-        ActionError::Database(_) | ActionError::Quota(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ActionError::Database(_) | ActionError::Unconfirmed { .. } | ActionError::Quota(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 
@@ -168,7 +173,7 @@ async fn perform(
     peer: Peer,
     request: Uuid,
 ) -> Result<Outcome, Undone> {
-    let Ok(Ok(_turn)) = timeout(ACTION_MAX, desk.actions.acquire()).await else {
+    let Ok(Ok(_turn)) = timeout(TURN_MAX, desk.actions.acquire()).await else {
         return Err(Undone::Unread(Unread::Busy));
     };
     let config = Arc::clone(&desk.sources.config.borrow());
@@ -177,13 +182,12 @@ async fn perform(
         _ => "with the token".to_owned(),
     };
     let actor = format!("operator {name} from {}", peer.0.ip().to_canonical());
-    let performing = action.perform(&desk.sources.pool, &config, query, &actor, request);
-    let outcome =
-        timeout(ACTION_MAX, performing).await.unwrap_or(Err(ActionError::Database(sqlx::Error::PoolTimedOut)));
+    let outcome = action.perform(&desk.sources.pool, &config, query, &actor, request).await;
     match &outcome {
         Ok(outcome) if outcome.repeated => {}
         Ok(outcome) => tracing::info!(actor, run = outcome.run_id, action = outcome.summary, "an operator acted"),
         Err(ActionError::Database(error)) => desk.trouble().warn("an action could not be done", error),
+        Err(ActionError::Unconfirmed { source, .. }) => desk.trouble().warn("an action was not confirmed", source),
         Err(error) => tracing::info!(actor, %error, "an action was refused"),
     }
     // The page that follows shows it.
@@ -206,6 +210,9 @@ async fn act(
     if login == Login::Open {
         return visit.message(&desk, StatusCode::FORBIDDEN, "Not allowed", REMEDY);
     }
+    if uri.query().is_some() {
+        return visit.message(&desk, StatusCode::UNPROCESSABLE_ENTITY, "Not possible", IN_BODY);
+    }
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
         return visit.message(&desk, StatusCode::PAYLOAD_TOO_LARGE, "Too large", TOO_LARGE);
     };
@@ -224,12 +231,14 @@ async fn act(
     }
 }
 
+const IN_BODY: &str = "The fields of an action belong into the body, not after a question mark.";
 const TOO_LARGE: &str = "The body is larger than 8 KiB.";
 
 async fn act_json(
     action: &'static Action,
     State(desk): State<Arc<AppState>>,
     names: RawPathParams,
+    uri: Uri,
     Extension(login): Extension<Login>,
     Extension(peer): Extension<Peer>,
     body: Body,
@@ -237,12 +246,20 @@ async fn act_json(
     if login == Login::Open {
         return api_error(StatusCode::FORBIDDEN, REMEDY);
     }
+    if uri.query().is_some() {
+        return api_error(StatusCode::UNPROCESSABLE_ENTITY, IN_BODY);
+    }
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
         return api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
     };
-    let Some(parameters) = parameters(&body) else {
-        let text = "the body is not a JSON object whose values are texts, numbers or booleans";
-        return api_error(StatusCode::BAD_REQUEST, text);
+    let parameters = match parameters(&body) {
+        Ok(parameters) => parameters,
+        Err(Malformed::Document) => {
+            let text =
+                "the body is not a JSON object whose values are texts, numbers or booleans; without fields it is {}";
+            return api_error(StatusCode::BAD_REQUEST, text);
+        }
+        Err(Malformed::Value(error)) => return wrong_parameter(StatusCode::UNPROCESSABLE_ENTITY, &error),
     };
     let query = query(&names, Some(&parameters));
     let request = match query.text("request").map(Uuid::try_parse) {
@@ -256,24 +273,59 @@ async fn act_json(
     }
 }
 
-/// The members of a JSON object as the fields of a form. `None` if it is something else.
-fn parameters(body: &[u8]) -> Option<String> {
-    let members: serde_json::Map<String, serde_json::Value> =
-        if body.is_empty() { serde_json::Map::new() } else { serde_json::from_slice(body).ok()? };
+/// Why the body of a call is not what an action asks for.
+#[derive(Debug)]
+enum Malformed {
+    /// It is not an object of plain values.
+    Document,
+    /// A value that is not one. To leave it out may mean more than was meant, for instance every stream.
+    Value(QueryError),
+}
+
+/// The members of a JSON object, in their order, also those with one name.
+struct Members(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// The members of a JSON object as the fields of a form.
+fn parameters(body: &[u8]) -> Result<String, Malformed> {
+    let Members(members) = serde_json::from_slice(body).map_err(|_| Malformed::Document)?;
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in members {
-        match value {
-            serde_json::Value::Null => {}
-            serde_json::Value::String(text) => {
-                form.append_pair(&name, &text);
+        let value = match value {
+            serde_json::Value::String(text) if !text.trim().is_empty() => text,
+            serde_json::Value::String(_) | serde_json::Value::Null => {
+                let error = QueryError::new(&name, "a value: it is empty or null; leave it out if that is meant");
+                return Err(Malformed::Value(error));
             }
-            serde_json::Value::Number(_) | serde_json::Value::Bool(_) => {
-                form.append_pair(&name, &value.to_string());
-            }
-            _ => return None,
-        }
+            serde_json::Value::Number(_) | serde_json::Value::Bool(_) => value.to_string(),
+            _ => return Err(Malformed::Document),
+        };
+        form.append_pair(&name, &value);
     }
-    Some(form.finish())
+    Ok(form.finish())
 }
 
 #[cfg(test)]
@@ -282,10 +334,14 @@ mod tests {
 
     #[test]
     fn members_of_an_object_are_fields() {
-        assert_eq!(parameters(br#"{"a": "x y&z", "b": 3, "c": null}"#).as_deref(), Some("a=x+y%26z&b=3"));
-        assert_eq!(parameters(b"").as_deref(), Some(""));
-        for wrong in [&b"[]"[..], b"{\"a\": []}", b"{", b"\xff", b"null"] {
-            assert_eq!(parameters(wrong), None);
+        assert_eq!(parameters(br#"{"a": "x y&z", "b": 3, "c": true}"#).unwrap(), "a=x+y%26z&b=3&c=true");
+        assert_eq!(parameters(b"{}").unwrap(), "");
+        assert_eq!(parameters(br#"{"a": 1, "a": 2}"#).unwrap(), "a=1&a=2", "written twice, which is refused later");
+        for wrong in [&b""[..], b"[]", b"{\"a\": []}", b"{", b"\xff", b"null", b"{} {}"] {
+            assert!(matches!(parameters(wrong), Err(Malformed::Document)), "{}", String::from_utf8_lossy(wrong));
+        }
+        for empty in [&br#"{"stream": null}"#[..], br#"{"stream": ""}"#, br#"{"stream": " "}"#] {
+            assert!(matches!(parameters(empty), Err(Malformed::Value(_))), "{}", String::from_utf8_lossy(empty));
         }
     }
 }

@@ -237,6 +237,14 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     let fields = format!("until={until}&reason=maintenance <b>of</b> the vendor");
     assert_eq!(port.act("/jobs/lynn/pause", &fields).await.place(), JOB);
     assert_eq!(port.act("/system/pause", &fields).await.place(), "/system");
+    for (page, expected) in [
+        ("/jobs/lynn/pause", "It replaces the pause of lynn until"),
+        ("/jobs/lynn/runs", "This run is made despite the pause of"),
+        ("/jobs/lynn/resume", "It ends the pause of lynn until"),
+    ] {
+        let body = port.get(page).await.body;
+        assert!(body.contains(expected) && body.contains("set by operator operator from 127.0.0.1"), "{page}: {body}");
+    }
     for page in ["/", "/streams", JOB, "/events", "/system"] {
         let page = port.get(page).await.body;
         assert!(
@@ -247,6 +255,9 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     assert_eq!(port.act("/system/resume", "").await.status, 303);
     assert_eq!(port.act("/jobs/lynn/resume", "").await.status, 303);
     assert_eq!(port.get("/jobs/lynn/resume").await.status, 409);
+    assert_eq!(port.get("/connections/acme/unblock").await.status, 409, "nothing is blocked");
+    assert_eq!(port.get("/streams/acme/navigation_marks/release").await.status, 409, "nothing is held");
+    assert_eq!(port.get("/streams/acme/nothing/release").await.status, 404);
     sqlx::raw_sql(
         "insert into tidegate.problem (kind, scope, connection, opened_at, summary)
          values ('failed', 'acme', 'acme', now(), 'credential refused')",

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{JOB, Port, request, world};
+use super::{BEARER, JOB, Port, request, world};
+use crate::support::eventually;
 
 const REUSED: &str =
     "this request id was used for another action or for other values, so nothing was done; send a new id";
@@ -65,4 +66,51 @@ async fn p7_of_two_actions_at_once_with_one_request_id_one_is_done() {
     let done: i64 =
         world.scalar("select (select count(*) from tidegate.run) + (select count(*) from tidegate.notification)").await;
     assert_eq!(done, 20);
+}
+
+/// A commit that takes longer than a call may, as with a slow standby.
+const SLOW_COMMIT: &str = "
+    create function public.slow() returns trigger language plpgsql
+    as $$ begin perform pg_sleep(12); return null; end $$;
+    create constraint trigger slow after insert on tidegate.event
+    deferrable initially deferred for each row execute function public.slow()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_what_the_database_did_not_confirm_is_called_unknown_and_can_be_repeated() {
+    let (world, port) = world().await;
+    sqlx::raw_sql(SLOW_COMMIT).execute(&world.database.pool()).await.unwrap();
+    let response = port.api("/jobs/lynn/runs", &json!({})).await;
+    let detail = response.json()["detail"].as_str().unwrap().to_owned();
+    assert_eq!(response.status, 503, "{detail}");
+    assert!(detail.contains("it is not known whether it was done"), "{detail}");
+    let runs = "select count(*) from tidegate.run";
+    eventually(std::time::Duration::from_secs(30), async || (world.scalar::<i64>(runs).await == 1).then_some(())).await;
+    sqlx::raw_sql("drop function public.slow cascade").execute(&world.database.pool()).await.unwrap();
+    let id = detail.split([' ', ',']).find(|word| uuid::Uuid::try_parse(word).is_ok()).unwrap();
+    let again = port.api("/jobs/lynn/runs", &json!({ "request": id })).await.json();
+    assert_eq!((&again["repeated"], &again["place"]), (&json!(true), &json!("/runs/1")), "{again}");
+    assert_eq!(world.scalar::<i64>(runs).await, 1);
+}
+
+#[tokio::test]
+async fn p7_a_field_that_is_empty_written_twice_or_outside_the_body_never_widens_an_action() {
+    let (world, port) = world().await;
+    let headers = format!("{BEARER}content-type: application/json\r\n");
+    for (query, body, status) in [
+        ("", r#"{ "stream": null }"#, 422),
+        ("", r#"{ "stream": "" }"#, 422),
+        ("", r#"{ "stream": " " }"#, 422),
+        ("", r#"{ "stream": "navigation_marks", "stream": "dialog_marks" }"#, 422),
+        ("", "", 400),
+        ("?stream=navigation_marks", "{}", 422),
+    ] {
+        let response = port.send("POST", &format!("/api/v1/jobs/lynn/runs{query}"), &headers, body).await;
+        assert_eq!(response.status, status, "{query} {body}: {}", response.body);
+    }
+    let page = port.post("/jobs/lynn/runs?stream=navigation_marks", &request(1)).await;
+    assert_eq!(page.status, 422, "{}", page.body);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
+    for method in ["PUT", "DELETE", "PATCH"] {
+        assert_eq!(port.send(method, "/api/v1/jobs/lynn/runs", BEARER, "").await.status, 405, "{method}");
+    }
 }
