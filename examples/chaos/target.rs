@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -51,24 +54,26 @@ struct Received {
 pub struct Target {
     address: SocketAddr,
     journal: Journal,
+    requests: Arc<AtomicUsize>,
     received: Arc<Mutex<Received>>,
 }
 
 impl Target {
     pub async fn open(journal: Journal) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let target = Self { address: listener.local_addr()?, journal, received: Arc::default() };
+        let target =
+            Self { address: listener.local_addr()?, journal, requests: Arc::default(), received: Arc::default() };
         let router = Router::new().route("/", post(receive)).with_state(target.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(target)
     }
 
-    /// The entry of a configuration. It asks for all kinds of problems.
+    /// The entry of a configuration. It asks for all kinds of problems that the storm can cause.
     pub fn configuration(&self) -> String {
         format!(
             "notify:\n  - name: storm\n    url: http://{}/\n    format: cloudevents\n    secret: whsec_{}\n    \
              on: [failed, held, late, gap, quota_refused, rejects, schema, config_refused, push_unknown, notify_stuck, \
-             recovered]\n",
+             stalled, recovered]\n",
             self.address,
             STANDARD.encode(KEY)
         )
@@ -154,9 +159,15 @@ impl Target {
     }
 }
 
-async fn receive(State(target): State<Target>, headers: HeaderMap, body: Bytes) -> StatusCode {
+/// Every fourth request is refused and every fourth is taken although the response is an error, so that messages are
+/// sent again.
+async fn receive(State(target): State<Target>, headers: HeaderMap, body: Bytes) -> Response {
+    let turn = target.requests.fetch_add(1, Ordering::Relaxed);
+    if turn % 4 == 1 {
+        return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response();
+    }
     target.take(&headers, &body);
-    StatusCode::NO_CONTENT
+    if turn % 4 == 3 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }.into_response()
 }
 
 /// Checks a message as docs/notifications.md describes for receivers.

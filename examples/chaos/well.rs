@@ -180,10 +180,12 @@ async fn is_message_due(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(due).fetch_one(conn).await
 }
 
-/// A message whose process was killed is sent again when its lease ends.
+/// A message whose process was killed is sent again when its lease ends, and a target that refused one is left alone
+/// for a while. The storm does not wait for that.
 async fn send_at_once(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update tidegate.notification set due_at = now() where state = 'due' and due_at > now() + interval '5 s'",
+    sqlx::raw_sql(
+        "update tidegate.notification set due_at = now() where state = 'due' and due_at > now() + interval '5 s';
+        update tidegate.notification_target set paused_until = null where paused_until > now() + interval '5 s'",
     )
     .execute(conn)
     .await?;

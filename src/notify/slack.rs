@@ -119,10 +119,11 @@ fn linked(url: &str, label: &str) -> String {
     format!("<{}|{label}>", url.replace('&', "&amp;"))
 }
 
-/// The text without anything that the chat interprets: tags of Slack, and mentions of Mattermost, which an invisible
-/// character ends.
+/// The text without anything that could mislead: tags of Slack, and mentions and links of Mattermost and Rocket.Chat,
+/// which an invisible character breaks. `*` and backticks still change how text looks.
 fn escape(text: &str) -> String {
-    text::plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('@', "@\u{200b}")
+    let text = text::plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('@', "@\u{200b}").replace("](", "]\u{200b}(")
 }
 
 /// The text, cut to the length of a block, without half an escape at its end.

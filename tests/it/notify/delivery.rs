@@ -165,12 +165,12 @@ async fn a_target_is_stuck_while_it_accepts_nothing_and_not_while_many_messages_
     assert_eq!(age().await, 0.0);
     bench.accepts().await;
     another(&bench, "marks", "refused").await;
-    bench.execute("update tidegate.notification set created_at = now() - interval '1 hour', due_at = created_at").await;
+    bench.execute("update tidegate.notification set (created_at, due_at) = row (now() - interval '1 hour', now() - interval '1 hour')").await;
     assert!(age().await >= 3_599.0, "it has waited for an hour");
     bench.send().await;
     assert_eq!(age().await, 0.0);
     another(&bench, "dialogs", "does not exist").await;
-    bench.execute("update tidegate.notification set created_at = now() - interval '1 hour', due_at = created_at").await;
+    bench.execute("update tidegate.notification set (created_at, due_at) = row (now() - interval '1 hour', now() - interval '1 hour')").await;
     assert!(age().await < 60.0, "it accepted one a moment ago");
     bench.responds(ResponseTemplate::new(500)).await;
     bench.send().await;

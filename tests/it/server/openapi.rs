@@ -221,7 +221,7 @@ async fn what_the_server_returns_is_as_described() {
         ("/api/v1/jobs/lynn-hourly/runs", "{}"),
         ("/api/v1/jobs/lynn-hourly/pause", &*pause),
         ("/api/v1/problems/1/mute", r#"{ "days": 4 }"#),
-        ("/api/v1/system/notify/oncall/test", ""),
+        ("/api/v1/system/notify/oncall/test", "{}"),
     ] {
         let reply = seen("post", path, &json, body).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.body);
