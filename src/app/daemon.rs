@@ -250,7 +250,7 @@ fn alive_task(
             };
             // After the beat: another process retires the streams of jobs that no process has recorded.
             let planned = async {
-                plan.lock().await.store(&shared.pool, &config).await?;
+                plan.lock().await.store(&shared.pool, &config, about.config_hash.as_deref()).await?;
                 stream::retire(&shared.pool).await
             };
             if orphans.is_ok() {

@@ -13,7 +13,8 @@ use crate::worker::grid::midnight;
 
 /// Streams that one statement stores: it locks their rows.
 const AT_ONCE: usize = 500;
-/// How often a configuration is stored that has not changed, in case another process has forgotten a stream of it.
+/// How often a configuration is stored that has not changed, in case another process has forgotten a stream of it, or
+/// has read one until now that is in none of its jobs.
 const AGAIN: TimeDelta = TimeDelta::minutes(5);
 
 /// What of the configuration was stored last.
@@ -24,8 +25,14 @@ pub(super) struct StoredPlan {
 
 impl StoredPlan {
     /// Stores the streams of `config`, if it is new, if it was stored long ago, or if the clock was set back since. In
-    /// the last case the summaries are written again of streams that were read in what is now the future.
-    pub(super) async fn store(&mut self, pool: &PgPool, config: &Arc<Config>) -> Result<(), sqlx::Error> {
+    /// the last case the summaries are written again of streams that were read in what is now the future. `hash` is that
+    /// of the configuration, with which the process is recorded as running.
+    pub(super) async fn store(
+        &mut self,
+        pool: &PgPool,
+        config: &Arc<Config>,
+        hash: Option<&str>,
+    ) -> Result<(), sqlx::Error> {
         let mut conn = pool.acquire().await?;
         let now = schedule::clock(&mut conn).await?;
         stream::forget_future(&mut conn).await?;
@@ -35,9 +42,12 @@ impl StoredPlan {
         }
         let successes = stream::successes(&mut *conn).await?;
         let successes = successes.into_iter().map(|(connection, stream, at)| ((connection, stream), at)).collect();
-        for some in planned(config, &successes, now).chunks(AT_ONCE) {
+        let planned = planned(config, &successes, now);
+        for some in planned.chunks(AT_ONCE) {
             stream::plan(&mut *conn, some).await?;
         }
+        let jobs: Vec<String> = config.jobs.keys().cloned().collect();
+        stream::take_out(&mut *conn, &jobs, &planned, hash).await?;
         self.stored = Some((Arc::clone(config), now));
         Ok(())
     }

@@ -24,18 +24,51 @@ live as (
     group by run.connection, task.stream
 ),
 
+-- A pause does not end what is `failed` or `held`, and opens nothing: for a problem of a paused stream that is open, the
+-- columns are checked from which the view would take the state.
+stream_now as (
+    select
+        state.connection,
+        state.stream,
+        coalesce(persistent.kind, state.state) as state,
+        state.last_error,
+        failure.cause,
+        known.jobs[1] as job
+    from tidegate.stream_state as state
+    inner join tidegate.stream as known on state.connection = known.connection and state.stream = known.stream
+    cross join lateral (
+        select md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g')) as cause
+    ) as failure
+    left join lateral (
+        select unclosed.kind
+        from unclosed
+        where
+            state.state = 'paused'
+            and unclosed.opened_at is not null
+            and unclosed.scope in (state.connection, state.connection || '/' || state.stream)
+            and (
+                (
+                    unclosed.kind = 'failed'
+                    and (known.needs_operator or known.failures >= 3)
+                    and unclosed.cause in ('', failure.cause)
+                )
+                or (unclosed.kind = 'held' and known.held_slices > 0)
+            )
+        -- 'failed' sorts before 'held'.
+        order by unclosed.kind
+        limit 1
+    ) as persistent
+        on true
+),
+
 -- A stream that waits for a limit or for a fault to pass is not yet a problem. A problem that is open stays open.
 stream_trouble as (
     select
         state.state as kind,
         state.connection,
         state.stream,
-        case
-            when state.state = 'failed'
-                then md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g'))
-            else ''
-        end as cause,
-        known.jobs[1] as job,
+        case when state.state = 'failed' then state.cause else '' end as cause,
+        state.job,
         null::bigint as run_id,
         case state.state
             when 'failed' then coalesce(state.last_error, 'the last readings failed')
@@ -43,8 +76,7 @@ stream_trouble as (
             when 'late' then 'nothing succeeded in time'
             else 'data before the newest are missing'
         end as summary
-    from tidegate.stream_state as state
-    inner join tidegate.stream as known on state.connection = known.connection and state.stream = known.stream
+    from stream_now as state
     left join live on state.connection = live.connection and state.stream = live.stream
     where
         state.state in ('failed', 'held')
@@ -453,10 +485,20 @@ change as (
             and not exists (
                 select
                 from tidegate.stream_state as state
+                inner join tidegate.stream as known
+                    on state.connection = known.connection and state.stream = known.stream
                 where
                     state.connection = missed.connection
                     and state.stream = coalesce(missed.stream, state.stream)
-                    and state.state not in ('retired', 'paused', 'failed', 'held', 'late', 'gap')
+                    and (
+                        state.state not in ('retired', 'paused', 'failed', 'held', 'late', 'gap')
+                        -- It was put right during the pause. What was late or had a gap has ended because of the pause.
+                        or (
+                            state.state = 'paused'
+                            and missed.kind in ('failed', 'held')
+                            and not (known.needs_operator or known.failures >= 3 or known.held_slices > 0)
+                        )
+                    )
             )
         )
     from missed

@@ -51,7 +51,8 @@ pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::
 
 /// Cancels unfinished runs and returns the ids of those that it cancelled. Committed rows and cursors are kept, and a
 /// worker that holds one of the runs fails the fence check of its next checkpoint. With `owner`, a running run is
-/// cancelled only if that process holds it. `reason` is stored as the error of the runs.
+/// cancelled only if that process holds it. `reason` is stored as the error of the runs. A trigger of `tidegate.run`
+/// cancels their unfinished tasks.
 pub async fn cancel(
     executor: impl PgExecutor<'_>,
     runs: &[i64],
@@ -110,14 +111,32 @@ pub async fn wake(
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        with woken as (
-            update tidegate.task
-            set waiting_until = clock_timestamp()
+        -- Runs before their tasks, as everyone locks them.
+        with locked as (
+            select run.id
             from tidegate.run
             where
-                run.id = task.run_id
-                and run.connection = any($1)
+                run.connection = any($1)
                 and run.state in ('queued', 'waiting', 'running')
+                and exists (
+                    select
+                    from tidegate.task
+                    where
+                        task.run_id = run.id
+                        and task.state = 'waiting'
+                        and task.waiting_for = any($2)
+                        and task.waiting_until > clock_timestamp()
+                )
+            order by run.id
+            for update
+        ),
+
+        woken as (
+            update tidegate.task
+            set waiting_until = clock_timestamp()
+            from locked
+            where
+                locked.id = task.run_id
                 and task.state = 'waiting'
                 and task.waiting_for = any($2)
                 and task.waiting_until > clock_timestamp()
@@ -183,7 +202,7 @@ pub async fn resume_backfill(
             update tidegate.task
             set state = 'queued', waiting_until = null, finished_at = null, error = null, hint = null
             from taken_up
-            where task.run_id = taken_up.id and task.state in ('failed', 'waiting')
+            where task.run_id = taken_up.id and task.state in ('failed', 'waiting', 'cancelled')
         )
 
         select id

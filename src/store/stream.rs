@@ -177,6 +177,25 @@ pub async fn plan(executor: impl PgExecutor<'_>, planned: &[Planned]) -> Result<
     Ok(())
 }
 
+/// Records that the jobs of a configuration do not read other streams any more than `planned`. A job is left out while
+/// another running process has it in a configuration whose hash differs from `config_hash`: there it may read other
+/// streams. Returns how many streams lost a job.
+pub async fn take_out(
+    executor: impl PgExecutor<'_>,
+    jobs: &[String],
+    planned: &[Planned],
+    config_hash: Option<&str>,
+) -> Result<u64, sqlx::Error> {
+    let connections: Vec<_> = planned.iter().map(|stream| stream.connection.clone()).collect();
+    let streams: Vec<_> = planned.iter().map(|stream| stream.stream.clone()).collect();
+    let readers: Vec<_> = planned.iter().map(|stream| stream.jobs.join("\n")).collect();
+    let done = sqlx::query_file!("src/store/take_out_streams.sql", jobs, config_hash, &connections, &streams, &readers)
+        .execute(executor)
+        .in_time()
+        .await?;
+    Ok(done.rows_affected())
+}
+
 /// Records that no job reads the streams whose jobs are in no running process's configuration. Returns how many they
 /// are.
 pub async fn retire(executor: impl PgExecutor<'_>) -> Result<u64, sqlx::Error> {

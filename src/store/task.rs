@@ -60,6 +60,8 @@ pub async fn begin(
         where
             task.run_id = $1
             and task.stream = $2
+            -- The run was cancelled meanwhile.
+            and task.state <> 'cancelled'
             and run.id = task.run_id
             and run.fence = $3
             and run.state = 'running'
@@ -218,6 +220,8 @@ pub async fn end(
         where
             task.run_id = $1
             and task.stream = $2
+            -- The run was cancelled meanwhile.
+            and task.state <> 'cancelled'
             and run.id = task.run_id
             and run.fence = $3
             and run.state = 'running'

@@ -383,6 +383,34 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
 }
 
 #[tokio::test]
+async fn the_overview_offers_the_release_of_a_held_slice_during_a_pause() {
+    let (world, port) = world().await;
+    let (pool, config) = (world.database.pool(), world.config());
+    sqlx::raw_sql(
+        "insert into tidegate.stream
+            (connection, stream, table_schema, table_name, anchor, timezone, slice, jobs, active_jobs)
+         values ('acme', 'navigation_marks', 'lynn', 'navigation_marks', '2026-01-01', 'UTC', '1d', '{lynn}', '{lynn}');
+         insert into tidegate.slice
+            (connection, stream, window_start, window_end, read_until, finished_at, held_since, held_reason,
+             held_rows_there, held_rows_reported)
+         values ('acme', 'navigation_marks', '2026-01-01', '2026-01-02', '2026-01-02', now(), now(), 'few rows', 1234, 5)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let notifier = crate::notify::notifier(crate::notify::quick());
+    assert!(notifier.check(&pool, &config).await.unwrap());
+    let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).format("%Y-%m-%dT%H:%M").to_string();
+    let paused = port.act("/system/pause", &format!("until={until}&reason=maintenance")).await;
+    assert_eq!(paused.status, 303, "{}", paused.body);
+    for _ in 0..2 {
+        assert!(notifier.check(&pool, &config).await.unwrap());
+    }
+    let page = port.get("/").await.body;
+    assert!(page.contains("1 thing needs you") && page.contains(&format!("{STREAM}/release\"")), "{page}");
+}
+
+#[tokio::test]
 async fn the_api_acts_with_the_token_and_names_what_is_wrong() {
     let (world, port) = world().await;
     let id = uuid::Uuid::from_u128(5).to_string();

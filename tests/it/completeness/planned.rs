@@ -1,7 +1,8 @@
 //! What the daemon says of the streams of its configuration, and what a load says.
 
+use sqlx::PgPool;
 use tidegate::store::instance::{self, About};
-use tidegate::store::stream;
+use tidegate::store::stream::{self, Planned};
 
 use super::summary::assert_summaries;
 use super::{STREAM, execute, text};
@@ -41,6 +42,89 @@ async fn p11_a_daemon_plans_streams_before_they_are_read_and_retires_those_of_re
     eventually(LONG, async || is("navigation_marks pending -, survey_result retired -").await).await;
     daemon.terminate().await;
     assert_eq!(text(&pool, states).await.unwrap(), "navigation_marks pending -, survey_result retired -");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_a_stream_that_is_taken_out_of_a_job_is_retired_at_a_reload_and_at_a_restart() {
+    let all = "[navigation_marks, show_error, survey_result]";
+    let world = World::with(Recipe {
+        streams: all,
+        start: ago(3).date_naive(),
+        job: vec!["schedule: \"0 3 1 1 *\"".to_owned()],
+        ..Recipe::default()
+    })
+    .await;
+    let daemon = Daemon::start(&world).await;
+    let states = "select string_agg(stream || ' ' || state, ', ' order by stream) from mart.data_status";
+    let pool = world.database.pool();
+    let is = async |wanted: &str| (text(&pool, states).await.as_deref() == Some(wanted)).then_some(());
+    eventually(LONG, async || is("navigation_marks pending, show_error pending, survey_result pending").await).await;
+
+    world.edit_config(|text| text.replace(all, "[navigation_marks, show_error]"));
+    eventually(LONG, async || is("navigation_marks pending, show_error pending, survey_result retired").await).await;
+    daemon.terminate().await;
+
+    world.edit_config(|text| text.replace("[navigation_marks, show_error]", "[navigation_marks]"));
+    let daemon = Daemon::start(&world).await;
+    eventually(LONG, async || is("navigation_marks pending, show_error retired, survey_result retired").await).await;
+
+    world.edit_config(|text| text.replace("[navigation_marks]", "[navigation_marks, survey_result]"));
+    eventually(LONG, async || is("navigation_marks pending, show_error retired, survey_result pending").await).await;
+    daemon.terminate().await;
+}
+
+/// What a process stores whose only job `one` reads these streams. Returns how many streams lost a job.
+async fn store(pool: &PgPool, streams: &[&str], config_hash: &str) -> u64 {
+    let planned: Vec<Planned> = streams
+        .iter()
+        .map(|name| Planned {
+            connection: "acme".to_owned(),
+            stream: (*name).to_owned(),
+            schema: "lynn",
+            table: (*name).to_owned(),
+            anchor: ago(3).date_naive(),
+            timezone: "UTC".to_owned(),
+            slice: "1d".to_owned(),
+            wanted_from: None,
+            jobs: vec!["one".to_owned()],
+            active_jobs: vec!["one".to_owned()],
+            last_success_at: None,
+            expected: None,
+        })
+        .collect();
+    stream::plan(pool, &planned).await.unwrap();
+    stream::take_out(pool, &["one".to_owned()], &planned, Some(config_hash)).await.unwrap()
+}
+
+#[tokio::test]
+async fn p11_a_stream_stays_with_a_job_as_long_as_a_running_process_reads_it_in_that_job() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let jobs = ["one".to_owned()];
+    let runs = async |owner: &str, hash: &str| {
+        let about = About { config_hash: Some(hash.to_owned()), ..About::default() };
+        instance::beat(&pool, owner, &jobs, &about).await.unwrap();
+    };
+    let readers = "select string_agg(stream || ' ' || jobs::text, ', ' order by stream) from tidegate.stream";
+    runs("old", "before").await;
+    assert_eq!(store(&pool, &["a", "b"], "before").await, 0);
+    // While both run, neither takes away what the other reads.
+    runs("new", "after").await;
+    assert_eq!(store(&pool, &["a"], "after").await, 0);
+    assert_eq!(store(&pool, &["a", "b"], "before").await, 0);
+    assert_eq!(text(&pool, readers).await.unwrap(), "a {one}, b {one}");
+    instance::leave(&pool, "old").await.unwrap();
+    assert_eq!(store(&pool, &["a"], "after").await, 1);
+    assert_eq!(text(&pool, readers).await.unwrap(), "a {one}, b {}");
+    // A replica with the same configuration and a command change nothing of that.
+    runs("replica", "after").await;
+    instance::beat(&pool, "command", &jobs, &About::default()).await.unwrap();
+    execute(&pool, "update tidegate.stream set jobs = '{one,other}', active_jobs = '{one}', expected_by = now()").await;
+    assert_eq!(store(&pool, &[], "after").await, 2);
+    let left =
+        "select string_agg(jobs::text || ' ' || active_jobs::text || ' ' || paused::text, ', ') from tidegate.stream";
+    assert_eq!(text(&pool, left).await.unwrap(), "{other} {} true, {other} {} true", "the other job is paused");
+    assert_eq!(store(&pool, &[], "after").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

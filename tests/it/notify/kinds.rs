@@ -176,6 +176,52 @@ async fn a_gap_that_a_run_will_read_is_no_problem() {
 }
 
 #[tokio::test]
+async fn a_pause_ends_no_problem_that_persists_and_opens_none() {
+    let by_operator = |job: &str| {
+        let pause = "insert into tidegate.pause (job, until, reason, actor) values";
+        (format!("{pause} ('{job}', now() + interval '1 hour', 'x', 'y')"), "delete from tidegate.pause")
+    };
+    let by_configuration =
+        ("update tidegate.stream set paused = true".to_owned(), "update tidegate.stream set paused = false");
+    for (pause, resume) in [by_operator(""), by_operator("hourly"), by_configuration] {
+        let bench = Bench::new(NotifyFormat::Slack).await;
+        bench.accepts().await;
+        for stream in ["marks", "other", "third"] {
+            bench.execute(stream_row("acme", stream)).await;
+        }
+        bench.execute("update tidegate.stream set active_jobs = jobs").await;
+        bench.execute("update tidegate.stream set held_slices = 1 where stream = 'marks'").await;
+        bench.fail(&["other"], "refused").await;
+        bench.check().await;
+        let open = ["failed acme/other", "held acme/marks"];
+        assert_eq!(bench.open().await, open);
+        bench.send().await;
+
+        bench.execute(pause.clone()).await;
+        assert_eq!(bench.all("select distinct state from tidegate.stream_state").await, ["paused"]);
+        bench.execute("update tidegate.stream set held_slices = 1 where stream = 'third'").await;
+        bench.check().await;
+        bench.check().await;
+        assert_eq!((bench.open().await, bench.send().await), (open.map(str::to_owned).to_vec(), 0), "{pause}");
+        bench.execute("update tidegate.stream set held_slices = 0 where stream = 'third'").await;
+        bench.execute(resume).await;
+        bench.check().await;
+        bench.check().await;
+        assert_eq!((bench.open().await, bench.send().await), (open.map(str::to_owned).to_vec(), 0), "{pause}");
+        assert_eq!(bench.all("select id::text from tidegate.problem").await.len(), 2, "they are the same problems");
+
+        // Put right by hand during a pause.
+        bench.execute(pause.clone()).await;
+        bench.execute("update tidegate.stream set held_slices = 0").await;
+        bench.mend(&["other"]).await;
+        bench.check().await;
+        bench.check().await;
+        assert_eq!(bench.open().await.len(), 0, "{pause}");
+        assert!(bench.send().await > 0, "its end is sent");
+    }
+}
+
+#[tokio::test]
 async fn the_usual_delays_are_those_of_the_documents() {
     let timing = Timing::default();
     let delay = |topic| timing.patience.iter().find(|kind| kind.topic == topic).unwrap().delay.as_secs() / 60;
