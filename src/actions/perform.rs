@@ -1,6 +1,6 @@
 //! Does what was asked for, in the transaction of its event.
 
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ActionError, Asked, Done, propose};
 use crate::config::{Job, JobStream};
@@ -8,13 +8,11 @@ use crate::connector::Window;
 use crate::quota::{self, LedgerKey, LedgerKeys};
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::{held, mute, notification, pause, progress};
-use crate::worker::grid::midnight;
+use crate::worker::grid;
 
 /// A longer pause is rather a job that is not wanted: `paused: true` in the configuration.
 const PAUSE_MAX: TimeDelta = TimeDelta::days(30);
 const REASON_CHARACTERS_MAX: usize = 200;
-/// No vendor has older data.
-const FIRST_YEAR: i32 = 1990;
 
 fn names<'s>(streams: &[&'s JobStream]) -> Vec<&'s str> {
     streams.iter().map(|entry| &*entry.stream.name).collect()
@@ -86,17 +84,8 @@ pub(super) fn range(asked: &Asked<'_>, job: &Job) -> Result<Option<Window>, Acti
         (None, None) => return Ok(None),
         _ => return Err(ActionError::Invalid("write both the first day and the day after the last".to_owned())),
     };
-    if from >= to {
-        return Err(ActionError::Invalid(format!("{from} is not before {to}, which is the day after the range")));
-    }
-    if from.year() < FIRST_YEAR || to.year() > 9_999 {
-        return Err(ActionError::Invalid(format!("the years are not between {FIRST_YEAR} and 9999")));
-    }
-    let window = Window { start: midnight(from, job.timezone), end: midnight(to, job.timezone) };
-    if window.start > asked.now {
-        return Err(ActionError::Invalid(format!("{from} is in the future: there is nothing to read")));
-    }
-    Ok(Some(window))
+    let window = grid::past_days(from, to, job.timezone, asked.now);
+    window.map(Some).map_err(|error| ActionError::Invalid(error.to_string()))
 }
 
 pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
@@ -177,7 +166,7 @@ pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     Ok(Done {
         connection: Some(connection.to_owned()),
         stream: Some(stream.to_owned()),
-        summary: format!("{slices} held slices of {connection}/{stream} were released"),
+        summary: held::released(slices, connection, stream),
         ..Done::default()
     })
 }
@@ -203,9 +192,10 @@ pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Done, ActionError> 
     let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
     let streams = progress::wake(&mut *asked.conn, &first.connections, &waiting).await?;
     let limits: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();
+    let are = if streams == 1 { "stream is" } else { "streams are" };
     Ok(Done {
         connection: Some(name.to_owned()),
-        summary: format!("the block of {} was lifted; {streams} waiting streams are due now", limits.join(", ")),
+        summary: format!("the block of {} was lifted; {streams} waiting {are} due now", limits.join(", ")),
         ..Done::default()
     })
 }

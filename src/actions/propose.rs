@@ -8,6 +8,7 @@ use crate::quota;
 use crate::store::pause::Pause;
 use crate::store::status::Streams;
 use crate::store::{held, mute, pause, progress};
+use crate::worker::grid::midnight;
 
 /// Held slices shown.
 const HELD_MAX: i64 = 100;
@@ -61,12 +62,20 @@ pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Proposal, ActionEr
     let streams = asked.streams(job, true)?;
     let range = range(asked, job)?;
     let windowed = job.streams.iter().filter(|entry| entry.stream.windowed());
+    let mut effects = vec![format!(
+        "It reads past days again, in {}. Scheduled runs go first, so it may take longer than the quotas require.",
+        job.timezone.name()
+    )];
+    if range.is_some_and(|range| range.start < midnight(job.start, job.timezone)) {
+        effects.push(format!(
+            "It begins before {}, the `start` of the job: the job does not want older days, and no later run reads them \
+             again.",
+            job.start
+        ));
+    }
     Ok(Proposal {
         title: format!("Backfill {}", of_job(asked, job)),
-        effects: vec![format!(
-            "It reads past days again, in {}. Scheduled runs go first, so it may take longer than the quotas require.",
-            job.timezone.name()
-        )],
+        effects,
         ready: range.is_some(),
         options: windowed.map(|entry| entry.stream.name.clone().into_owned()).collect(),
         plan: if range.is_some() { planned(asked, job, &streams, range).await? } else { Vec::new() },

@@ -172,7 +172,7 @@ async fn release_all(
         let slices = held::release(&mut *transaction, &job.connection, stream, window, audit::COMMAND).await?;
         if slices > 0 {
             let subject = Subject { connection: Some(&job.connection), stream: Some(stream), ..Subject::default() };
-            let summary = format!("{slices} held slices of {}/{stream} were released", job.connection);
+            let summary = held::released(slices, &job.connection, stream);
             audit::record(&mut *transaction, audit::COMMAND, subject, &summary).await?;
         }
         done.push(Released { connection: job.connection.clone(), stream: (*stream).to_owned(), slices });

@@ -34,13 +34,14 @@ pub(crate) fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Seconds in the largest suitable unit: `45s`, `3m`, `26h`, `9d`.
+/// Seconds in the largest suitable unit: `45s`, `3m`, `26h`, `9d`, `3y`.
 pub(crate) fn span(secs: i64) -> String {
     match secs {
         ..MINUTE => format!("{}s", secs.max(0)),
         MINUTE..HOUR => format!("{}m", secs / MINUTE),
         HOUR..=172_799 => format!("{}h", secs / HOUR),
-        _ => format!("{}d", secs / DAY),
+        172_800..=63_115_199 => format!("{}d", secs / DAY),
+        _ => format!("{}y", secs / 31_557_600),
     }
 }
 
@@ -80,8 +81,8 @@ mod tests {
     #[test]
     fn durations_and_amounts_are_shown_in_usual_units() {
         assert_eq!(
-            [0, 59, 60, 3_599, 3_600, 172_799, 172_800].map(span),
-            ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]
+            [0, 59, 60, 3_599, 3_600, 172_799, 172_800, 63_115_199, 63_115_200].map(span),
+            ["0s", "59s", "1m", "59m", "1h", "47h", "2d", "730d", "2y"]
         );
         assert_eq!(
             [0, 999, 1_000, 1_234_567, 999_999, 102_400_000].map(bytes),

@@ -11,7 +11,9 @@ use super::held::Held;
 use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
-use crate::report::{Document as _, JobState, Overview, Query, Reading, StatusReport};
+use crate::report::{
+    Document as _, JobState, OpenProblems, Overview, Problem, Query, Reading, StatusReport, open_problems, state,
+};
 use crate::schedule;
 use crate::store::history::{self, Waiting};
 use crate::store::pause;
@@ -21,11 +23,13 @@ use crate::store::status::{Failure, StreamState};
 use crate::store::stored_rows::StoredRows;
 use crate::text::plain;
 
-/// Maximum number of failures in the text; the JSON document has more.
+/// Maximum number of problems and of failures in the text; the JSON document has more.
+const PROBLEMS_SHOWN: usize = 20;
 const FAILURES_SHOWN: usize = 5;
 
 #[derive(Debug)]
 struct Everything {
+    problems: OpenProblems,
     report: StatusReport,
     waiting: Vec<Waiting>,
     /// What the sending jobs have sent, by state.
@@ -69,7 +73,8 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(conn).await?;
             waiting.retain(|task| config.jobs.contains_key(&task.job));
-            Ok((Everything { report, waiting, pushes }, quotas))
+            let problems = open_problems(conn, PROBLEMS_SHOWN).await?;
+            Ok((Everything { problems, report, waiting, pushes }, quotas))
         })
         .await?;
     let held = held::with_jobs(config, everything.report.held.clone());
@@ -80,6 +85,9 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
 fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&everything.report, everything.report.at);
     let mut text = String::new();
+    if everything.problems.total > 0 {
+        text.push_str(&problems(&everything.problems, now));
+    }
     if report.jobs.is_empty() {
         text.push_str("no job is configured; see `config/jobs/lynn.yaml` for one\n");
     } else {
@@ -109,8 +117,9 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     if !quotas.is_empty() {
         section(&mut text, "Quotas", &quota::table(quotas, now));
     }
-    if !report.failures.is_empty() {
-        section(&mut text, "Failures, newest first", &failures(&report.failures, now));
+    let failures = grouped(&report.failures, &everything.problems.problems);
+    if !failures.is_empty() {
+        section(&mut text, "Failures, newest first", &failed(&failures, now));
     }
     text
 }
@@ -213,13 +222,63 @@ pub(super) fn tallies(tallies: &[BatchCounts]) -> String {
     table.show()
 }
 
+/// What needs a person, worst first, and an empty line. One cause that many streams share is one problem.
+fn problems(open: &OpenProblems, now: DateTime<Utc>) -> String {
+    let mut text = format!("Problems, worst first: {}\n", open.total);
+    for problem in &open.problems {
+        let streams = if problem.streams > 1 { format!(", {} streams", problem.streams) } else { String::new() };
+        let muted = if problem.muted_until.is_some() { ", muted" } else { "" };
+        let (kind, since) = (state::of_problem(&problem.kind).name, show::moment(problem.opened_at, now));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{kind}: {}{streams}, since {since}{muted}", plain(&problem.scope));
+        trouble(&mut text, Some(&problem.summary), problem.hint.as_deref());
+    }
+    if open.total > i64::try_from(open.problems.len()).unwrap_or(i64::MAX) {
+        text.push_str("more: the page `/problems` of the daemon\n");
+    }
+    text.push('\n');
+    text
+}
+
+/// Streams of a connection that failed for the same reason.
+struct Failures<'f> {
+    newest: &'f Failure,
+    streams: Vec<&'f str>,
+}
+
+/// Failures by their reason, without those that an open problem names.
+fn grouped<'f>(failures: &'f [Failure], problems: &[Problem]) -> Vec<Failures<'f>> {
+    let is_named = |failure: &Failure| {
+        problems.iter().any(|problem| {
+            problem.kind == "failed"
+                && problem.connection.as_ref() == Some(&failure.connection)
+                && problem.stream.as_ref().is_none_or(|stream| *stream == failure.stream)
+        })
+    };
+    let mut groups: Vec<Failures<'f>> = Vec::new();
+    for failure in failures.iter().filter(|failure| !is_named(failure)) {
+        let is_same = |group: &&mut Failures<'f>| {
+            (&group.newest.connection, &group.newest.error, &group.newest.hint)
+                == (&failure.connection, &failure.error, &failure.hint)
+        };
+        match groups.iter_mut().find(is_same) {
+            Some(group) if group.streams.contains(&&*failure.stream) => {}
+            Some(group) => group.streams.push(&failure.stream),
+            None => groups.push(Failures { newest: failure, streams: vec![failure.stream.as_str()] }),
+        }
+    }
+    groups
+}
+
 /// Errors and hints are too long for a column.
-fn failures(failures: &[Failure], now: DateTime<Utc>) -> String {
+fn failed(failures: &[Failures<'_>], now: DateTime<Utc>) -> String {
     let mut text = String::new();
-    for failure in failures.iter().take(FAILURES_SHOWN) {
-        let when = show::moment_or_nothing(failure.finished_at, now);
-        let _ = writeln!(text, "run {}, {}, {}, {when}", failure.run_id, plain(&failure.job), plain(&failure.stream));
-        trouble(&mut text, failure.error.as_deref(), failure.hint.as_deref());
+    for Failures { newest, streams } in failures.iter().take(FAILURES_SHOWN) {
+        let when = show::moment_or_nothing(newest.finished_at, now);
+        let number = if streams.len() > 1 { format!("{} streams: ", streams.len()) } else { String::new() };
+        let (job, streams) = (plain(&newest.job), plain(&streams.join(", ")));
+        let _ = writeln!(text, "run {}, {job}, {number}{streams}, {when}", newest.run_id);
+        trouble(&mut text, newest.error.as_deref(), newest.hint.as_deref());
     }
     if failures.len() > FAILURES_SHOWN {
         text.push_str("older ones: `tidegate runs --tasks`\n");
@@ -233,5 +292,62 @@ pub(super) fn trouble(text: &mut String, error: Option<&str>, hint: Option<&str>
         if let Some(said) = said.filter(|said| !said.is_empty()) {
             let _ = writeln!(text, "  {word}: {}", plain(said));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(run_id: i64, stream: &str, error: &str) -> Failure {
+        Failure {
+            run_id,
+            job: "daily".to_owned(),
+            connection: "acme".to_owned(),
+            stream: stream.to_owned(),
+            finished_at: None,
+            error: Some(error.to_owned()),
+            hint: None,
+        }
+    }
+
+    fn problem(stream: Option<&str>) -> Problem {
+        Problem {
+            id: 1,
+            kind: "failed".to_owned(),
+            scope: "acme".to_owned(),
+            connection: Some("acme".to_owned()),
+            stream: stream.map(ToOwned::to_owned),
+            job: None,
+            run_id: None,
+            streams: 2,
+            opened_at: DateTime::UNIX_EPOCH,
+            closed_at: None,
+            summary: "the vendor refused the credentials".to_owned(),
+            hint: Some("renew the token".to_owned()),
+            muted_until: None,
+        }
+    }
+
+    #[test]
+    fn one_cause_of_many_streams_is_shown_once() {
+        let all = [
+            failure(2, "calls", "refused"),
+            failure(2, "agents", "refused"),
+            failure(2, "marks", "too large"),
+            failure(1, "calls", "refused"),
+        ];
+        let now = DateTime::UNIX_EPOCH;
+        let shown = failed(&grouped(&all, &[]), now);
+        let first = "run 2, daily, 2 streams: calls, agents, -\n  error: refused\n";
+        let expected = format!("{first}run 2, daily, marks, -\n  error: too large\n");
+        assert_eq!(shown, expected);
+        assert_eq!(grouped(&all, &[problem(None)]).len(), 0, "the problem of the connection has them all");
+        assert_eq!(grouped(&all, &[problem(Some("marks"))]).len(), 1);
+        let open = OpenProblems { problems: vec![problem(None)], total: 2 };
+        let first = "Problems, worst first: 2\nfailed: acme, 2 streams, since 1970-01-01T00:00:00Z, now\n";
+        let cause = "  error: the vendor refused the credentials\n  hint: renew the token\n";
+        let expected = format!("{first}{cause}more: the page `/problems` of the daemon\n\n");
+        assert_eq!(problems(&open, now), expected);
     }
 }

@@ -62,6 +62,11 @@ pub struct Request {
     pub waiter: Uuid,
 }
 
+/// Identifies a task of a run as a [`Request::waiter`]. The same after a restart, so that the task keeps its place.
+pub fn waiter_of_task(run_id: i64, stream: &str) -> Uuid {
+    Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(format!("{run_id} {stream}").as_bytes()))
+}
+
 /// The ledger's decision.
 #[derive(Debug)]
 #[must_use]

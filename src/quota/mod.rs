@@ -21,7 +21,7 @@ mod window;
 pub use forecast::Snapshot;
 pub use hours::{Hours, Traffic};
 pub use key::{LedgerKey, LedgerKeys};
-pub use ledger::{Grant, Ledger, LedgerError, Request};
+pub use ledger::{Grant, Ledger, LedgerError, Request, waiter_of_task};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use refusal::{Refusal, header_wait, parse_wait};
 pub use reservation::{Reservation, Settlement};

@@ -39,7 +39,7 @@ pub use findings::{Pushes, Rejects, SchemaChanges};
 pub use jobs::{JobPage, Jobs};
 pub use overview::{ConnectionSummary, Firing, Overview};
 pub use parameters::{Parameter, ParameterKind, check, check_names};
-pub use problems::{Problem, Problems};
+pub use problems::{Open as OpenProblems, Problem, Problems, open as open_problems};
 pub use query::{Query, QueryError};
 pub use quotas::{Hour, LimitState, Quotas, limits_used};
 pub use runs::{RunPage, Runs};

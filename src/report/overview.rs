@@ -1,7 +1,7 @@
 //! The overview: whether anything is wrong, what is going on, what comes next, and how complete the data are.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
-use super::quotas::LimitState;
+use super::quotas::{self, LimitState, Urgency};
 use super::{Document, Query, ReadError, Reading, state};
 use crate::config::{Config, Job};
 use crate::quota::{LedgerUse, Usage, Uses};
@@ -104,10 +104,10 @@ pub struct ConnectionSummary {
     pub streams: i64,
     /// Everything was read up to here, in every stream that has windows.
     pub complete_until: Option<DateTime<Utc>>,
-    /// The last 30 days in UTC: `complete` if every stream with windows is complete up to the end of the day, `partial`
-    /// if some are, else `missing`.
+    /// The last 30 days in UTC, as far as the streams with windows are read without a gap: `complete` if every stream has
+    /// all of the day, `missing` if none has any of it, else `partial`, as today.
     pub days: Vec<DaySpan>,
-    /// The quota that is used most.
+    /// The quota that matters most: one that is blocked, else the one that is used most.
     pub fullest: Option<LimitState>,
 }
 
@@ -325,7 +325,7 @@ fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
         config.connections.keys().map(|name| (worst(parts, name, &read), &**name)).collect();
     by_state.sort_unstable();
     let mut fullest: Vec<&LedgerUse> = uses.iter().collect();
-    fullest.sort_by(|a, b| urgency(&b.usage).total_cmp(&urgency(&a.usage)));
+    fullest.sort_by_key(|one| Reverse(urgency(&one.usage)));
     let fullest = fullest.into_iter().flat_map(|one| &one.connections).map(String::as_str);
     let mut names: Vec<String> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -372,30 +372,31 @@ fn summaries(
             streams: own_parts().map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),
-            fullest: own.max_by(|a, b| urgency(a).total_cmp(&urgency(b))).map(LimitState::from),
+            fullest: own.max_by_key(|usage| urgency(usage)).map(LimitState::from),
         }
     };
     shown.iter().map(summary).collect()
 }
 
-/// How much a limit matters to a person: a limit of less than a minute only sets the pace.
-fn urgency(usage: &Usage) -> f64 {
-    if usage.per < Duration::from_mins(1) { usage.ratio().min(1.0) / 1e6 } else { usage.ratio() }
+fn urgency(usage: &Usage) -> Urgency {
+    quotas::urgency(usage.blocked_until, usage.ratio(), usage.per.as_secs_f64())
 }
 
-/// The last days, and whether all, some or none of the streams are complete on each.
+/// The last days, and what of each was read. As in `mart.day_status`, a day is complete at its end, so that today never
+/// is, and is missing only if nothing of it was read.
 fn days(extents: &[Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
     let today = now.date_naive();
     let Some(first) = today.checked_sub_days(Days::new(DAYS - 1)) else { return Vec::new() };
     let state = |day: NaiveDate| {
         let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
-        let end = (begin + Days::new(1)).min(now);
-        let complete =
-            |(from, until): &&Extent| from.is_some_and(|from| from <= begin) && until.is_some_and(|until| end <= until);
-        match extents.iter().filter(complete).count() {
-            0 => "missing",
-            some if some < extents.len() => "partial",
-            _ => "complete",
+        let end = begin + Days::new(1);
+        let mut read = extents.iter().filter_map(|(from, until)| from.zip(*until));
+        if !read.clone().any(|(from, until)| from < end && begin < until) {
+            "missing"
+        } else if read.clone().count() == extents.len() && read.all(|(from, until)| from <= begin && end <= until) {
+            "complete"
+        } else {
+            "partial"
         }
     };
     if extents.is_empty() {
@@ -420,4 +421,33 @@ fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Fi
     next.into_iter()
         .map(|((at, job), timezone)| Firing { job: job.to_owned(), at, timezone: timezone.to_owned() })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(from: &str, until: &str) -> Extent {
+        (Some(from.parse().unwrap()), Some(until.parse().unwrap()))
+    }
+
+    /// The state of the last three days.
+    fn lately(extents: &[Extent]) -> Vec<String> {
+        let days = days(extents, "2026-11-30T10:00:00Z".parse().unwrap());
+        let each = days.iter().flat_map(|span| vec![span.state.clone(); usize::try_from(span.days()).unwrap()]);
+        each.collect::<Vec<_>>().split_off(27)
+    }
+
+    #[test]
+    fn p11_today_is_partial_and_a_day_is_missing_only_if_no_stream_has_read_of_it() {
+        let healthy = extent("2026-10-01T00:00:00Z", "2026-11-30T09:45:00Z");
+        assert_eq!(lately(&[healthy, healthy]), ["complete", "complete", "partial"]);
+        let behind = extent("2026-10-01T00:00:00Z", "2026-11-28T12:00:00Z");
+        assert_eq!(lately(&[behind]), ["partial", "missing", "missing"]);
+        assert_eq!(lately(&[healthy, behind]), ["partial", "partial", "partial"]);
+        assert_eq!(lately(&[healthy, (None, None)]), ["partial", "partial", "partial"]);
+        assert_eq!(lately(&[(None, None)]), ["missing", "missing", "missing"]);
+        let new = extent("2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z");
+        assert_eq!(lately(&[new]), ["missing", "complete", "missing"]);
+    }
 }

@@ -44,13 +44,13 @@ pub struct Problem {
 
 /// The open problems that are shown, and how many there are.
 #[derive(Debug, Default)]
-pub(super) struct Open {
-    pub(super) problems: Vec<Problem>,
-    pub(super) total: i64,
+pub struct Open {
+    pub problems: Vec<Problem>,
+    pub total: i64,
 }
 
 /// The open problems, worst first, those that are muted last.
-pub(super) async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::Error> {
+pub async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::Error> {
     let mut total = 0;
     let problems = sqlx::query!(
         r#"

@@ -1,23 +1,27 @@
 //! How much of each quota is used, when work goes on, and who uses it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::parameters::{CONNECTION, SEARCH, parameter};
 use super::{Document, Parameter, ParameterKind, Query, ReadError, Reading};
 use crate::config::Config;
 use crate::connector::Connection;
-use crate::quota::{LedgerKeys, Limit, Usage, Uses};
+use crate::quota::{LedgerKeys, Limit, Usage, Uses, waiter_of_task};
 use crate::store::session::Deadline as _;
 
 /// Credentials on one page, fewer than rows of other lists: each has several limits, a week of hours and its waiters.
 const CREDENTIALS_MAX: usize = 25;
 /// Waiting calls shown per credential.
 const WAITERS_MAX: usize = 10;
+/// Waiting calls that are counted, and tasks among which those that wait are found.
+const WAITERS_READ: i64 = 1_000;
+const TASKS_READ: i64 = 10_000;
 /// Hours of history: a week.
 const HOURS: i32 = 168;
 
@@ -26,7 +30,7 @@ pub struct Quotas {
     pub at: DateTime<Utc>,
     /// Credentials that match, on all pages.
     pub total: usize,
-    /// By how much they are used, the fullest first.
+    /// Those that are blocked first, then by how much they are used.
     pub credentials: Vec<Credential>,
     /// The parameter `after` of the next page.
     pub next: Option<String>,
@@ -65,6 +69,10 @@ pub struct LimitState {
 /// A call that waits for limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiter {
+    /// The run whose task waits. `None` for a command, and if the task has ended.
+    pub run_id: Option<i64>,
+    pub job: Option<String>,
+    pub stream: Option<String>,
     pub limits: Vec<String>,
     pub priority: i32,
     pub expected_at: DateTime<Utc>,
@@ -98,7 +106,7 @@ impl From<&Usage> for LimitState {
 
 impl Document for Quotas {
     const PATH: &'static str = "/quotas";
-    const MEANING: &'static str = "The credentials with their limits, the fullest first.";
+    const MEANING: &'static str = "The credentials with their limits: those that are blocked, then the fullest, first.";
     const PARAMETERS: &'static [Parameter] = &[
         CONNECTION,
         SEARCH,
@@ -126,7 +134,7 @@ impl Document for Quotas {
         }
         let mut ordered: Vec<(i64, Credential)> = credentials.into_iter().collect();
         ordered.sort_by(|(_, a), (_, b)| {
-            fullest(b).total_cmp(&fullest(a)).then_with(|| a.connections.cmp(&b.connections))
+            most_urgent(b).cmp(&most_urgent(a)).then_with(|| a.connections.cmp(&b.connections))
         });
         let total = ordered.len();
         // The order changes with every call, so a page continues by its number.
@@ -144,8 +152,19 @@ impl Document for Quotas {
     }
 }
 
-fn fullest(credential: &Credential) -> f64 {
-    credential.limits.iter().map(|limit| limit.ratio).fold(0.0, f64::max)
+/// How much a limit matters to a person: the larger one matters more. The end of a block, then the used part.
+pub(super) type Urgency = (Option<DateTime<Utc>>, u64);
+
+/// A blocked limit matters most, because nothing is sent. A limit of less than a minute only sets the pace.
+pub(super) fn urgency(blocked_until: Option<DateTime<Utc>>, ratio: f64, period_seconds: f64) -> Urgency {
+    let part = if period_seconds < 60.0 { ratio.min(1.0) / 1e6 } else { ratio };
+    // A part is not negative, so its bits have the same order.
+    (blocked_until, part.to_bits())
+}
+
+fn most_urgent(credential: &Credential) -> Option<Urgency> {
+    let limits = credential.limits.iter();
+    limits.map(|limit| urgency(limit.blocked_until, limit.ratio, limit.period_seconds)).max()
 }
 
 /// What each of `connections` uses of its limits, in the order of the configuration. Of a credential that was never
@@ -172,36 +191,109 @@ pub async fn limits_used<'c>(
     Ok(used)
 }
 
-async fn add_waiters(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> Result<(), sqlx::Error> {
-    let ledgers: Vec<i64> = shown.iter().map(|(ledger, _)| *ledger).collect();
-    let waiters = sqlx::query!(
+/// A waiting call, or a task that may wait: a call knows its task only by a hash.
+struct WaitingRow {
+    ledger: Option<i64>,
+    waiter: Option<Uuid>,
+    priority: Option<i32>,
+    expected_at: Option<DateTime<Utc>>,
+    limits: Option<Vec<String>>,
+    run_id: Option<i64>,
+    job: Option<String>,
+    stream: Option<String>,
+}
+
+async fn waiting_rows(
+    conn: &mut PgConnection,
+    ledgers: &[i64],
+    connections: &[String],
+) -> Result<Vec<WaitingRow>, sqlx::Error> {
+    sqlx::query_as!(
+        WaitingRow,
         r#"
         select
-            waiter.ledger_id as "ledger!",
-            waiter.priority as "priority!",
-            waiter.expected_at as "expected_at!",
-            array(select l.name from tidegate.quota_limit as l where l.id = any(waiter.limit_ids) order by l.id) as "limits!"
-        from tidegate.quota_waiter as waiter
-        where waiter.ledger_id = any($1) and waiter.expires_at > statement_timestamp()
-        order by waiter.expected_at, waiter.priority desc
-        limit 1000
+            found.ledger as "ledger?",
+            found.waiter as "waiter?",
+            found.priority as "priority?",
+            found.expected_at as "expected_at?",
+            found.limits as "limits?",
+            found.run_id as "run_id?",
+            found.job as "job?",
+            found.stream as "stream?"
+        from (
+            (
+                select
+                    waiter.ledger_id as ledger,
+                    waiter.waiter,
+                    waiter.priority,
+                    waiter.expected_at,
+                    array(
+                        select l.name
+                        from tidegate.quota_limit as l
+                        where l.id = any(waiter.limit_ids)
+                        order by l.id
+                    ) as limits,
+                    null::bigint as run_id,
+                    null::text as job,
+                    null::text as stream
+                from tidegate.quota_waiter as waiter
+                where waiter.ledger_id = any($1) and waiter.expires_at > statement_timestamp()
+                order by waiter.expected_at, waiter.priority desc
+                limit $3
+            )
+            union all
+            (
+                select null, null, null, null, null, run.id, run.job, task.stream
+                from tidegate.run
+                inner join tidegate.task on task.run_id = run.id
+                where
+                    run.state in ('running', 'waiting')
+                    and task.state in ('running', 'waiting')
+                    and run.connection = any($2)
+                limit $4
+            )
+        ) as found
+        order by found.expected_at, found.priority desc
         "#,
-        &ledgers,
+        ledgers,
+        connections,
+        WAITERS_READ,
+        TASKS_READ,
     )
     .fetch_all(conn)
     .in_time()
-    .await?;
+    .await
+}
+
+async fn add_waiters(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> Result<(), sqlx::Error> {
+    let ledgers: Vec<i64> = shown.iter().map(|(ledger, _)| *ledger).collect();
+    let connections: Vec<String> = shown.iter().flat_map(|(_, credential)| credential.connections.clone()).collect();
+    let rows = waiting_rows(conn, &ledgers, &connections).await?;
+    let mut tasks: HashMap<Uuid, (i64, String, String)> = HashMap::new();
+    let mut waiting: BTreeMap<i64, Vec<(Uuid, Waiter)>> = BTreeMap::new();
+    for row in rows {
+        if let (Some(run), Some(job), Some(stream)) = (row.run_id, row.job, row.stream) {
+            tasks.insert(waiter_of_task(run, &stream), (run, job, stream));
+        } else if let (Some(ledger), Some(id), Some(priority), Some(expected_at)) =
+            (row.ledger, row.waiter, row.priority, row.expected_at)
+        {
+            let limits = row.limits.unwrap_or_default();
+            let waiter = Waiter { run_id: None, job: None, stream: None, limits, priority, expected_at };
+            waiting.entry(ledger).or_default().push((id, waiter));
+        }
+    }
     for (ledger, credential) in shown {
-        let of_ledger = waiters.iter().filter(|waiter| waiter.ledger == *ledger);
-        credential.waiters_total = of_ledger.clone().count();
-        credential.waiters = of_ledger
-            .take(WAITERS_MAX)
-            .map(|waiter| Waiter {
-                limits: waiter.limits.clone(),
-                priority: waiter.priority,
-                expected_at: waiter.expected_at,
-            })
-            .collect();
+        let of_ledger = waiting.remove(&*ledger).unwrap_or_default();
+        credential.waiters_total = of_ledger.len();
+        let named = |(id, mut waiter): (Uuid, Waiter)| {
+            if let Some((run, job, stream)) = tasks.get(&id) {
+                waiter.run_id = Some(*run);
+                waiter.job = Some(job.clone());
+                waiter.stream = Some(stream.clone());
+            }
+            waiter
+        };
+        credential.waiters = of_ledger.into_iter().take(WAITERS_MAX).map(named).collect();
     }
     Ok(())
 }

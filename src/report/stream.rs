@@ -1,6 +1,7 @@
 //! One stream: from when to when it is complete, and why it is not.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ const RUNS_SEARCHED: i64 = 1_000;
 /// Rejected records that are counted by reason.
 const REJECTS_SEARCHED: i64 = 10_000;
 /// Days that are read: eleven years.
-const DAYS_MAX: i64 = 4_000;
+const DAYS_MAX: usize = 4_000;
 /// A weekday with more rows than this usually has some.
 const FEW: i64 = 50;
 /// Ranges of days shown that are not complete, the newest first.
@@ -61,7 +62,9 @@ pub struct StreamPage {
     pub years: Vec<i32>,
     /// The days of the year that the stream covers. Empty for a list.
     pub days: Vec<Day>,
-    /// Ranges of days that are not complete, newest first, without today.
+    /// The first day that `years`, `days` and `gaps` consider. `None` if they consider all.
+    pub days_from: Option<NaiveDate>,
+    /// Ranges of days that are not complete, newest first, without today and without days that no job asks for.
     pub gaps: Vec<Gap>,
     pub gaps_total: usize,
     /// Days of the last fortnight with no rows, although the same weekday usually has many. A note, not a state.
@@ -191,7 +194,11 @@ impl Document for StreamPage {
         let release =
             if known.held_slices > 0 { held::release_of(&mut *reading.conn, connection, stream).await? } else { None };
         let table = format!("{}.{}", known.schema, known.name);
-        let days = days(reading, connection, &table).await?;
+        let mut days = days(reading, connection, &table).await?;
+        let is_cut = days.len() > DAYS_MAX;
+        days.drain(..days.len().saturating_sub(DAYS_MAX));
+        let timezone = known.day_zone.unwrap_or(known.timezone);
+        let zone: Tz = timezone.parse().unwrap_or(Tz::UTC);
         let (tasks, changes) =
             (tasks(reading, connection, stream).await?, changes(reading, &known.schema, &known.name).await?);
         let rejects = rejects(reading, connection, stream).await?;
@@ -207,7 +214,8 @@ impl Document for StreamPage {
             return Err(error.into());
         }
         let unusual = unusual(&days);
-        let mut gaps = gaps(&days, newest);
+        let wanted = known.wanted_from.map(|from| from.with_timezone(&zone).date_naive());
+        let mut gaps = gaps(&days, wanted, newest);
         let gaps_total = gaps.len();
         gaps.truncate(GAPS_MAX);
         Ok(Some(Self {
@@ -219,7 +227,7 @@ impl Document for StreamPage {
             hint: tasks.first().filter(|_| known.last_error.is_some()).and_then(|task| task.hint.clone()),
             last_error: known.last_error,
             jobs: known.jobs.unwrap_or_default(),
-            timezone: known.day_zone.unwrap_or(known.timezone),
+            timezone,
             slice: known.slice,
             wanted_from: known.wanted_from,
             covers_from: known.covers_from,
@@ -235,6 +243,7 @@ impl Document for StreamPage {
             reader_run: known.reader_run,
             year,
             years,
+            days_from: days.first().filter(|_| is_cut).map(|day| day.day),
             days: days.into_iter().filter(|day| chrono::Datelike::year(&day.day) == year).collect(),
             gaps,
             gaps_total,
@@ -246,9 +255,11 @@ impl Document for StreamPage {
     }
 }
 
-/// Days in a row that are not complete, the newest first. Today is never read to its end.
-fn gaps(days: &[Day], today: NaiveDate) -> Vec<Gap> {
-    let incomplete = days.iter().filter(|day| day.state != "complete" && day.day < today);
+/// Days in a row that are not complete, the newest first. Today is never read to its end. Before the first `wanted`
+/// day, only what is held matters: a backfill may have read a part of a day.
+fn gaps(days: &[Day], wanted: Option<NaiveDate>, today: NaiveDate) -> Vec<Gap> {
+    let matters = |day: &&Day| day.state == "held" || wanted.is_none_or(|wanted| wanted <= day.day);
+    let incomplete = days.iter().filter(|day| day.state != "complete" && day.day < today).filter(matters);
     let spans = spans(incomplete.map(|day| (day.day, day.state.as_str())));
     let gap = |span: super::DaySpan| Gap { from: span.from, to: span.to, days: span.days(), state: span.state };
     spans.into_iter().rev().map(gap).collect()
@@ -282,7 +293,8 @@ async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Resul
         "#,
         connection,
         table,
-        DAYS_MAX,
+        // One more tells whether there are more.
+        i64::try_from(DAYS_MAX + 1).unwrap_or(i64::MAX),
     )
     .fetch_all(&mut *reading.conn)
     .in_time()
@@ -377,8 +389,13 @@ mod tests {
             .zip(states)
             .map(|(number, state)| Day { day: at(number), state: state.to_owned(), rows: None, last_read_at: None })
             .collect();
-        let found: Vec<_> = gaps(&days, at(6)).into_iter().map(|gap| (gap.from, gap.days, gap.state)).collect();
-        assert_eq!(found, [(at(4), 1, "held".to_owned()), (at(2), 2, "missing".to_owned())]);
+        let found = |wanted| -> Vec<(NaiveDate, i64, String)> {
+            gaps(&days, wanted, at(6)).into_iter().map(|gap| (gap.from, gap.days, gap.state)).collect()
+        };
+        let (held, missing) = ((at(4), 1, "held".to_owned()), (at(2), 2, "missing".to_owned()));
+        assert_eq!(found(None), [held.clone(), missing]);
+        assert_eq!(found(Some(at(3))), [held.clone(), (at(3), 1, "missing".to_owned())]);
+        assert_eq!(found(Some(at(5))), [held], "what is held counts, also before what is wanted");
     }
 
     #[test]

@@ -124,6 +124,12 @@ pub async fn of_stream(
     Ok(held.reason.map(|reason| format!("{slices}: {reason}")))
 }
 
+/// The sentence about a release for other operators.
+pub fn released(slices: u64, connection: &str, stream: &str) -> String {
+    let were = if slices == 1 { ("slice", "was") } else { ("slices", "were") };
+    format!("{slices} held {} of {connection}/{stream} {} released", were.0, were.1)
+}
+
 /// Lets the next reading of the held slices of a stream delete what it does not report, and makes them due. `window` is
 /// a half-open range of starts; a list is always released. `actor` gives the release. Returns how many slices were
 /// released.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
+use chrono::{
+    DateTime, Datelike as _, Days, LocalResult, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, TimeZone as _, Utc,
+};
 use chrono_tz::Tz;
 
 use crate::catalogue::SliceLength;
@@ -12,6 +14,8 @@ use crate::store::cursor::Slice;
 
 /// Slices that one task plans at most. The next run continues after them.
 pub const SLICES_MAX: usize = 100_000;
+/// No vendor's system has older data.
+const FIRST_YEAR: i32 = 2_000;
 
 /// A stream's grid: slices counted from 00:00 of `anchor` in `zone`.
 ///
@@ -96,6 +100,37 @@ pub fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
         }
     }
     date.and_time(NaiveTime::MIN).and_utc()
+}
+
+/// Why days cannot be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    #[error("{from} is not before {to}, which is the day after the range")]
+    Empty { from: NaiveDate, to: NaiveDate },
+    #[error("{from} is before the year {first}, and no vendor has data of that time", first = FIRST_YEAR)]
+    TooOld { from: NaiveDate },
+    #[error("{from} is in the future: there is nothing to read")]
+    Ahead { from: NaiveDate },
+    #[error("{to} is more than a day in the future; {tomorrow}, the day after today, reads up to now")]
+    TooLong { to: NaiveDate, tomorrow: NaiveDate },
+}
+
+/// The range of a backfill: the days from `from` to the day before `to`, in the time zone of the job. Refuses what only
+/// a typing error asks for.
+pub fn past_days(from: NaiveDate, to: NaiveDate, zone: Tz, now: DateTime<Utc>) -> Result<Window, RangeError> {
+    let today = now.with_timezone(&zone).date_naive();
+    let tomorrow = today.succ_opt().unwrap_or(today);
+    if from >= to {
+        Err(RangeError::Empty { from, to })
+    } else if from.year() < FIRST_YEAR {
+        Err(RangeError::TooOld { from })
+    } else if from > today {
+        Err(RangeError::Ahead { from })
+    } else if to > tomorrow {
+        Err(RangeError::TooLong { to, tomorrow })
+    } else {
+        Ok(Window { start: midnight(from, zone), end: midnight(to, zone) })
+    }
 }
 
 /// What a run reads of a stream.

@@ -345,3 +345,28 @@ fn a_plan_is_bounded() {
     scope.limit = Scope::limit(limit, Duration::MAX);
     assert!(due(grid, scope, &HashMap::new()).is_empty(), "an endless settle reads nothing");
 }
+
+#[test]
+fn a_backfill_of_days_that_only_a_typing_error_asks_for_is_refused() {
+    let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+    let now = at("2026-11-30T02:00:00Z");
+    // It is still the 29th there.
+    let range = |from, to| past_days(day(from), day(to), Tz::America__Santiago, now);
+    let window = range("2026-11-01", "2026-11-30").unwrap();
+    assert_eq!((window.start, window.end), (at("2026-11-01T03:00:00Z"), at("2026-11-30T03:00:00Z")));
+    assert!(range("2000-01-01", "2000-01-02").is_ok() && range("2026-11-29", "2026-11-30").is_ok());
+    for (from, to, error) in [
+        ("2026-11-02", "2026-11-02", "2026-11-02 is not before 2026-11-02, which is the day after the range"),
+        ("1990-01-01", "9999-01-01", "1990-01-01 is before the year 2000, and no vendor has data of that time"),
+        ("2026-11-30", "2026-12-01", "2026-11-30 is in the future: there is nothing to read"),
+        (
+            "2026-11-01",
+            "2026-12-01",
+            "2026-12-01 is more than a day in the future; 2026-11-30, the day after today, reads up to now",
+        ),
+    ] {
+        assert_eq!(range(from, to).unwrap_err().to_string(), error);
+    }
+    assert!(past_days(NaiveDate::MIN, NaiveDate::MAX, Tz::UTC, now).is_err());
+    assert!(past_days(NaiveDate::MAX, NaiveDate::MIN, Tz::UTC, now).is_err());
+}

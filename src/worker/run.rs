@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use super::accounts::{self, Accounts};
 use super::hint::Subject;
@@ -19,7 +18,7 @@ use crate::connector::Connection;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
-use crate::quota::Hours;
+use crate::quota::{Hours, waiter_of_task};
 use crate::store::run::{self, Claim, Left};
 use crate::store::session;
 use crate::store::session::Deadline as _;
@@ -233,7 +232,7 @@ async fn one(
             return decided(&error.into(), claim, task, subject);
         }
     };
-    let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
+    let session = account.gate.session_for(waiter_of_task(claim.id, &task.stream), claim.priority, claim.due);
     let jobs: Vec<String> = config.jobs.keys().cloned().collect();
     let exported = connection.streams.iter().filter(|stream| stream.exported);
     let exported: Vec<&str> = exported.map(|stream| &*stream.name).collect();
@@ -269,9 +268,4 @@ fn find<'c>(
     let connection = config.connections.get(&job.connection)?;
     let stream = job.streams.iter().find(|stream| stream.stream.name == task.stream)?;
     Some((job, connection, stream))
-}
-
-/// Identifies the task in the quota's queue. The same after a restart, so that the task keeps its place.
-fn waiter(claim: &Claim, stream: &str) -> Uuid {
-    Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(format!("{} {stream}", claim.id).as_bytes()))
 }

@@ -53,6 +53,8 @@ pub(in super::super) struct Chrome {
     pub(super) zone: ZoneChoice,
     /// When the content was read.
     pub(super) at: DateTime<Utc>,
+    /// When the page is shown, later than `at` if the database does not respond: ages count up to now.
+    pub(super) now: DateTime<Utc>,
     /// Open problems that are not muted.
     pub(super) problems: i64,
     /// Why the configuration on disk was refused.
@@ -91,7 +93,7 @@ impl Chrome {
 
     /// A time of something that has the zone `of`, with its age.
     pub(super) fn time(&self, at: &DateTime<Utc>, of: Option<&str>) -> Markup {
-        markup::time(*at, self.zone.resolve(of), self.at)
+        markup::time(*at, self.zone.resolve(of), self.now)
     }
 
     pub(super) fn time_or_dash(&self, at: &Option<DateTime<Utc>>, of: Option<&str>) -> Markup {
@@ -239,15 +241,19 @@ impl Chrome {
         text.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "–".to_owned())
     }
 
-    /// A long message, cut between characters.
-    pub(super) fn cut(&self, message: &str) -> String {
-        let end = message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
-        end.map_or_else(|| message.to_owned(), |end| format!("{}…", &message[..end]))
+    /// A message, with code in backticks.
+    pub(super) fn prose(&self, message: &str) -> Markup {
+        markup::prose(message)
+    }
+
+    /// The same, cut if it is long.
+    pub(super) fn cut(&self, message: &str) -> Markup {
+        markup::prose(&cut(message))
     }
 
     /// A message as a sentence, cut if it is long.
-    pub(super) fn sentence(&self, message: &str) -> String {
-        text::sentence(&self.cut(message))
+    pub(super) fn sentence(&self, message: &str) -> Markup {
+        markup::prose(&text::sentence(&cut(message)))
     }
 
     pub(super) fn day_after(&self, day: &NaiveDate) -> NaiveDate {
@@ -272,6 +278,12 @@ impl Chrome {
     pub(super) fn with_after(&self, after: &str) -> String {
         self.query.with("after", Some(after))
     }
+}
+
+/// A long message, cut between characters.
+fn cut(message: &str) -> String {
+    let end = message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
+    end.map_or_else(|| message.to_owned(), |end| format!("{}…", &message[..end]))
 }
 
 /// `text` as one part of a path.

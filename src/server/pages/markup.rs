@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Write};
 
 use askama::filters::{Escaper, MaybeSafe};
-use chrono::{DateTime, Datelike as _, Days, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::report::state::State;
@@ -43,6 +43,21 @@ impl<T: Display> Display for Escaped<T> {
 
 /// Markup that templates do not escape. Only the functions of this module make it, from escaped values.
 pub(super) type Markup = MaybeSafe<String>;
+
+/// Text of an error, a hint or an event. What is in backticks is shown as code.
+pub(super) fn prose(text: &str) -> Markup {
+    let (mut html, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, code, after)) = rest
+        .split_once('`')
+        .and_then(|(before, after)| after.split_once('`').map(|(code, after)| (before, code, after)))
+    {
+        // Writing to a string cannot fail.
+        let _ = write!(html, "{}<code>{}</code>", Escaped(before), Escaped(code));
+        rest = after;
+    }
+    let _ = write!(html, "{}", Escaped(rest));
+    MaybeSafe::Safe(html)
+}
 
 /// In which zone times are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,13 +120,14 @@ pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Seconds in the largest suitable unit: `45 s`, `3 min`, `26 h`, `9 d`.
+/// Seconds in the largest suitable unit: `45 s`, `3 min`, `26 h`, `9 d`, `3 y`.
 pub(super) fn span(seconds: i64) -> String {
     match seconds {
         ..60 => format!("{} s", seconds.max(0)),
         60..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+        172_800..63_115_200 => format!("{} d", seconds / 86_400),
+        _ => format!("{} y", seconds / 31_557_600),
     }
 }
 
@@ -273,20 +289,25 @@ fn day_text(day: &Day) -> String {
     text
 }
 
-/// A week as bars, one per hour: how many calls were sent, and above them a mark where calls were refused. With
-/// `detailed`, each hour shows its numbers when the pointer is on it, which is too much for a long list.
+/// A week as bars, one per hour: how many calls were sent, and above them a mark where calls were refused. The largest
+/// number, the refusals and both ends of the axis are text. With `detailed`, each hour shows its numbers when the
+/// pointer is on it, which is too much for a long list.
 pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup {
     const HOURS: i64 = 168;
     if hours.is_empty() {
         return MaybeSafe::Safe("<span class=\"quiet\">nothing</span>".to_owned());
     }
-    let most = hours.iter().map(|hour| hour.calls).max().unwrap_or(0).max(1);
+    let most = hours.iter().map(|hour| hour.calls).max().unwrap_or(0);
     let refused: i64 = hours.iter().map(|hour| hour.refused).sum();
-    let label = format!("at most {} in an hour, {refused} refused", number(most));
+    let last_refused = hours.iter().filter(|hour| hour.refused > 0).map(|hour| hour.hour).max();
+    let last_refused = last_refused.map_or_else(String::new, |at| format!(", the last {}", hour_time(at)));
     let mut svg = format!(
-        "<svg class=\"bar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {HOURS} 20\" width=\"{}\" height=\"24\" \
-         preserveAspectRatio=\"none\">",
-        Escaped(&label),
+        "<span class=\"week\"><span>at most {} {} in an hour; {} refused{last_refused}</span>\
+         <svg class=\"bar\" role=\"img\" aria-label=\"Calls by the hour\" viewBox=\"0 0 {HOURS} 20\" \
+         width=\"{}\" height=\"48\" preserveAspectRatio=\"none\"><path class=\"track\" d=\"M0 19h{HOURS}v1h-{HOURS}z\"/>",
+        number(most),
+        if most == 1 { "call" } else { "calls" },
+        number(refused),
         HOURS * 2,
     );
     let end = now.timestamp().div_euclid(3_600);
@@ -296,7 +317,7 @@ pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup
     for hour in hours.iter().filter(|hour| (0..HOURS).contains(&place(hour))) {
         let x = place(hour);
         // At least a line, so that a little is not nothing.
-        let y = 20 - (hour.calls.saturating_mul(16) / most).clamp(1, 16);
+        let y = 20 - (hour.calls.saturating_mul(16) / most.max(1)).clamp(1, 16);
         let gap = if x > at { format!("V20H{x}") } else { String::new() };
         let _ = write!(calls, "{gap}V{y}h1");
         at = x + 1;
@@ -312,8 +333,15 @@ pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup
         let (x, text) = (place(hour), Escaped(hour_text(hour)));
         let _ = write!(svg, "<path class=\"touch\" d=\"M{x} 0h1v20h-1z\"><title>{text}</title></path>");
     }
-    svg.push_str("</svg>");
+    let begin = now - TimeDelta::hours(HOURS - 1);
+    let _ = write!(svg, "</svg><span class=\"axis\"><span>{}</span><span>now</span></span></span>", hour_time(begin));
     MaybeSafe::Safe(svg)
+}
+
+/// The begin of an hour: `28 Nov 14:00 UTC`.
+fn hour_time(at: DateTime<Utc>) -> String {
+    let (iso, text) = (at.format("%Y-%m-%dT%H:00:00Z"), at.format("%-d %b %H:00 UTC"));
+    format!("<time datetime=\"{iso}\">{text}</time>")
 }
 
 /// `28 Nov 14:00 UTC: 120 calls, 1.2 MB, 3 s waited, 0 refused`.
@@ -410,6 +438,28 @@ mod tests {
     }
 
     #[test]
+    fn p7_what_is_in_backticks_is_code_and_stays_text() {
+        let shown = |said: &str| text(&prose(said)).to_owned();
+        assert_eq!(shown("write `a: <b>`, or `c`"), "write <code>a: &lt;b&gt;</code>, or <code>c</code>");
+        assert_eq!(shown("one ` of <two>"), "one ` of &lt;two&gt;");
+        assert_eq!(shown("`<code>`` `"), "<code>&lt;code&gt;</code><code> </code>");
+    }
+
+    #[test]
+    fn a_week_shows_its_maximum_its_axis_and_its_refusals_as_text() {
+        let now: DateTime<Utc> = "2026-11-28T06:15:00Z".parse().unwrap();
+        let hour = |hours: i64, calls, refused| {
+            let hour = "2026-11-28T06:00:00Z".parse::<DateTime<Utc>>().unwrap() - TimeDelta::hours(hours);
+            Hour { hour, calls, bytes: 0, waited_seconds: 0.0, refused }
+        };
+        let week = week(&[hour(30, 1_200, 2), hour(3, 7, 1), hour(0, 4, 0)], now, false);
+        let parts = text(&week).split('<').filter_map(|part| part.split_once('>'));
+        let shown: Vec<&str> = parts.map(|(_, text)| text).filter(|text| !text.is_empty()).collect();
+        let most = "at most 1,200 calls in an hour; 3 refused, the last ";
+        assert_eq!(shown, [most, "28 Nov 03:00 UTC", "21 Nov 07:00 UTC", "now"]);
+    }
+
+    #[test]
     fn p8_a_moment_is_shown_with_its_zone() {
         let at: DateTime<Utc> = "2026-11-28T06:15:00Z".parse().unwrap();
         assert_eq!(moment_text(at, Tz::UTC, at), "Sat 28 Nov, 06:15 (UTC)");
@@ -424,6 +474,7 @@ mod tests {
     fn numbers_and_ages_are_shown_in_readable_units() {
         assert_eq!([0, 999, 1_000, -1_234_567].map(number), ["0", "999", "1,000", "-1,234,567"]);
         assert_eq!([0, 90 * 60, 3 * 3_600, 500_000].map(span), ["0 s", "90 min", "3 h", "5 d"]);
+        assert_eq!([2 * 31_557_600 - 1, 2 * 31_557_600, 251_604_579_199].map(span), ["730 d", "2 y", "7972 y"]);
         assert_eq!([812, 1_200, 5_500_000].map(bytes), ["812 B", "1.2 kB", "5.5 MB"]);
     }
 

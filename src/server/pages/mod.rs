@@ -213,6 +213,7 @@ impl Visit {
             query: self.query.clone(),
             zone: self.zone,
             at: shown.map_or_else(clock::now, |shown| shown.at),
+            now: clock::now(),
             problems: shown.map_or(0, |shown| shown.problems),
             pause: shown.and_then(|shown| shown.pause.clone()),
             acts: config.server.auth.is_some(),

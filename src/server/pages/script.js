@@ -5,7 +5,7 @@
   const pause = document.getElementById("pause");
   let etag = null, failures = 0, paused = false, lastGood = Date.now();
 
-  const span = (s) => s < 60 ? `${s} s` : s < 7200 ? `${Math.floor(s / 60)} min` : s < 172800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`;
+  const span = (s) => s < 60 ? `${s} s` : s < 7200 ? `${Math.floor(s / 60)} min` : s < 172800 ? `${Math.floor(s / 3600)} h` : s < 63115200 ? `${Math.floor(s / 86400)} d` : `${Math.floor(s / 31557600)} y`;
   const ages = () => {
     for (const element of document.querySelectorAll("[data-at]")) {
       const seconds = Math.round((Date.now() - Date.parse(element.dataset.at)) / 1000);

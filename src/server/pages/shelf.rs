@@ -156,7 +156,8 @@ impl AppState {
             return Err(Fault::TooLong);
         }
         if query.has_nul() {
-            return Err(Fault::Query(QueryError::new("address", "text without NUL")));
+            let problem = "the address has the character NUL (%00), which no name and no value has".to_owned();
+            return Err(Fault::Query(QueryError { name: "address".to_owned(), problem, allowed: Vec::new() }));
         }
         let config = Arc::clone(&self.sources.config.borrow());
         report::check(P::PARAMETERS, query, &config).map_err(Fault::Query)?;

@@ -331,11 +331,18 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
         format!("from={from}"),
         "from=2999-01-01&to=2999-01-02".to_owned(),
         format!("from=-200000-01-01&to={to}"),
+        format!("from=1990-01-01&to={to}"),
+        format!("from={from}&to=9999-01-01"),
         format!("from={from}&to={to}&stream=nothing"),
     ] {
         let response = port.post("/jobs/lynn/backfills", &format!("{}&{wrong}", request(1))).await;
         assert_eq!(response.status, 422, "{wrong}: {}", response.body);
     }
+    let wrong = port.get(&format!("/jobs/lynn/backfills?from=1990-01-01&to={to}")).await;
+    assert!(wrong.status == 422 && wrong.body.contains("before the year 2000"), "{}", wrong.body);
+    let early = port.get(&format!("/jobs/lynn/backfills?from=2001-01-01&to={to}")).await.body;
+    assert!(early.contains("the <code>start</code> of the job: the job does not want older days"), "{early}");
+    assert!(!page.body.contains("does not want older days"), "{}", page.body);
     sqlx::raw_sql("update tidegate.stream set jobs = '{lynn}', wanted_from = now()")
         .execute(&world.database.pool())
         .await

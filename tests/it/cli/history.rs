@@ -230,3 +230,38 @@ async fn p7_no_secret_is_printed_at_any_log_level() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_backfill_of_mistyped_years_is_refused_before_anything_is_requested() {
+    let database = with_story().await;
+    let shell = Shell::on(&database);
+    for (from, to, error) in [
+        ("1990-01-01", "2026-01-02", "before the year 2000"),
+        ("2026-01-01", "9999-01-01", "more than a day in the future"),
+    ] {
+        let refused = shell.run(&["backfill", "lynn-yearly", "--from", from, "--to", to]).await.expect(2);
+        assert!(refused.stderr.contains(error), "{refused:?}");
+    }
+    let runs: i64 = sqlx::query_scalar("select count(*) from tidegate.run where kind = 'backfill'")
+        .fetch_one(&database.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, 0);
+}
+
+#[tokio::test]
+async fn one_problem_of_many_streams_is_shown_first_and_once() {
+    let database = with_story().await;
+    sqlx::raw_sql(
+        "insert into tidegate.problem (kind, scope, connection, streams, opened_at, summary, hint)
+        values ('failed', 'acme-lynn', 'acme-lynn', 2, now(), 'the vendor refused the credentials', 'renew them')",
+    )
+    .execute(&database.pool())
+    .await
+    .unwrap();
+    let text = Shell::on(&database).run(&["status"]).await.expect(0).stdout;
+    assert!(text.starts_with("Problems, worst first: 1\nfailed: acme-lynn, 2 streams, since "), "{text}");
+    assert!(text.contains("  error: the vendor refused the credentials\n  hint: renew them\n\nJOB"), "{text}");
+    assert_eq!(text.matches("the vendor refused the credentials").count(), 1, "{text}");
+    assert!(!text.contains("Failures"), "{text}");
+}

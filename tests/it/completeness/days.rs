@@ -35,6 +35,40 @@ async fn p11_a_day_is_complete_partial_missing_or_held_and_the_open_day_is_parti
 }
 
 #[tokio::test]
+async fn p11_days_before_what_the_jobs_want_are_shown_if_they_were_read_and_are_never_missing() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    execute(&pool, STREAM).await;
+    execute(&pool, "update tidegate.stream set wanted_from = '2026-01-02 00:00Z', jobs = '{daily}'").await;
+    execute(&pool, finished(2, 4)).await;
+    let days =
+        "select string_agg(day || ' ' || state, ', ' order by day) from mart.day_status where day <= '2026-01-05'";
+    let wanted = "2026-01-02 complete, 2026-01-03 complete, 2026-01-04 complete, 2026-01-05 missing";
+    assert_eq!(text(&pool, days).await.unwrap(), wanted);
+    // A backfill of many years that was cancelled.
+    let cancelled = finished(1, 2).replace("2026-01", "2001-03")
+        + "update tidegate.slice set read_until = window_start + interval '1 hour' where window_start = '2001-03-02 00:00Z'";
+    execute(&pool, cancelled).await;
+    let expected = format!("2001-03-01 complete, 2001-03-02 partial, {wanted}");
+    assert_eq!(text(&pool, days).await.unwrap(), expected);
+    let gap = "select has_gap::text from mart.data_status";
+    assert_eq!(text(&pool, gap).await.unwrap(), "false", "the days agree with the state");
+    // Nothing of what is wanted was read: the days between are not missing either.
+    let later = "update tidegate.stream set wanted_from = '2026-01-05 00:00Z';
+        delete from tidegate.slice where window_start >= '2026-01-01'";
+    let mut conn = database.connect().await;
+    conn.execute("begin").await.unwrap();
+    sqlx::raw_sql(later).execute(&mut conn).await.unwrap();
+    let left: String = sqlx::query_scalar(days).fetch_one(&mut conn).await.unwrap();
+    assert_eq!(left, "2001-03-01 complete, 2001-03-02 partial, 2026-01-05 missing");
+    conn.execute("rollback").await.unwrap();
+    // One that reaches the days that are wanted makes the part without gaps longer.
+    execute(&pool, finished(1, 1)).await;
+    let expected = format!("2001-03-01 complete, 2001-03-02 partial, 2026-01-01 complete, {wanted}");
+    assert_eq!(text(&pool, days).await.unwrap(), expected);
+}
+
+#[tokio::test]
 async fn p11_days_of_a_long_slice_are_complete_without_rows_and_short_slices_add_up() {
     let database = TestDatabase::create().await;
     let pool = database.pool();

@@ -33,6 +33,8 @@ async fn p12_without_the_database_pages_say_so_and_keep_what_they_read_last() {
     assert!(gone.body.contains("Postgres has not responded since"), "{}", gone.body);
     assert!(gone.body.contains("the token was refused") && gone.body.contains("<time"), "{}", gone.body);
     assert_eq!(gone.header("etag"), "");
+    let as_of = gone.body.split("id=\"as-of\"").nth(1).and_then(|rest| rest.split("</p>").next()).unwrap();
+    assert!(as_of.contains(" ago</span>"), "ages count up to now: {as_of}");
     for (number, page) in PAGES.into_iter().enumerate() {
         let reply = port.fetch(page, "").await;
         assert_eq!((reply.status, reply.header("retry-after")), (503, "5"), "{page}");

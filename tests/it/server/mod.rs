@@ -4,6 +4,7 @@ mod content;
 mod cost;
 mod gone;
 mod hostile;
+mod meaning;
 mod openapi;
 mod paging;
 mod requests;

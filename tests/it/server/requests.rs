@@ -20,12 +20,12 @@ async fn a_wrong_address_is_refused_with_a_page_or_a_problem_document() {
         ("/runs/999", 404, "Nothing has this name"),
         ("/runs/first", 404, "Nothing has this name"),
         ("/assets/style.css", 404, "There is no such page"),
-        ("/runs?after=first", 400, "parameter `after` is not a whole number"),
-        ("/runs?from=yesterday", 400, "parameter `from` is not a date"),
-        ("/streams?after=a", 400, "parameter `after` is not a connection and a stream"),
-        ("/events?run=x", 400, "parameter `run` is not a whole number"),
-        ("/streams/acme-lynn/survey_result?year=x", 400, "parameter `year` is not a whole number"),
-        ("/quotas?after=x", 400, "parameter `after` is not a whole number"),
+        ("/runs?after=first", 400, "parameter <code>after</code> is not a whole number"),
+        ("/runs?from=yesterday", 400, "parameter <code>from</code> is not a date"),
+        ("/streams?after=a", 400, "parameter <code>after</code> is not a connection and a stream"),
+        ("/events?run=x", 400, "parameter <code>run</code> is not a whole number"),
+        ("/streams/acme-lynn/survey_result?year=x", 400, "parameter <code>year</code> is not a whole number"),
+        ("/quotas?after=x", 400, "parameter <code>after</code> is not a whole number"),
         (&long, 414, "longer than 2,000 characters"),
     ] {
         let page = port.fetch(path, "").await;

@@ -1,0 +1,156 @@
+//! What pages say about days, quotas, pauses and hints is what the tables mean.
+
+use serde_json::{Value, json};
+use tidegate::quota::waiter_of_task;
+
+use super::api;
+use crate::support::TestDatabase;
+use crate::support::port::{self, CONFIG, Port};
+use crate::support::story;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_days_that_no_job_asks_for_are_not_in_the_list_of_days_to_read() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    // A backfill of many years that was cancelled: one day and a part of the next.
+    let cancelled = "
+        insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_run, finished_at)
+        select 'acme-lynn', 'survey_result', day, day + interval '1 day', day + length, 1, now() - interval '4 minutes'
+        from (values ('2001-03-01 03:00Z'::timestamptz, interval '1 day'), ('2001-03-02 03:00Z', '1 hour')) as read (day, length)";
+    sqlx::raw_sql(cancelled).execute(&pool).await.unwrap();
+    let path = "/streams/acme-lynn/survey_result";
+    let port = Port::open(pool.clone()).await;
+    let stream = port.fetch(&api(path), "").await.json();
+    assert_eq!((&stream["has_gap"], &stream["gaps"], &stream["gaps_total"]), (&json!(false), &json!([]), &json!(0)));
+    assert_eq!((&stream["years"][0], &stream["days_from"]), (&json!(2001), &Value::Null), "{stream}");
+    assert!(!port.fetch(path, "").await.body.contains("tidegate backfill"));
+    let old = port.fetch(&format!("{}?year=2001", api(path)), "").await.json();
+    let states: Vec<&Value> = old["days"].as_array().unwrap().iter().map(|day| &day["state"]).collect();
+    assert_eq!(states, [&json!("complete"), &json!("partial")], "what was read is shown");
+    let overview = port.fetch(&api("/"), "").await.json();
+    let days = overview["connections"][0]["days"].as_array().unwrap();
+    assert_eq!(days.last().unwrap()["state"], "partial", "today, on a connection where all is well: {overview}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_the_page_of_a_stream_says_from_which_day_on_it_shows_days() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    sqlx::raw_sql("update tidegate.stream set wanted_from = '2005-01-01 03:00Z' where stream = 'survey_result'")
+        .execute(&database.pool())
+        .await
+        .unwrap();
+    let port = Port::open(database.pool()).await;
+    let path = "/streams/acme-lynn/survey_result";
+    let stream = port.fetch(&api(path), "").await.json();
+    let first = stream["days_from"].as_str().unwrap().to_owned();
+    assert_eq!(stream["gaps"][0]["from"], first, "{first}");
+    let page = port.fetch(path, "").await.body;
+    assert!(page.contains(&format!("Only days from {first} on are shown")), "{page}");
+    port.close().await;
+}
+
+/// A limit that is blocked and little used, and one of another credential that is used up.
+const BLOCKED_AND_FULL: &str = "
+    insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width, blocked_until)
+    values (1, 'period_bandwidth', 'bytes', 1000, '12 hours', '12 hours', '1 hour', now() + interval '10 minutes');
+    insert into tidegate.quota_ledger (key, connections) values ('key 2', '{full-lynn}');
+    insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
+    select id, 'period_calls', 'calls', 100, '12 hours', '12 hours', '1 hour' from tidegate.quota_ledger where key = 'key 2';
+    insert into tidegate.quota_use (limit_id, ends_at, used)
+    select l.id, now() + interval '1 hour', 100
+    from tidegate.quota_limit as l inner join tidegate.quota_ledger as ledger on ledger.id = l.ledger_id
+    where ledger.key = 'key 2'";
+
+/// A run with a task. Returns the run.
+const RUNNING: &str = "
+    with run as (
+        insert into tidegate.run (job, connection, kind, state, created_at, started_at, lease_until, owner)
+        values ('lynn-hourly', 'acme-lynn', 'schedule', 'running', now(), now(), now() + interval '1 hour', 'host-1')
+        returning id
+    )
+    insert into tidegate.task (run_id, stream, state) select id, 'menu_detail', 'running' from run returning run_id";
+
+const WAITER: &str = "
+    insert into tidegate.quota_waiter (ledger_id, waiter, limit_ids, bytes, priority, due_at, expected_at, expires_at)
+    select 1, $1, array_agg(id), 0, $2, now(), now() + interval '10 minutes', now() + interval '1 hour'
+    from tidegate.quota_limit where ledger_id = 1 and name = 'period_bandwidth'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_quota_ranks_first_and_a_waiting_call_names_its_task() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    sqlx::raw_sql(BLOCKED_AND_FULL).execute(&pool).await.unwrap();
+    let run: i64 = sqlx::query_scalar(RUNNING).fetch_one(&pool).await.unwrap();
+    for (waiter, priority) in [(waiter_of_task(run, "menu_detail"), 3), (waiter_of_task(run, "show_error"), 2)] {
+        sqlx::query(WAITER).bind(waiter).bind(priority).execute(&pool).await.unwrap();
+    }
+    let full = "  full-lynn: { vendor: lynn_reporting, tenant: 4412, access_token: \"t1-7c01d94ab3e2f5\", \
+                access_token_secret: \"0b6f2f4e-52a1-4c0e-9d61-3a7a4be0c111\" }\njobs:\n";
+    let port = Port::of(pool.clone(), port::config(&CONFIG.replace("jobs:\n", full))).await;
+    let quotas = port.fetch("/api/v1/quotas", "").await.json();
+    let order: Vec<&Value> =
+        quotas["credentials"].as_array().unwrap().iter().map(|one| &one["connections"][0]).collect();
+    assert_eq!(order, [&json!("acme-lynn"), &json!("full-lynn")], "{quotas}");
+    let waiters = &quotas["credentials"][0]["waiters"];
+    let named = |waiter: &Value| (waiter["run_id"].clone(), waiter["job"].clone(), waiter["stream"].clone());
+    assert_eq!(named(&waiters[0]), (json!(run), json!("lynn-hourly"), json!("menu_detail")), "{waiters}");
+    assert_eq!(named(&waiters[1]), (Value::Null, Value::Null, Value::Null), "no such task: {waiters}");
+    let page = port.fetch("/quotas", "").await.body;
+    let task = format!("run {run}</a> of <a href=\"/jobs/lynn-hourly\">lynn-hourly</a>, menu_detail, priority 3");
+    assert!(page.contains(&task), "{page}");
+    let overview = port.fetch("/api/v1/overview", "").await.json();
+    let acme = overview["connections"].as_array().unwrap().iter().find(|one| one["connection"] == "acme-lynn").unwrap();
+    assert_eq!(acme["fullest"]["limit"], "period_bandwidth", "{overview}");
+    assert!(acme["fullest"]["blocked_until"].is_string(), "{overview}");
+    for path in ["/", "/connections"] {
+        let page = port.fetch(path, "").await.body;
+        assert!(page.contains("0.0 % of period_bandwidth, <b class=\"bad\">blocked until <time"), "{path}: {page}");
+    }
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_paused() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let pause = "insert into tidegate.pause (job, until, reason, actor)
+        values ('', now() + interval '1 hour', 'maintenance', 'ana')";
+    sqlx::raw_sql(pause).execute(&database.pool()).await.unwrap();
+    let paused = CONFIG.replace("    start: 2026-01-01\n", "    start: 2026-01-01\n    paused: true\n");
+    for (config, by_configuration) in [(paused, true), (CONFIG.to_owned(), false)] {
+        let port = Port::of(database.pool(), port::config(&config)).await;
+        let page = port.fetch("/jobs/lynn-hourly", "").await.body;
+        assert!(page.contains("Every job is paused until"), "{page}");
+        assert_eq!(
+            page.contains("Paused by <code>paused: true</code> in the configuration"),
+            by_configuration,
+            "{page}"
+        );
+        assert_eq!(page.contains("The end of an operator's pause does not end this one."), by_configuration, "{page}");
+        assert_eq!(page.contains("Paused until"), !by_configuration, "{page}");
+        port.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_hints_show_code_as_code_and_markup_as_text() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let problem = "insert into tidegate.problem (kind, scope, opened_at, summary, hint)
+        values ('stalled', 'system', now(), 'a `loop` fails', 'write `key: <b>` in `tidegate.yaml`')";
+    sqlx::raw_sql(problem).execute(&database.pool()).await.unwrap();
+    let port = Port::open(database.pool()).await;
+    for path in ["/", "/problems"] {
+        let page = port.fetch(path, "").await.body;
+        assert!(page.contains("a <code>loop</code> fails"), "{path}: {page}");
+        assert!(page.contains("write <code>key: &lt;b&gt;</code> in <code>tidegate.yaml</code>"), "{path}: {page}");
+    }
+    let wrong = port.fetch("/streams?q=%00", "").await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("The address has the character NUL (%00)"), "{}", wrong.body);
+    port.close().await;
+}
