@@ -312,6 +312,11 @@ impl Action {
         Sha256::digest(format!("{} {}", self.route, query.canonical(REQUEST))).to_vec()
     }
 
+    /// The page of what it concerns.
+    pub fn page(&self, query: &Query) -> String {
+        (self.place)(query, None)
+    }
+
     /// What would happen. When the quotas let it end is computed by [`plan::with_quotas`].
     pub async fn propose(&self, mut asked: Asked<'_>) -> Result<Proposal, ActionError> {
         self.check(asked.query)?;

@@ -41,7 +41,7 @@ pub use overview::{ConnectionSummary, Firing, Overview};
 pub use parameters::{Parameter, ParameterKind, check, check_names};
 pub use problems::{Open as OpenProblems, Problem, Problems, open as open_problems};
 pub use query::{Query, QueryError};
-pub use quotas::{Hour, LimitState, Quotas, limits_used};
+pub use quotas::{Credential, Hour, LimitState, Quotas, limits_used};
 pub use runs::{RunPage, Runs};
 pub use status::{JobState, StatusReport, configured};
 pub use stream::StreamPage;

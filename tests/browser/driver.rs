@@ -95,6 +95,8 @@ impl Browser {
                 // Tests may run as root, which has no sandbox, and in a container, which has little shared memory.
                 "args": [
                     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars",
+                    // The order in which the parts of a date are written.
+                    "--lang=en-US",
                     format!("--blink-settings=preferredColorScheme={scheme}"), format!("--window-size=1280,{HEIGHT}"),
                 ],
                 "prefs": { "profile.managed_default_content_settings.javascript": scripts },
@@ -183,7 +185,11 @@ impl Browser {
     }
 
     pub(crate) async fn set_width(&self, width: u32) {
-        self.post("window/rect", json!({ "width": width, "height": HEIGHT })).await;
+        self.set_size(width, HEIGHT).await;
+    }
+
+    pub(crate) async fn set_size(&self, width: u32, height: u32) {
+        self.post("window/rect", json!({ "width": width, "height": height })).await;
     }
 
     /// The window as a PNG file.

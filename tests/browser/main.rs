@@ -17,9 +17,11 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tidegate::config::Config;
+use tidegate::quota::LedgerKey;
 
 use self::driver::{Browser, ENTER, Look, TAB};
-use self::support::port::Port;
+use self::support::port::{CONFIG, Port, config};
 use self::support::proxy::Proxy;
 use self::support::{TestDatabase, eventually, story};
 
@@ -31,6 +33,54 @@ const IMAGE_BYTES_MAX: usize = 150 * 1_024;
 /// An address without a page.
 const NOTHING: &str = "/no/such/page";
 
+/// With a login, operators may act on the pages.
+const LOGIN: &str = "
+server: { auth: { user: operator, password: correct-horse } }
+notify: [{ name: oncall, url: \"https://hooks.example.com/x\", format: slack }]
+";
+/// The pages of all actions, with names that the story and [`ACTABLE`] have.
+const ACTIONS: [&str; 13] = [
+    "/jobs/lynn-hourly/runs",
+    "/jobs/lynn-hourly/backfills",
+    "/jobs/lynn-hourly/backfills?from=&to=",
+    BACKFILL,
+    "/jobs/lynn-hourly/pause",
+    "/jobs/lynn-hourly/resume",
+    "/system/pause",
+    "/system/resume",
+    "/runs/3/cancel",
+    "/streams/acme-lynn/show_error/release",
+    "/connections/acme-lynn/unblock",
+    "/problems/1/mute",
+    "/system/notify/oncall/test",
+];
+/// What a backfill would cost.
+const BACKFILL: &str = "/jobs/lynn-hourly/backfills?from=2026-01-02&to=2026-01-05";
+/// A range that ends before it begins.
+const WRONG: &str = "/jobs/lynn-hourly/backfills?from=2026-01-05&to=2026-01-02";
+/// Pages that lead to actions.
+const LEADING: [&str; 8] = [
+    "/",
+    "/streams/acme-lynn/survey_result",
+    "/jobs/lynn-hourly",
+    "/runs/3",
+    "/quotas",
+    "/connections/acme-lynn",
+    "/problems",
+    "/system",
+];
+/// Something for every action, and a second credential of the same connection.
+const ACTABLE: &str = "
+    update tidegate.slice set held_since = now(), held_reason = 'few rows', held_rows_there = 1234, held_rows_reported = 5
+    where stream = 'show_error' and window_start = (select min(window_start) from tidegate.slice);
+    insert into tidegate.pause (job, until, reason, actor) values
+    ('', now() + interval '1 day', 'maintenance', 'ops'), ('lynn-hourly', now() + interval '2 days', 'maintenance', 'ops');
+    insert into tidegate.quota_ledger (key, connections) values ('key 2', '{acme-lynn}');
+    insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
+    values (2, 'period_calls', 'calls', 10000, '12 hours', '12 hours', '1 hour');
+    insert into tidegate.quota_use (limit_id, ends_at, used) values (2, now() + interval '1 hour', 10);
+";
+
 /// A status port with its database. The proxy is in between, so that the database can go away.
 struct Site {
     port: Port,
@@ -40,6 +90,7 @@ struct Site {
 }
 
 impl Site {
+    /// The state is `empty`, `calm`, `login` or anything else: the last two have every trouble.
     async fn new(state: &str) -> Self {
         let database = TestDatabase::create().await;
         match state {
@@ -47,14 +98,32 @@ impl Site {
             "calm" => story::calm(&database.pool()).await,
             _ => story::trouble(&database.pool(), "the vendor refused the credentials").await,
         }
+        let login = if state == "login" { LOGIN } else { "" };
+        let config = config(&format!("{CONFIG}{login}"));
+        if state == "login" {
+            make_actable(&database.pool(), &config).await;
+        }
         let proxy = Proxy::before(database.url()).await;
         let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&proxy.url(database.url())).unwrap();
-        let port = Port::open(pool.clone()).await;
+        let port = Port::of(pool, config).await;
         Self { port, pool: database.pool(), proxy, _database: database }
     }
 
     fn url(&self, page: &str) -> String {
         format!("http://{}{page}", self.port.address)
+    }
+
+    /// Gives the login to the browser, which sends it from now on.
+    async fn log_in(&self, browser: &Browser) {
+        browser.open(&format!("http://operator:correct-horse@{}/", self.port.address)).await;
+    }
+
+    /// The pages of this state that are checked.
+    fn pages(state: &str) -> Vec<&'static str> {
+        match state {
+            "login" => ACTIONS.into_iter().chain(LEADING).chain([WRONG]).collect(),
+            _ => story::PAGES.into_iter().chain([NOTHING]).collect(),
+        }
     }
 
     /// Lets the database go away, after the overview was read.
@@ -63,6 +132,15 @@ impl Site {
         self.proxy.set_up(false);
         eventually(SOON, async || (self.port.get("/").await.0 == 503).then_some(())).await;
     }
+}
+
+/// Lets every action have an effect. The blocked ledger of the story becomes that of the connection.
+async fn make_actable(pool: &PgPool, config: &Config) {
+    sqlx::raw_sql(ACTABLE).execute(pool).await.unwrap();
+    let connection = &config.connections["acme-lynn"];
+    let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await.unwrap();
+    let own = "update tidegate.quota_ledger set key = $1 where id = 1";
+    sqlx::query(own).bind(key.as_str()).execute(pool).await.unwrap();
 }
 
 /// What axe finds on the page that the browser shows: the rule, and where.
@@ -91,7 +169,7 @@ async fn violations(browser: &Browser, axe: &str) -> Vec<String> {
 async fn every_page_is_accessible_in_every_state_colour_scheme_and_width() {
     let Some(axe) = driver::axe() else { return };
     let mut sites = Vec::new();
-    for state in ["calm", "problems", "empty", "gone"] {
+    for state in ["calm", "problems", "empty", "gone", "login"] {
         sites.push((state, Site::new(state).await));
     }
     sites[3].1.stop_database().await;
@@ -101,8 +179,14 @@ async fn every_page_is_accessible_in_every_state_colour_scheme_and_width() {
         let is_dark = "return matchMedia('(prefers-color-scheme: dark)').matches";
         assert_eq!(browser.run::<bool>(is_dark, json!([])).await, matches!(look, Look::Dark));
         for (state, site) in &sites {
-            for page in story::PAGES.into_iter().chain([NOTHING]) {
+            if *state == "login" {
+                site.log_in(&browser).await;
+            }
+            for page in Site::pages(state) {
                 browser.open(&site.url(page)).await;
+                if ACTIONS.contains(&page) {
+                    assert_ne!(browser.text("#action h1").await, "", "{page} is not the page of an action");
+                }
                 for width in [1_280, 400] {
                     browser.set_width(width).await;
                     assert_eq!(browser.run::<u32>("return innerWidth", json!([])).await, width);
@@ -117,7 +201,8 @@ async fn every_page_is_accessible_in_every_state_colour_scheme_and_width() {
                 }
                 for entry in browser.console().await {
                     // A page that says that something is missing or gone has that status.
-                    let is_status = entry.contains("status of 503") || entry.contains("status of 404");
+                    let is_wrong = page == WRONG && entry.contains("status of 422");
+                    let is_status = is_wrong || entry.contains("status of 503") || entry.contains("status of 404");
                     if !is_status {
                         found.insert(format!("{page}, {state}: console: {entry}"));
                     }
@@ -130,20 +215,25 @@ async fn every_page_is_accessible_in_every_state_colour_scheme_and_width() {
     assert!(found.is_empty(), "{} violations:\n{text}", found.len());
 }
 
-/// Presses Tab until the element with the focus has this text in its `href`.
-async fn tab_to(browser: &Browser, href: &str) {
-    for _ in 0..60 {
+/// Presses Tab until the selector matches the element with the focus.
+async fn tab_to(browser: &Browser, selector: &str) {
+    for _ in 0..80 {
         browser.press(TAB).await;
-        let at = "return document.activeElement.getAttribute('href') || ''";
-        let at: String = browser.run(at, json!([])).await;
-        if at.ends_with(href) {
+        let is_there = "return document.activeElement.matches(arguments[0])";
+        if browser.run::<bool>(is_there, json!([selector])).await {
             let outline = "return getComputedStyle(document.activeElement).outlineStyle";
             let outline: String = browser.run(outline, json!([])).await;
             assert_eq!(outline, "solid", "the focus is visible");
             return;
         }
     }
-    panic!("no link to {href} can be reached with the keyboard");
+    panic!("{selector} cannot be reached with the keyboard");
+}
+
+/// Follows the link or presses the button that has the focus, until the page with this path is shown.
+async fn enter(browser: &Browser, path: &str) {
+    browser.press(ENTER).await;
+    eventually(SOON, async || (browser.path().await == path).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,9 +245,8 @@ async fn the_keyboard_leads_from_the_overview_to_the_gaps_of_a_stream() {
     browser.press(ENTER).await;
     let focused: String = browser.run("return document.activeElement.id", json!([])).await;
     assert_eq!(focused, "main", "the first link skips the menu");
-    tab_to(&browser, "/streams/acme-lynn/survey_result").await;
-    browser.press(ENTER).await;
-    eventually(SOON, async || (browser.path().await == "/streams/acme-lynn/survey_result").then_some(())).await;
+    tab_to(&browser, "[href='/streams/acme-lynn/survey_result']").await;
+    enter(&browser, "/streams/acme-lynn/survey_result").await;
     let gaps = browser.text("#gaps").await;
     assert!(gaps.contains("missing") && gaps.contains("tidegate backfill lynn-hourly --from"), "{gaps}");
     // `/` goes to the search from anywhere.
@@ -167,6 +256,116 @@ async fn the_keyboard_leads_from_the_overview_to_the_gaps_of_a_stream() {
     eventually(SOON, async || (browser.path().await == "/streams").then_some(())).await;
     let list = browser.text("#list").await;
     assert!(list.contains("survey_result") && !list.contains("menu_detail"), "{list}");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_leads_from_the_overview_to_a_started_backfill() {
+    let site = Site::new("login").await;
+    let Some(browser) = Browser::start(Look::Light, true).await else { return };
+    site.log_in(&browser).await;
+    browser.open(&site.url("/")).await;
+    tab_to(&browser, "[href='/streams/acme-lynn/survey_result']").await;
+    enter(&browser, "/streams/acme-lynn/survey_result").await;
+    tab_to(&browser, "[href='/jobs/lynn-hourly/backfills?stream=survey_result']").await;
+    enter(&browser, "/jobs/lynn-hourly/backfills").await;
+    // Days that end before they begin: the page says so, and leads back to the form.
+    for (from, to, expected) in
+        [("01052026", "01022026", "is not before"), ("01022026", "01052026", "What it would read")]
+    {
+        tab_to(&browser, "#action [name=from]").await;
+        browser.press(from).await;
+        tab_to(&browser, "#action [name=to]").await;
+        browser.press(to).await;
+        tab_to(&browser, "#action [name=stream]").await;
+        browser.press("survey").await;
+        tab_to(&browser, "#action button").await;
+        browser.press(ENTER).await;
+        eventually(SOON, async || browser.text("#main").await.contains(expected).then_some(())).await;
+        if expected == "is not before" {
+            tab_to(&browser, "#message [href='/jobs/lynn-hourly/backfills']").await;
+            browser.press(ENTER).await;
+            eventually(SOON, async || (!browser.text("#action").await.is_empty()).then_some(())).await;
+        }
+    }
+    let cost = browser.text(".cost").await;
+    assert!(["Slices", "3", "Calls", "Bytes", "about"].iter().all(|part| cost.contains(part)), "{cost}");
+    tab_to(&browser, "#action button.main").await;
+    let begun = "select count(*) from tidegate.run where kind = 'backfill' and state = 'queued'";
+    assert_eq!(
+        sqlx::query_scalar::<_, i64>(begun).fetch_one(&site.pool).await.unwrap(),
+        0,
+        "nothing was confirmed yet"
+    );
+    browser.press(ENTER).await;
+    let shown = async || browser.path().await.strip_prefix("/runs/").and_then(|run| run.parse::<i64>().ok());
+    let run = eventually(SOON, shown).await;
+    let made: (String, String, bool) = sqlx::query_as(
+        "select job, kind, range_start = timestamp '2026-01-02' at time zone 'America/Santiago'
+            and range_end = timestamp '2026-01-05' at time zone 'America/Santiago'
+        from tidegate.run where id = $1",
+    )
+    .bind(run)
+    .fetch_one(&site.pool)
+    .await
+    .unwrap();
+    assert_eq!(made, ("lynn-hourly".to_owned(), "backfill".to_owned(), true));
+    let (actor, stream): (String, Option<String>) =
+        sqlx::query_as("select actor, stream from tidegate.event where run_id = $1 and kind = 'action'")
+            .bind(run)
+            .fetch_one(&site.pool)
+            .await
+            .unwrap();
+    assert_eq!((&*actor, stream.as_deref()), ("operator operator from 127.0.0.1", Some("survey_result")));
+    assert!(browser.text("h1").await.contains(&format!("Run {run}")), "{}", browser.text("h1").await);
+    browser.close().await;
+}
+
+/// How many of the elements are not within the width of the window, or are not there.
+const OUTSIDE: &str = "const found = [...document.querySelectorAll(arguments[0])];
+    const outside = found.filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0);
+    return found.length === 0 ? -1 : outside.length";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
+    let site = Site::new("login").await;
+    sqlx::raw_sql(
+        "update tidegate.run set error = repeat('the vendor refused the credentials; ', 20) where id = 2;
+        update tidegate.stream set last_error = repeat('the vendor refused the credentials; ', 20) where failures > 0;",
+    )
+    .execute(&site.pool)
+    .await
+    .unwrap();
+    let Some(browser) = Browser::start(Look::Light, true).await else { return };
+    site.log_in(&browser).await;
+    browser.set_width(400).await;
+    for (page, selector) in [
+        (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
+        ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
+        ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
+    ] {
+        browser.open(&site.url(page)).await;
+        let outside: i64 = browser.run(OUTSIDE, json!([selector])).await;
+        assert_eq!(outside, 0, "{page}: of {selector}");
+    }
+    let highest = "return Math.max(...[...document.querySelectorAll('tbody tr')].map((row) => row.offsetHeight))";
+    for page in ["/jobs/lynn-hourly", "/runs", "/streams"] {
+        browser.open(&site.url(page)).await;
+        assert!(browser.text("#main").await.contains("credentials; the vendor"), "{page}");
+        let height = number(&browser, highest).await;
+        assert!(height <= 240, "{page}: a row is {height} px high");
+    }
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_only_a_message_is_not_asked_for_again() {
+    let site = Site::new("login").await;
+    let Some(browser) = Browser::start(Look::Light, true).await else { return };
+    site.log_in(&browser).await;
+    browser.open(&site.url(WRONG)).await;
+    let is_still = "return document.body.dataset.still !== undefined && document.getElementById('pause').hidden";
+    assert!(browser.run::<bool>(is_still, json!([])).await, "a refresh would call the daemon silent, or show the form");
     browser.close().await;
 }
 
@@ -194,12 +393,12 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
         "document.querySelector('#data a').focus(); scrollTo(0, 200); return document.activeElement.textContent";
     let focused: String = browser.run(focus, json!([])).await;
     assert_eq!(focused, "acme-lynn");
-    assert!(text_of(&browser, "#problems").await.contains("2 days are missing"));
+    assert!(text_of(&browser, "#problems").await.contains("3 days are missing"));
     sqlx::query("update tidegate.problem set closed_at = now() where kind = 'gap'").execute(&site.pool).await.unwrap();
     sqlx::query("update tidegate.stream set failures = 0, needs_operator = false").execute(&site.pool).await.unwrap();
     tokio::time::sleep(KEPT).await;
     browser.act(REFRESH).await;
-    eventually(SOON, async || (!text_of(&browser, "#problems").await.contains("2 days are missing")).then_some(()))
+    eventually(SOON, async || (!text_of(&browser, "#problems").await.contains("3 days are missing")).then_some(()))
         .await;
     assert!(text_of(&browser, "#live").await.contains("2 open problems"), "a screen reader is told");
     let focused: String = browser.run("return document.activeElement.textContent", json!([])).await;
@@ -277,23 +476,80 @@ async fn without_the_script_everything_can_be_read_and_used() {
 /// Makes the trouble a recent one, as a reader expects.
 const RECENT: &str = "
     delete from tidegate.problem where kind = 'config_refused';
-    update tidegate.problem set opened_at = now() - interval '3 hours', hint = case kind when 'failed' then 'renew the token' end;
+    update tidegate.problem set opened_at = now() - interval '3 hours', streams = 1,
+        summary = case kind when 'gap' then 'data before the newest are missing' else summary end,
+        hint = case kind when 'gap' then 'read the missing days with `tidegate backfill`' else 'renew the token' end;
     update tidegate.run set job = 'lynn-by-hand' where id = 4;
+    update tidegate.run set created_at = now() - interval '20 minutes', started_at = now() - interval '20 minutes' where id = 3;
     delete from tidegate.stream where jobs <> '{lynn-hourly}';
-    update tidegate.stream set last_success_at = now() - interval '4 minutes', expected_after = now() - interval '4 minutes'
-    where stream <> 'show_error';";
+    update tidegate.stream set expected_by = now() + interval '40 minutes', expected_after = now() - interval '4 hours',
+        last_success_at = now() - case stream when 'menu_detail' then interval '4 hours' else interval '20 minutes' end;";
 
-/// The pages of the README. `TIDEGATE_IMAGES=1` writes them; otherwise only their size is checked.
+/// The pages of the README with their files, the last part that is in the picture, and what the picture must show.
+const PICTURES: [(Look, &str, &str, &str, &[&str]); 2] = [
+    (
+        Look::Light,
+        "/",
+        "overview.png",
+        "#data",
+        &[
+            "2 things need you",
+            "failed 1",
+            "gap 1",
+            "reading 1",
+            "What needs you",
+            "the vendor refused the credentials",
+            "data before the newest are missing",
+            "Now",
+            "7 of 15",
+            "quota period_calls",
+            "Next",
+            "lynn-hourly",
+            "Data",
+            "acme-lynn",
+            "86.4 % of period_calls",
+        ],
+    ),
+    (
+        Look::Dark,
+        "/streams/acme-lynn/survey_result",
+        "stream.png",
+        "#gaps",
+        &[
+            "survey_result",
+            "gap",
+            "Something before the newest data was not read",
+            "lynn.survey_result",
+            "Complete until",
+            "Days of 20",
+            "Days that are not complete",
+            "missing",
+            "tidegate backfill lynn-hourly --from",
+        ],
+    ),
+];
+
+/// The pages of the README. `TIDEGATE_IMAGES=1` writes them; otherwise only what they show and their size is checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_images_of_the_readme_show_the_pages() {
     let site = Site::new("problems").await;
     sqlx::raw_sql(RECENT).execute(&site.pool).await.unwrap();
-    for (look, page, name) in
-        [(Look::Light, "/", "overview.png"), (Look::Dark, "/streams/acme-lynn/survey_result", "stream.png")]
-    {
+    for (look, page, name, last, words) in PICTURES {
         let Some(browser) = Browser::start(look, true).await else { return };
         browser.set_width(1_280).await;
         browser.open(&site.url(page)).await;
+        // As high as the part of the page that the picture shows.
+        let end = "return Math.ceil(document.querySelector(arguments[0]).getBoundingClientRect().bottom) + 16";
+        let end: u32 = browser.run(end, json!([last])).await;
+        let frame: u32 = browser.run("return outerHeight - innerHeight", json!([])).await;
+        browser.set_size(1_280, end + frame).await;
+        assert_eq!(browser.run::<u32>("return innerHeight", json!([])).await, end, "{name} is cut");
+        let shown = browser.text("#main").await;
+        for word in words {
+            assert!(shown.contains(word), "{name} does not show {word}: {shown}");
+        }
+        let is_styled = "return getComputedStyle(document.querySelector('.facts, .states')).display !== 'block'";
+        assert!(browser.run::<bool>(is_styled, json!([])).await, "{name} has no style");
         let image = browser.screenshot().await;
         assert!(image.len() <= IMAGE_BYTES_MAX, "{name} has {} bytes", image.len());
         if std::env::var_os("TIDEGATE_IMAGES").is_some() {

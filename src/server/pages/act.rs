@@ -29,6 +29,7 @@ use crate::{clock, text};
 pub(in super::super) const BODY_BYTES_MAX: usize = 8 * 1024;
 /// How long an action waits for others.
 const TURN_MAX: Duration = Duration::from_secs(10);
+const NOT_POSSIBLE: &str = "Not possible";
 const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
                       commands.";
 
@@ -92,6 +93,28 @@ const fn status(error: &ActionError) -> StatusCode {
     }
 }
 
+/// The page that says why an action was not done. It leads back to the form, if that may help, and to the page of what
+/// the action concerns.
+fn refused(visit: &Visit, desk: &AppState, action: &Action, query: &Query, error: &Undone) -> Response {
+    let text = text::sentence(&error.to_string());
+    let links = match error {
+        Undone::Action(ActionError::NotFound(_)) => Vec::new(),
+        // The form would refuse it too. If it is not known whether it was done, another form might do it twice.
+        Undone::Action(ActionError::Refused(_) | ActionError::Unconfirmed { .. }) => vec![page_of(action, query)],
+        Undone::Action(_) | Undone::Unread(_) => ways_back(visit, action, query),
+    };
+    visit.message_with(desk, error.status(), NOT_POSSIBLE, &text, &links)
+}
+
+/// To the empty form, and to the page of what the action concerns.
+fn ways_back(visit: &Visit, action: &Action, query: &Query) -> Vec<(&'static str, String)> {
+    vec![("Back to the form", visit.path.clone()), page_of(action, query)]
+}
+
+fn page_of(action: &Action, query: &Query) -> (&'static str, String) {
+    ("Show the present state", action.page(query))
+}
+
 fn is_open(config: &Config) -> bool {
     config.server.auth.is_none()
 }
@@ -139,7 +162,7 @@ async fn show(
             html(StatusCode::OK, views::action(&chrome, action, &proposal, &query), None)
         }
         Err(Undone::Unread(unread)) => visit.unread(&desk, unread, None),
-        Err(error) => visit.message(&desk, error.status(), "Not possible", &text::sentence(&error.to_string())),
+        Err(error) => refused(&visit, &desk, action, &query, &error),
     }
 }
 
@@ -211,23 +234,26 @@ async fn act(
         return visit.message(&desk, StatusCode::FORBIDDEN, "Not allowed", REMEDY);
     }
     if uri.query().is_some() {
-        return visit.message(&desk, StatusCode::UNPROCESSABLE_ENTITY, "Not possible", IN_BODY);
+        let links = ways_back(&visit, action, &query(&names, None));
+        return visit.message_with(&desk, StatusCode::UNPROCESSABLE_ENTITY, NOT_POSSIBLE, IN_BODY, &links);
     }
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return visit.message(&desk, StatusCode::PAYLOAD_TOO_LARGE, "Too large", TOO_LARGE);
+        let links = ways_back(&visit, action, &query(&names, None));
+        return visit.message_with(&desk, StatusCode::PAYLOAD_TOO_LARGE, "Too large", TOO_LARGE, &links);
     };
     // What is not UTF-8 becomes U+FFFD, which no name has.
     let query = query(&names, Some(&String::from_utf8_lossy(&body)));
     let Some(request) = query.text("request").and_then(|id| Uuid::try_parse(id).ok()) else {
         let text = "The form has no id. Load the page again and send its form.";
-        return visit.message(&desk, StatusCode::UNPROCESSABLE_ENTITY, "Not possible", text);
+        let links = ways_back(&visit, action, &query);
+        return visit.message_with(&desk, StatusCode::UNPROCESSABLE_ENTITY, NOT_POSSIBLE, text, &links);
     };
     match perform(action, &desk, &query, login, peer, request).await {
         Ok(outcome) => {
             let base = desk.sources.config.borrow().server.base_path();
             (StatusCode::SEE_OTHER, HEADERS, [(LOCATION, format!("{base}{}", outcome.place))]).into_response()
         }
-        Err(error) => visit.message(&desk, error.status(), "Not possible", &text::sentence(&error.to_string())),
+        Err(error) => refused(&visit, &desk, action, &query, &error),
     }
 }
 

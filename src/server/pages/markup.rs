@@ -238,31 +238,42 @@ fn span_text(span: &DaySpan) -> String {
     }
 }
 
-/// A year of days: a column per week, a row per weekday, the months above. The table of gaps has the same in words.
+/// A year of days in two halves, so that a narrow screen shows all of it. The table of gaps has the same in words.
 pub(super) fn calendar(days: &[Day], year: i32) -> Markup {
+    let halves =
+        [("January to June", (year, 1), (year, 7)), ("July to December", (year, 7), (year.saturating_add(1), 1))];
+    let first = |(year, month)| NaiveDate::from_ymd_opt(year, month, 1);
+    let drawn = halves.into_iter().filter_map(|(name, from, to)| Some(half(days, name, first(from)?, first(to)?)));
+    MaybeSafe::Safe(drawn.collect())
+}
+
+/// The days from `first` to the day before `end`: a column per week, a row per weekday, the months above.
+fn half(days: &[Day], name: &str, first: NaiveDate, end: NaiveDate) -> String {
     const CELL: i64 = 13;
     const TOP: i64 = 16;
     const LEFT: i64 = 30;
-    let Some(first) = NaiveDate::from_ymd_opt(year, 1, 1) else { return MaybeSafe::Safe(String::new()) };
+    // 184 days that begin on a Sunday.
+    const WEEKS: i64 = 28;
     let offset = i64::from(first.weekday().num_days_from_monday());
-    let label = format!("{year}, {}", summary(days.iter().map(|day| (day.state.clone(), 1))));
+    let days: Vec<&Day> = days.iter().filter(|day| (first..end).contains(&day.day)).collect();
+    let label = format!("{name} {}, {}", first.year(), summary(days.iter().map(|day| (day.state.clone(), 1))));
     let mut svg = format!(
         "<svg class=\"calendar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} {}\">",
         Escaped(&label),
-        LEFT + 54 * CELL,
+        LEFT + WEEKS * CELL,
         TOP + 7 * CELL,
     );
-    for (row, name) in [(0, "Mon"), (2, "Wed"), (4, "Fri"), (6, "Sun")] {
-        let _ = write!(svg, "<text x=\"0\" y=\"{}\">{name}</text>", TOP + row * CELL + 10);
+    for (row, weekday) in [(0, "Mon"), (2, "Wed"), (4, "Fri"), (6, "Sun")] {
+        let _ = write!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", TOP + row * CELL + 10);
     }
-    for month in 1..=12 {
-        if let Some(day) = NaiveDate::from_ymd_opt(year, month, 1) {
-            let x = LEFT + (i64::from(day.ordinal0()) + offset) / 7 * CELL;
+    for month in first.month()..first.month() + 6 {
+        if let Some(day) = NaiveDate::from_ymd_opt(first.year(), month, 1) {
+            let x = LEFT + ((day - first).num_days() + offset) / 7 * CELL;
             let _ = write!(svg, "<text x=\"{x}\" y=\"11\">{}</text>", day.format("%b"));
         }
     }
-    for day in days.iter().filter(|day| day.day.year() == year) {
-        let number = i64::from(day.day.ordinal0()) + offset;
+    for day in days {
+        let number = (day.day - first).num_days() + offset;
         let (x, y) = (LEFT + number / 7 * CELL, TOP + number % 7 * CELL);
         let class = day_class(&day.state);
         let shape = match class {
@@ -274,7 +285,7 @@ pub(super) fn calendar(days: &[Day], year: i32) -> Markup {
         let _ = write!(svg, "<path class=\"d-{class}\" d=\"{shape}\"><title>{}</title></path>", Escaped(day_text(day)));
     }
     svg.push_str("</svg>");
-    MaybeSafe::Safe(svg)
+    svg
 }
 
 /// `Tue 24 Nov: missing`, with rows and the time of the last reading if there was one.
@@ -476,6 +487,28 @@ mod tests {
         assert_eq!([0, 90 * 60, 3 * 3_600, 500_000].map(span), ["0 s", "90 min", "3 h", "5 d"]);
         assert_eq!([2 * 31_557_600 - 1, 2 * 31_557_600, 251_604_579_199].map(span), ["730 d", "2 y", "7972 y"]);
         assert_eq!([812, 1_200, 5_500_000].map(bytes), ["812 B", "1.2 kB", "5.5 MB"]);
+    }
+
+    #[test]
+    fn a_year_is_two_halves_and_each_day_is_in_one_of_them() {
+        let of = |(month, day)| Day {
+            day: NaiveDate::from_ymd_opt(2028, month, day).unwrap(),
+            state: "complete".to_owned(),
+            rows: None,
+            last_read_at: None,
+        };
+        // A leap year that begins on a Saturday.
+        let days = [(1, 1), (6, 30), (7, 1), (12, 31)].map(of);
+        let calendar = calendar(&days, 2028);
+        let halves: Vec<&str> = text(&calendar).split("<svg").skip(1).collect();
+        let [first, second] = halves[..] else { panic!("{}", text(&calendar)) };
+        for (half, shown, hidden, places) in [
+            (first, "January to June 2028, 2 days: 2 complete", "Sep", ["M30 81h", "M368 68h"]),
+            (second, "July to December 2028, 2 days: 2 complete", "Feb", ["M30 81h", "M368 94h"]),
+        ] {
+            assert!(half.contains(shown) && !half.contains(hidden), "{half}");
+            assert!(places.iter().all(|place| half.contains(place)), "{half}");
+        }
     }
 
     #[test]

@@ -258,7 +258,7 @@ impl Visit {
             content.html(&chrome)
         } else {
             chrome.alarm = Some(reason);
-            views::message(&chrome, "No data", "This page was not read before, so there is nothing to show.")
+            views::unread(&chrome, "No data", "This page was not read before, so there is nothing to show.")
         };
         let mut response = html(StatusCode::SERVICE_UNAVAILABLE, page, None);
         response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static(AGAIN_AFTER));
@@ -266,7 +266,19 @@ impl Visit {
     }
 
     fn message(&self, desk: &AppState, status: StatusCode, heading: &str, text: &str) -> Response {
-        html(status, views::message(&self.chrome(desk, None), heading, text), None)
+        self.message_with(desk, status, heading, text, &[])
+    }
+
+    /// A message with the names and paths of the pages that lead on from it.
+    fn message_with(
+        &self,
+        desk: &AppState,
+        status: StatusCode,
+        heading: &str,
+        text: &str,
+        links: &[(&str, String)],
+    ) -> Response {
+        html(status, views::message(&self.chrome(desk, None), heading, text, links), None)
     }
 }
 

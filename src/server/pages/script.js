@@ -99,7 +99,7 @@
   setInterval(ages, 10000);
   ages();
 
-  if (pause) {
+  if (pause && document.body.dataset.still === undefined) {
     pause.hidden = false;
     pause.addEventListener("click", () => {
       paused = !paused;

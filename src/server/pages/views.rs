@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use super::{Chrome, Page};
 use crate::actions::{Action, Field, FieldKind, Proposal};
 use crate::report::{
-    ConnectionPage, Connections, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, Quotas, Rejects, RunPage,
-    Runs, SchemaChanges, StreamPage, Streams, System,
+    ConnectionPage, Connections, Credential, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, Quotas, Rejects,
+    RunPage, Runs, SchemaChanges, StreamPage, Streams, System,
 };
 
 /// Makes the template of a document's page.
@@ -57,6 +57,27 @@ impl OverviewView<'_> {
     }
 }
 
+impl QuotasView<'_> {
+    /// Which one it is, if several credentials of this page belong to the same connections: their headings differ.
+    fn number(&self, credential: &Credential) -> Option<usize> {
+        let is_same = |other: &&Credential| other.connections == credential.connections;
+        let same: Vec<&Credential> = self.page.credentials.iter().filter(is_same).collect();
+        let place = same.iter().position(|other| std::ptr::eq(*other, credential))?;
+        (same.len() > 1).then_some(place + 1)
+    }
+}
+
+/// What all streams of a plan cost together.
+struct Cost {
+    slices: usize,
+    again: usize,
+    calls: u64,
+    bytes: u64,
+    measured: bool,
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+}
+
 #[derive(Template)]
 #[template(path = "action.html")]
 struct ActionView<'a> {
@@ -97,6 +118,20 @@ impl ActionView<'_> {
         }
     }
 
+    /// What it would read; `None` if it reads nothing.
+    fn cost(&self) -> Option<Cost> {
+        let plans = &self.proposal.plan;
+        (!plans.is_empty()).then(|| Cost {
+            slices: plans.iter().map(|plan| plan.slices).sum(),
+            again: plans.iter().map(|plan| plan.again).sum(),
+            calls: plans.iter().fold(0, |sum, plan| plan.calls.saturating_add(sum)),
+            bytes: plans.iter().fold(0, |sum, plan| plan.bytes.saturating_add(sum)),
+            measured: plans.iter().all(|plan| plan.measured),
+            from: plans.iter().filter_map(|plan| plan.from).min(),
+            until: plans.iter().filter_map(|plan| plan.until).max(),
+        })
+    }
+
     /// When the quotas allow the last call.
     fn ends_at(&self) -> Option<DateTime<Utc>> {
         self.proposal.plan.iter().filter(|plan| plan.slices > 0).map(|plan| plan.ends_at).max()
@@ -114,9 +149,18 @@ struct Message<'a> {
     chrome: &'a Chrome,
     heading: &'a str,
     text: &'a str,
+    /// The ways on from here: their names and paths.
+    links: &'a [(&'a str, String)],
+    /// Whether the page stays as it is: the script does not ask for it again.
+    still: bool,
 }
 
-/// A page with a message instead of a document.
-pub(super) fn message(chrome: &Chrome, heading: &str, text: &str) -> askama::Result<String> {
-    Message { chrome, heading, text }.render()
+/// A page with a message instead of a document, which says what the request has led to.
+pub(super) fn message(chrome: &Chrome, heading: &str, text: &str, links: &[(&str, String)]) -> askama::Result<String> {
+    Message { chrome, heading, text, links, still: true }.render()
+}
+
+/// A page that says that its document could not be read. The script asks for the document again.
+pub(super) fn unread(chrome: &Chrome, heading: &str, text: &str) -> askama::Result<String> {
+    Message { chrome, heading, text, links: &[], still: false }.render()
 }

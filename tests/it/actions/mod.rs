@@ -232,7 +232,10 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     assert_eq!(cancelled.place(), run.place());
     let state: String = world.scalar("select state || ': ' || error from tidegate.run").await;
     assert_eq!(state, "cancelled: cancelled by operator operator from 127.0.0.1");
-    assert_eq!(port.get(&format!("{}/cancel", run.place())).await.status, 409, "it has ended");
+    let ended = port.get(&format!("{}/cancel", run.place())).await;
+    assert_eq!(ended.status, 409, "it has ended");
+    let back = format!("href=\"{}\">Show the present state", run.place());
+    assert!(ended.body.contains(&back) && !ended.body.contains("Back to the form"), "{}", ended.body);
     let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).format("%Y-%m-%dT%H:%M").to_string();
     let fields = format!("until={until}&reason=maintenance <b>of</b> the vendor");
     assert_eq!(port.act("/jobs/lynn/pause", &fields).await.place(), JOB);
@@ -302,6 +305,8 @@ async fn a_pause_has_an_end_within_30_days_and_a_reason() {
     ] {
         let response = port.post("/jobs/lynn/pause", &format!("{}&until={until}&reason={reason}", request(1))).await;
         assert_eq!(response.status, 422, "{until} {reason}: {}", response.body);
+        let leads = ["href=\"/jobs/lynn/pause\">Back to the form", "href=\"/jobs/lynn\">Show the present state"];
+        assert!(leads.iter().all(|link| response.body.contains(link)), "{}", response.body);
     }
     assert_eq!(port.get("/jobs/nothing/pause").await.status, 404);
     assert_eq!(world.scalar::<i64>("select count(*) from tidegate.pause").await, 0);

@@ -111,6 +111,28 @@ fn well_formed(page: &str, html: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_credentials_of_a_connection_have_headings_that_differ() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    sqlx::raw_sql(
+        "insert into tidegate.quota_ledger (key, connections) values ('key 2', '{acme-lynn}');
+        insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
+        values (2, 'period_calls', 'calls', 10000, '12 hours', '12 hours', '1 hour');
+        insert into tidegate.quota_use (limit_id, ends_at, used) values (2, now() + interval '1 hour', 10)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let port = Port::open(pool).await;
+    let page = port.fetch("/quotas", "").await.body;
+    for number in [1, 2] {
+        assert!(page.contains(&format!("acme-lynn</a>, credential {number}</h2>")), "{page}");
+    }
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_the_system_shows_every_configured_target_and_the_loops_that_fail() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
