@@ -11,9 +11,9 @@
 //! three times by a port that has read nothing, over one database connection. The first byte is the median from the
 //! connection of the client until the status line; the time in Postgres is what Postgres counts as active, and
 //! statements are those that sqlx sends. The floor is the same page of a database with one stream, in the same run. A
-//! later scrape of the metrics is the eighth. Commands are run as processes, including their
-//! start and the reading of the configuration. Exits with 1 if a budget is exceeded. All files are in a temporary
-//! folder that is deleted at the end.
+//! later scrape of the metrics is the eighth. Commands are run as processes, including their start and the reading of
+//! the configuration. Exits with 1 if a budget is exceeded. All files are in a temporary folder that is deleted at the
+//! end.
 
 #[path = "support/program.rs"]
 mod program;
