@@ -76,7 +76,7 @@ pub(super) async fn read<'c>(
 }
 
 impl LimitUse {
-    fn new((connection, usage): (&Connection, Usage)) -> Self {
+    pub(super) fn new((connection, usage): (&Connection, Usage)) -> Self {
         Self {
             connection: connection.name.clone(),
             unit: usage.unit.name(),

@@ -12,7 +12,8 @@ use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::report::{
-    Document as _, JobState, OpenProblems, Overview, Problem, Query, Reading, StatusReport, open_problems, state,
+    Document as _, JobState, OpenProblems, Overview, Problem, Query, Reading, StatusReport, limits_used, open_problems,
+    state,
 };
 use crate::schedule;
 use crate::store::history::{self, Waiting};
@@ -67,8 +68,9 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
     let (everything, quotas) = context
         .with_schema(async |_, conn| {
             let now = schedule::clock(conn).await?;
-            let quotas = quota::read(conn, config, config.connections.values()).await?;
-            let report = StatusReport::gather(conn, config, false, now).await?;
+            let used = limits_used(conn, config, config.connections.values()).await?;
+            let report = StatusReport::gather(conn, config, &used, false, now).await?;
+            let quotas = used.into_iter().map(LimitUse::new).collect::<Vec<_>>();
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(conn).await?;

@@ -76,6 +76,18 @@ impl Schedules {
     }
 }
 
+/// The next firings of many schedules, each computed once: thousands of jobs share few schedules.
+#[derive(Default)]
+pub struct NextFirings<'s>(HashMap<(&'s str, Tz, DateTime<Utc>), Option<DateTime<Utc>>>);
+
+impl<'s> NextFirings<'s> {
+    /// As [`Schedule::next_after`].
+    pub fn after(&mut self, schedule: &'s Schedule, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let key = (schedule.expression(), schedule.timezone, after);
+        *self.0.entry(key).or_insert_with(|| schedule.next_after(after))
+    }
+}
+
 impl Pattern {
     fn parse(expression: &str) -> Result<Self, ScheduleError> {
         let cron = super::expression::parse(expression)?;

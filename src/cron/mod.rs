@@ -10,4 +10,4 @@ mod firings_tests;
 mod words;
 
 pub use expression::ScheduleError;
-pub use firings::{CatchUp, Schedule, Schedules};
+pub use firings::{CatchUp, NextFirings, Schedule, Schedules};

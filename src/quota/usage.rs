@@ -63,10 +63,23 @@ pub struct LedgerUse {
 pub struct Uses(Vec<LedgerUse>);
 
 impl Uses {
-    /// Reads the limits in force and the uses that still count.
-    pub async fn read(conn: &mut PgConnection) -> Result<Self, sqlx::Error> {
+    /// Reads the limits in force and the uses that still count, of all ledgers; or only of those of these connections,
+    /// with all that share a connection with one of them.
+    pub async fn read(conn: &mut PgConnection, connections: Option<&[String]>) -> Result<Self, sqlx::Error> {
         let all = sqlx::query!(
             r#"
+            with ledger as materialized (
+                select id, key, connections
+                from tidegate.quota_ledger
+                where
+                    $1::text[] is null
+                    or connections && array(
+                        select unnest(near.connections)
+                        from tidegate.quota_ledger as near
+                        where near.connections && $1
+                    )
+            )
+
             select
                 ledger.id as "ledger!",
                 ledger.key as "key!",
@@ -76,19 +89,41 @@ impl Uses {
                 l.amount as "amount!",
                 l.per as "per!",
                 case when l.blocked_until > statement_timestamp() then l.blocked_until end as blocked_until,
-                coalesce(spent.used, 0) as "used!",
+                spent.used as "used!",
                 freed.next_free,
                 exists (select from tidegate.quota_statement as stated where stated.limit_id = l.id) as "is_stated!"
-            from tidegate.quota_ledger as ledger
+            from ledger
             inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
+            cross join lateral (select statement_timestamp() - l.reach as since) as reach
             -- All at once: the rows of a limit are far apart, since the limits are used in turn.
             left join (
-                select counted.limit_id, sum(counted.used)::bigint as used
-                from tidegate.quota_use as counted
-                inner join tidegate.quota_limit as of_use on of_use.id = counted.limit_id
-                where counted.ends_at > statement_timestamp() - of_use.reach
-                group by counted.limit_id
-            ) as spent on spent.limit_id = l.id
+                select limit_id, sum(used)::bigint as used, min(ends_at) as oldest, max(ends_at) as newest
+                from tidegate.quota_use
+                where
+                    $1::text[] is null
+                    or limit_id = any(
+                        array(
+                            select wanted.id
+                            from ledger
+                            inner join tidegate.quota_limit as wanted on wanted.ledger_id = ledger.id
+                        )
+                    )
+                group by limit_id
+            ) as stored on stored.limit_id = l.id
+            -- What no longer counts is deleted with the next reservation, so there is little of it.
+            cross join lateral (
+                select
+                    case
+                        when stored.oldest > reach.since then stored.used
+                        when stored.newest > reach.since
+                            then stored.used - (
+                                select sum(past.used)::bigint
+                                from tidegate.quota_use as past
+                                where past.limit_id = l.id and past.ends_at <= reach.since
+                            )
+                        else 0
+                    end as used
+            ) as spent
             -- What is used counts until the reach after the end of its bucket; the oldest is freed first. Only of a
             -- limit that is used up.
             cross join lateral (
@@ -103,12 +138,13 @@ impl Uses {
                     where
                         spent.used >= l.amount
                         and use.limit_id = l.id
-                        and use.ends_at > statement_timestamp() - l.reach
+                        and use.ends_at > reach.since
                 ) as counted
                 where counted.left_then < l.amount
             ) as freed
             order by ledger.id, l.id
             "#,
+            connections,
         )
         .map(|row| LedgerUse {
             ledger: row.ledger,

@@ -67,7 +67,7 @@ impl Document for Connections {
         let more = shown.len() > ROWS_MAX;
         shown.truncate(ROWS_MAX);
         let next = shown.last().filter(|_| more).cloned();
-        let uses = Uses::read(reading.conn).await?.in_use();
+        let uses = Uses::read(reading.conn, Some(&shown)).await?.in_use();
         let connections = overview::summarize(reading, &shown, &uses).await?;
         Ok(Some(Self { at: reading.now, total: all.len(), connections, next }))
     }
@@ -81,8 +81,9 @@ impl Document for ConnectionPage {
         let config = std::sync::Arc::clone(reading.config);
         let Some(connection) = config.connections.get(query.name("connection")) else { return Ok(None) };
         let name = &connection.name;
-        let uses = Uses::read(reading.conn).await?.in_use();
-        let Some(summary) = overview::summarize(reading, std::slice::from_ref(name), &uses).await?.pop() else {
+        let own_name = std::slice::from_ref(name);
+        let uses = Uses::read(reading.conn, Some(own_name)).await?.in_use();
+        let Some(summary) = overview::summarize(reading, own_name, &uses).await?.pop() else {
             return Ok(None);
         };
         let own: Vec<_> = uses.into_iter().filter(|one| one.connections.contains(name)).collect();
@@ -92,7 +93,6 @@ impl Document for ConnectionPage {
         shares.retain(|other| other != name && config.connections.contains_key(other));
         let jobs: Vec<&String> =
             config.jobs.values().filter(|job| job.connection == *name).map(|job| &job.name).collect();
-        let own_name = std::slice::from_ref(name);
         let reconciliation = reconciliation::last(reading.conn, own_name, DIFFERENCES).await?;
         let events = EventFilter { connection: Some(name), limit: EVENTS, ..EventFilter::default() };
         let events = events::list(reading.conn, events).await?;

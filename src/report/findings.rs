@@ -97,21 +97,31 @@ impl Document for Rejects {
             RejectedDay,
             r#"
             select
-                (rejected_at at time zone 'UTC')::date as "day!",
-                connection as "connection!",
-                stream as "stream!",
-                reason as "reason!",
-                count(*) as "records!",
-                max(run_id) as "run_id!"
+                (counted.day at time zone 'UTC')::date as "day!",
+                counted.connection as "connection!",
+                counted.stream as "stream!",
+                counted.reason as "reason!",
+                counted.records as "records!",
+                counted.run_id as "run_id!"
             from (
-                select rejected_at, connection, stream, reason, run_id
-                from tidegate.rejected_record
-                order by id desc
-                limit $3
-            ) as newest
-            where ($1::text is null or connection = $1) and ($2::text is null or stream = $2)
-            group by 1, connection, stream, reason
-            order by 1 desc, count(*) desc, connection, stream, reason
+                -- A zone would be applied to each record, and days of UTC are of one length.
+                select
+                    date_bin('1 day', rejected_at, 'epoch') as day,
+                    connection,
+                    stream,
+                    reason,
+                    count(*) as records,
+                    max(run_id) as run_id
+                from (
+                    select rejected_at, connection, stream, reason, run_id
+                    from tidegate.rejected_record
+                    order by id desc
+                    limit $3
+                ) as newest
+                where ($1::text is null or connection = $1) and ($2::text is null or stream = $2)
+                group by day, connection, stream, reason
+            ) as counted
+            order by counted.day desc, counted.records desc, counted.connection, counted.stream, counted.reason
             limit $4
             "#,
             query.text("connection"),

@@ -13,6 +13,7 @@ use super::problems::{self, Problem};
 use super::quotas::{self, LimitState, Urgency};
 use super::{Document, Query, ReadError, Reading, state};
 use crate::config::{Config, Job};
+use crate::cron::NextFirings;
 use crate::quota::{LedgerUse, Usage, Uses};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
@@ -111,18 +112,23 @@ pub struct ConnectionSummary {
     pub fullest: Option<LimitState>,
 }
 
-/// The streams of a connection in one state.
+/// How many streams of a connection are in one state.
 struct Part {
     connection: String,
     state: String,
     streams: i64,
-    /// From when those with windows are complete, and at the same index until when.
-    covers_from: Vec<Option<DateTime<Utc>>>,
-    complete_until: Vec<Option<DateTime<Utc>>>,
 }
 
 /// From when to when a stream with windows is complete.
 type Extent = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
+/// A stream of a connection that is shown.
+struct ShownStream {
+    connection: String,
+    state: String,
+    /// `None` for a list.
+    extent: Option<Extent>,
+}
 
 impl Document for Overview {
     const PATH: &'static str = "/";
@@ -130,10 +136,11 @@ impl Document for Overview {
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;
-        let parts = parts(reading.conn, None).await?;
+        let parts = parts(reading.conn).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
-        let uses = Uses::read(reading.conn).await?.in_use();
+        let uses = Uses::read(reading.conn, None).await?.in_use();
         let shown = shown(&parts, reading.config, &uses);
+        let (streams, differences) = streams_and_differences(reading.conn, &shown).await?;
         let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
         for run in unfinished(reading.conn).await? {
             match &*run.state {
@@ -158,9 +165,9 @@ impl Document for Overview {
             waiting: waiting.into_iter().map(Waiting::from).collect(),
             queued_total: total(&queued),
             next: next_firings(reading.config, reading.pauses, now),
-            connections: summaries(&shown, &parts, &uses, (reading.config, now)),
+            connections: summaries(&shown, (&parts, &streams), &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
-            differences: differences(reading.conn).await?,
+            differences,
         }))
     }
 }
@@ -172,39 +179,51 @@ impl Overview {
     }
 }
 
-/// The streams of these connections, or of all. Those that no job reads are left out.
-async fn parts(conn: &mut PgConnection, connections: Option<&[String]>) -> Result<Vec<Part>, sqlx::Error> {
+/// The states of all streams. Those that no job reads are left out.
+async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
     sqlx::query_as!(
         Part,
         r#"
-        select
-            state.connection as "connection!",
-            state.state as "state!",
-            count(*) as "streams!",
-            coalesce(array_agg(state.covers_from) filter (where stream.wanted_from is not null), '{}')
-                as "covers_from!: Vec<Option<DateTime<Utc>>>",
-            coalesce(array_agg(state.complete_until) filter (where stream.wanted_from is not null), '{}')
-                as "complete_until!: Vec<Option<DateTime<Utc>>>"
-        from tidegate.stream_state as state
-        inner join tidegate.stream on stream.connection = state.connection and stream.stream = state.stream
-        where state.state <> 'retired' and ($1::text[] is null or state.connection = any($1))
-        group by state.connection, state.state
+        select connection as "connection!", state as "state!", count(*) as "streams!"
+        from tidegate.stream_state
+        where state <> 'retired'
+        group by connection, state
         "#,
-        connections,
     )
     .fetch_all(conn)
     .in_time()
     .await
 }
 
-/// The vendors' totals that differ from the number of our rows.
-async fn differences(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select coalesce(sum(differences), 0)::bigint as "differences!" from tidegate.reconciliation"#
+/// The streams of these connections, without those that no job reads; and how many totals of vendors differ from the
+/// number of our rows.
+async fn streams_and_differences(
+    conn: &mut PgConnection,
+    connections: &[String],
+) -> Result<(Vec<ShownStream>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            total.differences as "differences!",
+            state.connection as "connection?",
+            state.state as "state?",
+            state.wanted_from is not null as "has_windows!",
+            state.covers_from,
+            state.complete_until
+        from (select coalesce(sum(differences), 0)::bigint as differences from tidegate.reconciliation) as total
+        left join tidegate.stream_state as state on state.connection = any($1) and state.state <> 'retired'
+        "#,
+        connections,
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .in_time()
-    .await
+    .await?;
+    let differences = rows.first().map_or(0, |row| row.differences);
+    let streams = rows.into_iter().filter_map(|row| {
+        let extent = row.has_windows.then_some((row.covers_from, row.complete_until));
+        Some(ShownStream { connection: row.connection?, state: row.state?, extent })
+    });
+    Ok((streams.collect(), differences))
 }
 
 /// A run that has not ended.
@@ -314,15 +333,24 @@ pub(super) async fn summarize(
     names: &[String],
     uses: &[LedgerUse],
 ) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
-    let parts = parts(reading.conn, Some(names)).await?;
-    Ok(summaries(names, &parts, uses, (reading.config, reading.now)))
+    let (streams, _) = streams_and_differences(reading.conn, names).await?;
+    let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for stream in &streams {
+        *counts.entry((&stream.connection, &stream.state)).or_default() += 1;
+    }
+    let part = |((connection, state), streams): ((&str, &str), i64)| Part {
+        connection: connection.to_owned(),
+        state: state.to_owned(),
+        streams,
+    };
+    let parts: Vec<Part> = counts.into_iter().map(part).collect();
+    Ok(summaries(names, (&parts, &streams), uses, (reading.config, reading.now)))
 }
 
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.
 fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
-    let read = read_connections(config);
-    let mut by_state: Vec<(usize, &str)> =
-        config.connections.keys().map(|name| (worst(parts, name, &read), &**name)).collect();
+    let worst = worst_states(parts, config);
+    let mut by_state: Vec<(usize, &str)> = worst.into_iter().map(|(name, position)| (position, name)).collect();
     by_state.sort_unstable();
     let mut fullest: Vec<&LedgerUse> = uses.iter().collect();
     fullest.sort_by_key(|one| Reverse(urgency(&one.usage)));
@@ -338,38 +366,41 @@ fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
     names
 }
 
-/// The connections that jobs read.
-fn read_connections(config: &Config) -> BTreeSet<&str> {
-    config.jobs.values().map(|job| &*job.connection).collect()
-}
-
-/// The position of the worst state of a connection's streams. Without one, it was not read yet if a job reads it.
-fn worst(parts: &[Part], connection: &str, read: &BTreeSet<&str>) -> usize {
+/// The position of the worst state of each connection's streams. Without one, it was not read yet if a job reads it.
+fn worst_states<'c>(parts: &[Part], config: &'c Config) -> BTreeMap<&'c str, usize> {
     let position = |name: &str| state::STATES.iter().position(|state| state.name == name);
-    let of_connection = parts.iter().filter(|part| part.connection == connection);
-    let without = if read.contains(connection) { "pending" } else { "retired" };
-    of_connection.filter_map(|part| position(&part.state)).min().or_else(|| position(without)).unwrap_or_default()
+    let read: BTreeSet<&str> = config.jobs.values().map(|job| &*job.connection).collect();
+    let mut worst: BTreeMap<&str, usize> = BTreeMap::new();
+    for part in parts {
+        if let Some(at) = position(&part.state) {
+            worst.entry(&part.connection).and_modify(|known| *known = at.min(*known)).or_insert(at);
+        }
+    }
+    let of = |name: &'c String| {
+        let without = if read.contains(&**name) { "pending" } else { "retired" };
+        let at = worst.get(&**name).copied().or_else(|| position(without)).unwrap_or_default();
+        (&**name, at)
+    };
+    config.connections.keys().map(of).collect()
 }
 
 fn summaries(
     shown: &[String],
-    parts: &[Part],
+    (parts, streams): (&[Part], &[ShownStream]),
     uses: &[LedgerUse],
-    reading: (&Config, DateTime<Utc>),
+    (config, now): (&Config, DateTime<Utc>),
 ) -> Vec<ConnectionSummary> {
-    let (config, now) = reading;
-    let read = read_connections(config);
+    let worst = worst_states(parts, config);
     let summary = |name: &String| {
-        let own_parts = || parts.iter().filter(|part| part.connection == *name);
-        let extents: Vec<Extent> = own_parts()
-            .flat_map(|part| part.covers_from.iter().copied().zip(part.complete_until.iter().copied()))
-            .collect();
+        let own_parts = parts.iter().filter(|part| part.connection == *name);
+        let own_streams = streams.iter().filter(|stream| stream.connection == *name);
+        let extents: Vec<Extent> = own_streams.filter_map(|stream| stream.extent).collect();
         let until: Option<Vec<_>> = extents.iter().map(|(_, until)| *until).collect();
         let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.usage);
         ConnectionSummary {
             connection: name.clone(),
-            state: state::STATES[worst(parts, name, &read)].name.to_owned(),
-            streams: own_parts().map(|part| part.streams).sum(),
+            state: state::STATES[worst.get(&**name).copied().unwrap_or_default()].name.to_owned(),
+            streams: own_parts.map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),
             fullest: own.max_by_key(|usage| urgency(usage)).map(LimitState::from),
@@ -409,9 +440,10 @@ fn days(extents: &[Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
 /// The next firings of all jobs, the earliest first.
 fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Firing> {
     let mut next: BTreeMap<(DateTime<Utc>, &str), &str> = BTreeMap::new();
+    let mut firings = NextFirings::default();
     let after = |job: &Job| pause::of_job(pauses, &job.name).map_or(now, |pause| pause.until.max(now));
     for job in config.jobs.values().filter(|job| !job.paused) {
-        if let Some(at) = job.schedule.as_ref().and_then(|schedule| schedule.next_after(after(job))) {
+        if let Some(at) = job.schedule.as_ref().and_then(|schedule| firings.after(schedule, after(job))) {
             next.insert((at, &job.name), job.timezone.name());
             if next.len() > FIRINGS_MAX {
                 next.pop_last();

@@ -114,7 +114,7 @@ impl Document for Quotas {
     ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
-        let uses = Uses::read(reading.conn).await?.in_use();
+        let uses = Uses::read(reading.conn, None).await?.in_use();
         let configured: BTreeSet<&String> = reading.config.connections.keys().collect();
         let wanted = query.text("connection");
         let pattern = query.text("q").map(str::to_lowercase);
@@ -175,7 +175,7 @@ pub async fn limits_used<'c>(
     connections: impl IntoIterator<Item = &'c Connection>,
 ) -> Result<Vec<(&'c Connection, Usage)>, sqlx::Error> {
     let keys = LedgerKeys::read(&mut *conn).await?;
-    let uses = Uses::read(conn).await?;
+    let uses = Uses::read(conn, None).await?;
     let known = uses.by_key();
     let mut used = Vec::new();
     for connection in connections {

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::quotas::limits_used;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
+use crate::cron::NextFirings;
 use crate::quota::Usage;
 use crate::store::held::{self, HeldSlice};
 use crate::store::pause::{self, Pause};
@@ -81,10 +81,10 @@ pub fn configured(config: &Config) -> Configured {
 }
 
 impl QuotaUse {
-    fn new((connection, usage): (&Connection, Usage)) -> Self {
+    fn new((connection, usage): &(&Connection, Usage)) -> Self {
         Self {
             connection: connection.name.clone(),
-            limit: usage.limit,
+            limit: usage.limit.clone(),
             used: usage.used,
             allowed: usage.amount,
             blocked_until: usage.blocked_until,
@@ -93,27 +93,28 @@ impl QuotaUse {
 }
 
 impl StatusReport {
-    /// Builds the report from the configuration and Postgres.
+    /// Builds the report from the configuration, what connections use of their limits, and Postgres.
     pub async fn gather(
         conn: &mut PgConnection,
         config: &Config,
+        used: &[(&Connection, Usage)],
         reload_refused: bool,
         now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
         let configured = configured(config);
-        let used = limits_used(conn, config, config.connections.values()).await?;
         let last_runs = status::last_runs(conn, &configured.jobs).await?;
         let mut last_runs: HashMap<String, LastRun> = last_runs.into_iter().map(|run| (run.job.clone(), run)).collect();
         let pauses = pause::list(&mut *conn).await?;
-        let jobs =
-            config.jobs.values().map(|job| JobState::new(job, last_runs.remove(&job.name), &pauses, now)).collect();
+        let mut firings = NextFirings::default();
+        let job = |job| JobState::new(job, last_runs.remove(&job.name), &pauses, (now, &mut firings));
+        let jobs = config.jobs.values().map(job).collect();
         Ok(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
             reload_refused,
             jobs,
             streams: status::streams(conn, &configured.streams).await?,
-            quotas: used.into_iter().map(QuotaUse::new).collect(),
+            quotas: used.iter().map(QuotaUse::new).collect(),
             unfinished: status::unfinished(conn, &configured.jobs).await?,
             failures: status::failures(conn, &configured, FAILURES_MAX).await?,
             held: held::list(&mut *conn, Some(&configured.streams), HELD_MAX).await?,
@@ -124,7 +125,12 @@ impl StatusReport {
 }
 
 impl JobState {
-    fn new(job: &Job, last_run: Option<LastRun>, pauses: &[Pause], now: DateTime<Utc>) -> Self {
+    fn new<'c>(
+        job: &'c Job,
+        last_run: Option<LastRun>,
+        pauses: &[Pause],
+        (now, firings): (DateTime<Utc>, &mut NextFirings<'c>),
+    ) -> Self {
         let pause = pause::of_job(pauses, &job.name).cloned();
         let after = pause.as_ref().map_or(now, |pause| pause.until.max(now));
         Self {
@@ -133,7 +139,11 @@ impl JobState {
             schedule: job.schedule.as_ref().map(|schedule| schedule.expression().to_owned()),
             timezone: job.timezone.name().to_owned(),
             paused: job.paused,
-            next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(after)),
+            next_firing: job
+                .schedule
+                .as_ref()
+                .filter(|_| !job.paused)
+                .and_then(|schedule| firings.after(schedule, after)),
             pause,
             last_run,
         }

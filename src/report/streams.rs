@@ -58,25 +58,6 @@ impl Document for Streams {
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let (after_connection, after_stream) = query.pair("after")?.unzip();
         let (connection, pattern) = (query.text("connection"), query.text("q"));
-        let counts = sqlx::query!(
-            r#"
-            select state as "state!", count(*) as "streams!"
-            from tidegate.stream_state
-            where
-                ($1::text is null or connection = $1)
-                and (
-                    $2::text is null
-                    or position(lower($2) in lower(connection || '/' || stream || ' ' || table_schema || '.' || table_name)) > 0
-                )
-            group by state
-            "#,
-            connection,
-            pattern,
-        )
-        .fetch_all(&mut *reading.conn)
-        .in_time()
-        .await?;
-        let counted = |name: &str| counts.iter().find(|count| count.state == name).map_or(0, |count| count.streams);
         let filter = Filter {
             state: query.text("state"),
             connection,
@@ -85,7 +66,8 @@ impl Document for Streams {
             after_stream,
             limit: ROWS_MAX + 1,
         };
-        let mut rows = rows(reading, filter).await?;
+        let (counts, mut rows) = rows(reading, filter).await?;
+        let counted = |name: &str| counts.iter().find(|(state, _)| state == name).map_or(0, |(_, streams)| *streams);
         let next = if rows.len() > ROWS_MAX {
             rows.truncate(ROWS_MAX);
             rows.last().map(|row| format!("{}/{}", row.connection, row.stream))
@@ -122,65 +104,88 @@ struct Filter<'a> {
 /// The streams of a connection, at most as many as a page shows.
 pub(super) async fn of_connection(reading: &mut Reading<'_>, connection: &str) -> Result<Vec<StreamRow>, sqlx::Error> {
     let filter = Filter { connection: Some(connection), limit: ROWS_MAX, ..Filter::default() };
-    let mut rows = rows(reading, filter).await?;
+    let (_, mut rows) = rows(reading, filter).await?;
     read_days(reading, &mut rows).await?;
     Ok(rows)
 }
 
+/// How many streams are in a state.
+type Counted = (String, i64);
+
+/// The streams that are listed; and how many there are in each state, whatever state and place the filter has.
 #[expect(clippy::too_many_lines, reason = "one statement")]
-async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<StreamRow>, sqlx::Error> {
-    sqlx::query!(
+async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Counted>, Vec<StreamRow>), sqlx::Error> {
+    let found = sqlx::query!(
         r#"
-        with known as (
-        select
-            state.connection,
-            state.stream,
-            state.table_schema || '.' || state.table_name as table_name,
-            state.state,
-            stream.timezone,
-            state.covers_from,
-            state.complete_until,
-            state.newest_data_until,
-            state.last_success_at,
-            state.expected_by,
-            state.last_error,
-            array_position($1::text[], state.state) as rank,
-            coalesce(state.complete_until, '-infinity') as until
-        from tidegate.stream_state as state
-        inner join tidegate.stream
-            on stream.connection = state.connection and stream.stream = state.stream
+        with known as materialized (
+            select
+                connection,
+                stream,
+                table_schema || '.' || table_name as table_name,
+                state,
+                timezone,
+                covers_from,
+                complete_until,
+                newest_data_until,
+                last_success_at,
+                expected_by,
+                last_error,
+                array_position($1::text[], state) as rank,
+                coalesce(complete_until, '-infinity') as until
+            from tidegate.stream_state
+            where
+                ($3::text is null or connection = $3)
+                and (
+                    $4::text is null
+                    or position(lower($4) in lower(connection || '/' || stream || ' ' || table_schema || '.' || table_name)) > 0
+                )
+        ),
+
+        before as materialized (
+            select
+                array_position($1::text[], state) as rank,
+                coalesce(complete_until, '-infinity') as until,
+                connection,
+                stream
+            from tidegate.stream_state
+            where connection = $5 and stream = $6
+        ),
+
+        counted as (
+            select coalesce(array_agg(state), '{}') as states, coalesce(array_agg(streams), '{}') as streams
+            from (select state, count(*) as streams from known group by state) as counted
+        ),
+
+        listed as (
+            select *
+            from known
+            where
+                ($2::text is null and state <> 'retired' or state = $2)
+                and (
+                    not exists (select from before)
+                    or (rank, until, connection, stream) > (select rank, until, connection, stream from before)
+                )
+            order by rank, until, connection, stream
+            limit $7
         )
 
         select
-        connection as "connection!",
-        stream as "stream!",
-        table_name as "table!",
-        state as "state!",
-        timezone as "timezone!",
-        covers_from,
-        complete_until,
-        newest_data_until,
-        last_success_at,
-        expected_by,
-        last_error
-        from known
-        where
-        ($2::text is null and state <> 'retired' or state = $2)
-        and ($3::text is null or connection = $3)
-        and ($4::text is null or position(lower($4) in lower(connection || '/' || stream || ' ' || table_name)) > 0)
-        and (
-            $5::text is null
-            or not exists (
-                select from known as before where before.connection = $5 and before.stream = $6
-            )
-            or (rank, until, connection, stream) > (
-                select before.rank, before.until, before.connection, before.stream
-                from known as before
-                where before.connection = $5 and before.stream = $6
-            )
-        )
-        order by rank, until, connection, stream
-        limit $7
+            counted.states as "states!",
+            counted.streams as "streams!",
+            listed.connection as "connection?",
+            listed.stream as "stream?",
+            listed.table_name as "table?",
+            listed.state as "state?",
+            listed.timezone as "timezone?",
+            listed.covers_from,
+            listed.complete_until,
+            listed.newest_data_until,
+            listed.last_success_at,
+            listed.expected_by,
+            listed.last_error
+        from counted
+        left join listed on true
+        order by listed.rank, listed.until, listed.connection, listed.stream
         "#,
         &state::names(),
         filter.state,
@@ -190,23 +195,34 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<Strea
         filter.after_stream,
         i64::try_from(filter.limit).unwrap_or(i64::MAX),
     )
-    .map(|row| StreamRow {
-        connection: row.connection,
-        stream: row.stream,
-        table: row.table,
-        state: row.state,
-        timezone: row.timezone,
-        covers_from: row.covers_from,
-        complete_until: row.complete_until,
-        newest_data_until: row.newest_data_until,
-        last_success_at: row.last_success_at,
-        expected_by: row.expected_by,
-        last_error: row.last_error,
-        days: Vec::new(),
-    })
     .fetch_all(&mut *reading.conn)
     .in_time()
-    .await
+    .await?;
+    let mut counted = Vec::new();
+    let mut rows = Vec::new();
+    for row in found {
+        if counted.is_empty() {
+            counted = row.states.into_iter().zip(row.streams).collect();
+        }
+        // Without any stream there is still a row, of the counts.
+        let named = (row.connection, row.stream, row.table, row.state, row.timezone);
+        let (Some(connection), Some(stream), Some(table), Some(state), Some(timezone)) = named else { continue };
+        rows.push(StreamRow {
+            connection,
+            stream,
+            table,
+            state,
+            timezone,
+            covers_from: row.covers_from,
+            complete_until: row.complete_until,
+            newest_data_until: row.newest_data_until,
+            last_success_at: row.last_success_at,
+            expected_by: row.expected_by,
+            last_error: row.last_error,
+            days: Vec::new(),
+        });
+    }
+    Ok((counted, rows))
 }
 
 /// Reads the days of the bars. The days of the part without gaps are complete by its definition, so only the others are

@@ -201,7 +201,11 @@ impl AppState {
             .get(async {
                 let config = Arc::clone(&self.sources.config.borrow());
                 let refused = self.sources.health.is_reload_refused();
-                self.read(async |conn| StatusReport::gather(conn, &config, refused, clock::now()).await).await.ok()
+                let read = self.read(async |conn| {
+                    let used = limits_used(conn, &config, config.connections.values()).await?;
+                    StatusReport::gather(conn, &config, &used, refused, clock::now()).await
+                });
+                read.await.ok()
             })
             .await
     }
@@ -257,7 +261,11 @@ impl AppState {
         let began = AtomicBool::new(false);
         let reading = async {
             let mut conn = self.sources.pool.acquire().await?;
-            let begin = format!("begin read only; set local statement_timeout = {}", READ_MAX.as_millis());
+            // Filters are optional, and a plan that suits none of their values reads everything.
+            let begin = format!(
+                "begin read only; set local statement_timeout = {}; set local plan_cache_mode = force_custom_plan",
+                READ_MAX.as_millis(),
+            );
             let mut transaction = conn.begin_with(AssertSqlSafe(begin)).await?;
             began.store(true, Ordering::Relaxed);
             let value = read(&mut transaction).await?;

@@ -2,6 +2,7 @@
 //!
 //! serde stops at the first value that it cannot read. [`read`] reports it, removes it and tries again.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -21,7 +22,8 @@ pub fn read<T>(node: &Node, path: &KeyPath, additional: &[&str], whose: &str, re
 where
     T: DeserializeOwned + Default,
 {
-    let mut node = node.clone();
+    // Copied only to remove what is refused: there may be thousands of jobs.
+    let mut node = Cow::Borrowed(node);
     for _ in 0..TRIES_MAX {
         let error = match T::deserialize(NodeDeserializer(&node)) {
             Ok(value) => return value,
@@ -47,7 +49,7 @@ where
         if steps.is_empty() {
             break;
         }
-        node.remove(&steps);
+        node.to_mut().remove(&steps);
     }
     T::default()
 }

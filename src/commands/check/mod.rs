@@ -14,6 +14,7 @@ use super::{CheckArgs, Context, Exit, show};
 use crate::app::database_warning;
 use crate::clock;
 use crate::config::{Config, Job};
+use crate::cron::NextFirings;
 use crate::quota::Unit;
 use crate::text::plain;
 use crate::text::show_duration;
@@ -91,7 +92,8 @@ fn document(config: &Config, mut probes: Probes, offline: bool, now: DateTime<Ut
         .collect();
     let database = Database { place: probe::place(config), finding: probes.database };
     let bad = connections.iter().map(|connection| &connection.finding).chain([&database.finding]).any(Finding::is_bad);
-    let jobs = config.jobs.values().map(|job| JobEntry::new(job, now)).collect();
+    let mut firings = NextFirings::default();
+    let jobs = config.jobs.values().map(|job| JobEntry::new(job, now, &mut firings)).collect();
     let mut warnings: Vec<String> = database_warning(&config.database.target).into_iter().collect();
     warnings.extend(config.warnings(now));
     warnings.append(&mut probes.warnings);
@@ -108,8 +110,8 @@ fn quota(limit: &crate::quota::Limit) -> String {
 }
 
 impl JobEntry {
-    fn new(job: &Job, now: DateTime<Utc>) -> Self {
-        let next = job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now));
+    fn new<'c>(job: &'c Job, now: DateTime<Utc>, firings: &mut NextFirings<'c>) -> Self {
+        let next = job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| firings.after(schedule, now));
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),

@@ -128,7 +128,7 @@ async fn p11_the_vendors_totals_agree_with_the_rows_and_a_lost_row_shows() {
 }
 
 async fn report(session: &mut PgConnection, config: &Config) -> Reconciliation {
-    StatusReport::gather(session, config, false, Utc::now()).await.unwrap().reconciliation
+    StatusReport::gather(session, config, &[], false, Utc::now()).await.unwrap().reconciliation
 }
 
 /// What the status page, the status command and the metrics show.

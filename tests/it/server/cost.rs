@@ -131,6 +131,28 @@ async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_planned_for_its_values_however_often_a_session_reads_pages() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(database.url()).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    // From the sixth time on, Postgres may choose a plan for any values.
+    for part in 0..8 {
+        assert_eq!(port.fetch(&format!("/streams?q={part}"), "").await.status, 200);
+    }
+    let plans: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select statement, generic_plans, custom_plans from pg_prepared_statements where cardinality(parameter_types) > 0",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(plans.iter().any(|(_, _, custom)| *custom >= 8), "{plans:?}");
+    assert!(plans.iter().all(|(_, generic, _)| *generic == 0), "{plans:?}");
+    port.close().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tag_changes_with_the_content_only() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
