@@ -73,7 +73,7 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
             let quotas = used.into_iter().map(LimitUse::new).collect::<Vec<_>>();
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
-            let mut waiting = history::waiting(conn).await?;
+            let mut waiting = history::waiting(&mut *conn).await?;
             waiting.retain(|task| config.jobs.contains_key(&task.job));
             let problems = open_problems(conn, PROBLEMS_SHOWN).await?;
             Ok((Everything { problems, report, waiting, pushes }, quotas))
