@@ -65,6 +65,7 @@ pub struct Uses(Vec<LedgerUse>);
 impl Uses {
     /// Reads the limits in force and the uses that still count, of all ledgers; or only of those of these connections,
     /// with all that share a connection with one of them.
+    #[expect(clippy::too_many_lines, reason = "one statement")]
     pub async fn read(conn: &mut PgConnection, connections: Option<&[String]>) -> Result<Self, sqlx::Error> {
         let all = sqlx::query!(
             r#"
