@@ -76,9 +76,12 @@ impl Schedules {
     }
 }
 
+/// Expression, zone, and the time after which it fires.
+type Asked<'s> = (&'s str, Tz, DateTime<Utc>);
+
 /// The next firings of many schedules, each computed once: thousands of jobs share few schedules.
 #[derive(Default)]
-pub struct NextFirings<'s>(HashMap<(&'s str, Tz, DateTime<Utc>), Option<DateTime<Utc>>>);
+pub struct NextFirings<'s>(HashMap<Asked<'s>, Option<DateTime<Utc>>>);
 
 impl<'s> NextFirings<'s> {
     /// As [`Schedule::next_after`].
