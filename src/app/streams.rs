@@ -25,8 +25,8 @@ pub(super) struct StoredPlan {
 
 impl StoredPlan {
     /// Stores the streams of `config`, if it is new, if it was stored long ago, or if the clock was set back since. In
-    /// the last case the summaries are written again of streams that were read in what is now the future. `hash` is that
-    /// of the configuration, with which the process is recorded as running.
+    /// the last case the summaries are written again of streams that were read in what is now the future. `hash` is
+    /// that of the configuration, with which the process is recorded as running.
     pub(super) async fn store(
         &mut self,
         pool: &PgPool,
