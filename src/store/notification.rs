@@ -569,22 +569,21 @@ pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Re
                 coalesce(
                     extract(
                         epoch from
-                        now()
-                        -- A target that accepts one message after another is not stuck, however many wait.
-                        - greatest(
-                            min(
+                        now() - min(
+                            greatest(
                                 -- Before the first attempt, it is due when it has been collected.
-                                case when message.attempts = 0 then message.due_at else message.created_at end
-                            ) filter (
-                                where
-                                    message.state = 'due'
-                                    or (
-                                        message.state = 'given_up'
-                                        and message.kind <> 'test'
-                                        and message.due_at > coalesce(known.sent_at, '-infinity')
-                                    )
-                            ),
-                            max(known.sent_at)
+                                case when message.attempts = 0 then message.due_at else message.created_at end,
+                                -- A target that accepts one message after another is not stuck, however many wait.
+                                known.sent_at
+                            )
+                        ) filter (
+                            where
+                                message.state = 'due'
+                                or (
+                                    message.state = 'given_up'
+                                    and message.kind <> 'test'
+                                    and message.due_at > coalesce(known.sent_at, '-infinity')
+                                )
                         )
                     ),
                     0
