@@ -6,6 +6,9 @@ use std::process::Command;
 
 use anyhow::ensure;
 
+/// What the names of variables begin with that `cargo run` sets for the program.
+const PASSED_ON: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR", "SQLX_OFFLINE"];
+
 /// `TIDEGATE_BIN`, or the binary next to the example, rebuilt, since `cargo run --example` does not build it.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let path = if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
@@ -18,6 +21,13 @@ pub fn binary() -> anyhow::Result<PathBuf> {
             let mut build = Command::new(cargo);
             build.args(["build", "--quiet", "--bin", "tidegate", "--manifest-path"]);
             build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+            // `cargo run` sets them for this program. With them, cargo would build crates anew that read them, and
+            // everything that depends on these.
+            for (name, _) in std::env::vars_os() {
+                if PASSED_ON.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                    build.env_remove(name);
+                }
+            }
             match profile {
                 None | Some("debug") => {}
                 Some(profile) => {

@@ -10,7 +10,7 @@ use crate::store::push;
 use crate::store::session::Deadline as _;
 
 /// The newest rejected records that are counted.
-const REJECTS_SEARCHED: i64 = 100_000;
+const REJECTS_SEARCHED: i64 = 50_000;
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Rejects {
@@ -88,7 +88,7 @@ fn limit() -> i64 {
 
 impl Document for Rejects {
     const PATH: &'static str = "/rejects";
-    const MEANING: &'static str = "Rejected records, counted by day and reason.";
+    const MEANING: &'static str = "Rejected records, of the newest 50,000: counted by day and reason.";
     const PARAMETERS: &'static [Parameter] =
         &[ANY_CONNECTION, parameter("stream", ParameterKind::AnyStream, "only of this stream")];
 
