@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -334,46 +334,37 @@ impl Action {
         request: Uuid,
     ) -> Result<Outcome, ActionError> {
         self.check(query)?;
-        let late = || ActionError::Database(sqlx::Error::PoolTimedOut);
-        let doing = timeout(WORK_MAX, self.prepare(pool, config, query, actor, request));
-        let (transaction, outcome) = doing.await.unwrap_or_else(|_| Err(late()))?;
-        let Some(transaction) = transaction else { return Ok(outcome) };
+        let digest = self.digest(query);
+        let doing = timeout(WORK_MAX, async {
+            let mut transaction = pool.begin().await?;
+            let now = crate::schedule::clock(&mut transaction).await?;
+            let Some(event) = audit::begin(&mut *transaction, actor, request, &digest).await? else {
+                let done = audit::done(&mut *transaction, request, &digest).await?;
+                let audit::Done { run_id, summary } = done.ok_or(ActionError::Reused)?;
+                let place = (self.place)(query, run_id);
+                return Ok((transaction, Outcome { repeated: true, place, summary, run_id }));
+            };
+            let mut asked = Asked { conn: &mut transaction, config, query, actor, now };
+            let done = (self.perform)(&mut asked).await?;
+            let subject = Subject {
+                connection: done.connection.as_deref(),
+                stream: done.stream.as_deref(),
+                job: done.job.as_deref(),
+                run_id: done.run_id,
+            };
+            audit::end(&mut *transaction, event, subject, &done.summary).await?;
+            let place = (self.place)(query, done.run_id);
+            Ok((transaction, Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place }))
+        });
+        let (transaction, outcome) = doing.await.unwrap_or(Err(ActionError::Database(sqlx::Error::PoolTimedOut)))?;
+        if outcome.repeated {
+            transaction.rollback().await?;
+            return Ok(outcome);
+        }
         match timeout(COMMIT_MAX, transaction.commit()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(()) => Ok(outcome),
             Err(source) => Err(ActionError::Unconfirmed { request, source }),
         }
-    }
-
-    /// Does it in a transaction, which is to be committed; `None` if it was done before.
-    async fn prepare(
-        &self,
-        pool: &PgPool,
-        config: &Config,
-        query: &Query,
-        actor: &str,
-        request: Uuid,
-    ) -> Result<(Option<Transaction<'static, Postgres>>, Outcome), ActionError> {
-        let digest = self.digest(query);
-        let mut transaction = pool.begin().await?;
-        let now = crate::schedule::clock(&mut transaction).await?;
-        let Some(event) = audit::begin(&mut *transaction, actor, request, &digest).await? else {
-            let done = audit::done(&mut *transaction, request, &digest).await?;
-            transaction.rollback().await?;
-            let audit::Done { run_id, summary } = done.ok_or(ActionError::Reused)?;
-            return Ok((None, Outcome { repeated: true, place: (self.place)(query, run_id), summary, run_id }));
-        };
-        let mut asked = Asked { conn: &mut transaction, config, query, actor, now };
-        let done = (self.perform)(&mut asked).await?;
-        let subject = Subject {
-            connection: done.connection.as_deref(),
-            stream: done.stream.as_deref(),
-            job: done.job.as_deref(),
-            run_id: done.run_id,
-        };
-        audit::end(&mut *transaction, event, subject, &done.summary).await?;
-        let place = (self.place)(query, done.run_id);
-        let outcome = Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place };
-        Ok((Some(transaction), outcome))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::{NotifyFormat, Target};
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, Timing};
 use crate::schedule;
-use crate::store::notification;
+use crate::store::{notification, notification_target};
 use crate::text::plain;
 
 /// How long to wait for the outcome if a daemon sends the message.
@@ -118,7 +118,7 @@ pub(crate) async fn list(context: Context, args: NotifyListArgs) -> anyhow::Resu
     let (at, deliveries) = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
-            Ok((at, notification::deliveries(conn, &names).await?))
+            Ok((at, notification_target::deliveries(conn, &names).await?))
         })
         .await?;
     let listed = config.notify.iter().filter_map(|target| {

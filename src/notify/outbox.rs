@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
 use crate::store::notification::{self, Kind, Message, Pauses};
 use crate::store::session::Deadline as _;
-use crate::store::{activity, problem};
+use crate::store::{activity, notification_target, problem};
 
 /// A target that is gone is asked again after this, if the configuration was loaded since.
 const GONE_PAUSE: Duration = Duration::from_hours(1);
@@ -101,7 +101,7 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
-        if !notification::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
+        if !notification_target::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
             return Ok(None);
         }
         let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;

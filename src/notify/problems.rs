@@ -9,6 +9,7 @@ use crate::config::{Config, NotifyFormat, Target};
 use crate::pulse::Loop;
 use crate::store::activity::{self, Selection};
 use crate::store::notification::{self, Kind, Received};
+use crate::store::notification_target;
 use crate::store::problem::{self, Change, Scope};
 use crate::store::session::Deadline as _;
 use crate::store::topic::Topic;
@@ -55,7 +56,7 @@ impl Notifier {
                 tracing::info!(problem = change.id, kind, scope, "a problem is over");
             }
         }
-        notification::know(&mut *transaction, &targets).await?;
+        notification_target::know(&mut *transaction, &targets).await?;
         for target in &config.notify {
             // Locks the target, so that no process claims a message to it until this is committed.
             self.write_activity(&mut *transaction, target).await?;

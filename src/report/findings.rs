@@ -19,6 +19,8 @@ pub struct Rejects {
     pub rejects: Vec<RejectedDay>,
     /// Whether there are more reasons or days than are shown.
     pub more: bool,
+    /// Only so many of the newest records are counted.
+    pub counted: i64,
 }
 
 /// Records that were rejected on a day for one reason.
@@ -88,7 +90,7 @@ fn limit() -> i64 {
 
 impl Document for Rejects {
     const PATH: &'static str = "/rejects";
-    const MEANING: &'static str = "Rejected records, of the newest 50,000: counted by day and reason.";
+    const MEANING: &'static str = "Rejected records, counted by day and reason.";
     const PARAMETERS: &'static [Parameter] =
         &[ANY_CONNECTION, parameter("stream", ParameterKind::AnyStream, "only of this stream")];
 
@@ -134,7 +136,7 @@ impl Document for Rejects {
         .await?;
         let more = rejects.len() > ROWS_MAX;
         rejects.truncate(ROWS_MAX);
-        Ok(Some(Self { at: reading.now, rejects, more }))
+        Ok(Some(Self { at: reading.now, rejects, more, counted: REJECTS_SEARCHED }))
     }
 }
 

@@ -293,7 +293,7 @@ async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Resul
         "#,
         connection,
         table,
-        // One more tells whether there are more.
+        // One more shows whether there are more.
         i64::try_from(DAYS_MAX + 1).unwrap_or(i64::MAX),
     )
     .fetch_all(&mut *reading.conn)

@@ -11,7 +11,7 @@ use super::{Document, Query, ReadError, Reading};
 use crate::pulse::Loop;
 use crate::store::session::Deadline as _;
 use crate::store::stored_rows::{self, StoredRows};
-use crate::store::{migrations, notification};
+use crate::store::{migrations, notification_target};
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct System {
@@ -182,7 +182,7 @@ async fn tables(reading: &mut Reading<'_>) -> Result<Vec<TableSize>, sqlx::Error
 async fn targets(reading: &mut Reading<'_>) -> Result<Vec<Target>, sqlx::Error> {
     let configured = &reading.config.notify;
     let names: Vec<String> = configured.iter().map(|target| target.name.clone()).collect();
-    let known = notification::deliveries(&mut *reading.conn, &names).in_time().await?;
+    let known = notification_target::deliveries(&mut *reading.conn, &names).in_time().await?;
     let listed = configured.iter().filter_map(|target| {
         let known = known.iter().find(|known| known.target == target.name)?;
         Some(Target {

@@ -26,7 +26,7 @@ use crate::metrics::{Gauges, Metrics};
 use crate::pulse::{Loop, Pulse};
 use crate::report::{StatusReport, configured, limits_used};
 use crate::store::trouble::Repeats;
-use crate::store::{notification, problem, reconciliation, session, status, stored_rows};
+use crate::store::{notification_target, problem, reconciliation, session, status, stored_rows};
 use crate::text;
 
 /// `/readyz` reports not ready if the database has not responded within this time.
@@ -225,7 +225,7 @@ impl AppState {
                     let failing = status::failing(conn, &configured.jobs).await?;
                     let used = limits_used(conn, &config, config.connections.values()).await?;
                     let problems = problem::open(&mut *conn).await?;
-                    let deliveries = notification::deliveries(&mut *conn, &targets).await?;
+                    let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
                     let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
                     Ok(Gauges {
                         quotas: Some(

@@ -93,7 +93,7 @@ const fn status(error: &ActionError) -> StatusCode {
     }
 }
 
-/// The page that says why an action was not done. It leads back to the form, if that may help, and to the page of what
+/// The page that shows why an action was not done. It leads back to the form, if that may help, and to the page of what
 /// the action concerns.
 fn refused(visit: &Visit, desk: &AppState, action: &Action, query: &Query, error: &Undone) -> Response {
     let text = text::sentence(&error.to_string());

@@ -155,12 +155,12 @@ struct Message<'a> {
     still: bool,
 }
 
-/// A page with a message instead of a document, which says what the request has led to.
+/// A page with a message instead of a document, which states what the request has led to.
 pub(super) fn message(chrome: &Chrome, heading: &str, text: &str, links: &[(&str, String)]) -> askama::Result<String> {
     Message { chrome, heading, text, links, still: true }.render()
 }
 
-/// A page that says that its document could not be read. The script asks for the document again.
+/// A page that states that its document could not be read. The script asks for the document again.
 pub(super) fn unread(chrome: &Chrome, heading: &str, text: &str) -> askama::Result<String> {
     Message { chrome, heading, text, links: &[], still: false }.render()
 }

@@ -159,7 +159,7 @@ async fn a_target_is_stuck_while_it_accepts_nothing_and_not_while_many_messages_
     let bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff: Vec::new(), ..quick() }).await;
     let age = async || {
         let names = [bench.config.notify[0].name.clone()];
-        let known = tidegate::store::notification::deliveries(&bench.pool, &names).await.unwrap();
+        let known = tidegate::store::notification_target::deliveries(&bench.pool, &names).await.unwrap();
         known[0].stuck_seconds
     };
     assert!(age().await.abs() < f64::EPSILON);
@@ -390,7 +390,8 @@ async fn a_target_whose_next_time_was_stored_while_the_clock_was_ahead_is_sent_t
 async fn the_state_of_a_target_follows_from_what_was_sent() {
     let bench = Bench::with(NotifyFormat::Slack, Timing { backoff: vec![MINUTE; 7], first: MINUTE, ..quick() }).await;
     let state = async || {
-        let mut found = tidegate::store::notification::deliveries(&bench.pool, &["oncall".to_owned()]).await.unwrap();
+        let mut found =
+            tidegate::store::notification_target::deliveries(&bench.pool, &["oncall".to_owned()]).await.unwrap();
         let found = found.pop().unwrap();
         (found.state(), found.last_failure)
     };
