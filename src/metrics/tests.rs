@@ -4,12 +4,12 @@ use super::*;
 use crate::quota::{Unit, Usage};
 use crate::store::status::{FailingStreams, RETIRED, STREAM_STATES, StreamState};
 
-/// Names of one job, and of one connection with one limit and these streams.
+/// Names of one job, of one connection with one limit and these streams, and of one target.
 fn names(job: &str, connection: &str, streams: &[&str]) -> Names {
     let limits = BTreeSet::from(["requests".to_owned()]);
     let streams = streams.iter().map(|stream| (*stream).to_owned()).collect();
     let connections = BTreeMap::from([(connection.to_owned(), ConnectionNames { limits, streams })]);
-    Names { jobs: BTreeSet::from([job.to_owned()]), connections }
+    Names { jobs: BTreeSet::from([job.to_owned()]), connections, targets: BTreeSet::from(["oncall".to_owned()]) }
 }
 
 fn samples(metrics: &Metrics) -> BTreeMap<String, String> {
@@ -39,6 +39,28 @@ fn what_is_configured_is_counted_from_zero() {
     assert_eq!(waited.as_deref(), Some("0.0"));
     let rejected = labels("tidegate_rejected_records_total", "connection=\"acme\",stream=\"users\"");
     assert_eq!(rejected.as_deref(), Some("0"));
+    for outcome in NotificationOutcome::ALL.map(NotificationOutcome::label) {
+        let attempt = format!("target=\"oncall\",outcome=\"{outcome}\"");
+        assert_eq!(labels("tidegate_notifications_total", &attempt).as_deref(), Some("0"), "{found:?}");
+    }
+}
+
+#[test]
+fn attempts_to_notify_are_kept_while_their_target_is_configured() {
+    let metrics = Metrics::default();
+    let with = |targets: &[&str]| Names {
+        targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+        ..Names::default()
+    };
+    metrics.configure(with(&["oncall", "chat"]));
+    let accepted = |target: &str| format!("tidegate_notifications_total{{target=\"{target}\",outcome=\"accepted\"}}");
+    for target in ["oncall", "chat", "removed"] {
+        metrics.notified(target, NotificationOutcome::Accepted);
+    }
+    metrics.configure(with(&["chat", "new"]));
+    let found = samples(&metrics);
+    assert_eq!((&*found[&accepted("chat")], &*found[&accepted("new")]), ("1", "0"));
+    assert!(!found.keys().any(|sample| sample.contains("oncall") || sample.contains("removed")), "{found:?}");
 }
 
 #[test]

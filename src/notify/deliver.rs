@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::config::Target;
+use crate::metrics::NotificationOutcome;
 
 /// Bytes of a response that are read, so that the connection can be used again. They are not kept.
 const RESPONSE_BYTES_MAX: usize = 1 << 10;
@@ -30,15 +31,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The name in metrics.
-    pub const fn label(self) -> &'static str {
+    /// What metrics count.
+    pub(super) const fn counted(self) -> NotificationOutcome {
         match self {
-            Self::Accepted(_) => "accepted",
-            Self::RateLimited(_) => "rate_limited",
-            Self::Gone | Self::Refused(400..=499) => "refused",
-            Self::Refused(_) => "server_error",
-            Self::Timeout => "timeout",
-            Self::Unreachable | Self::Unsendable => "unreachable",
+            Self::Accepted(_) => NotificationOutcome::Accepted,
+            Self::RateLimited(_) => NotificationOutcome::RateLimited,
+            Self::Gone | Self::Refused(400..=499) => NotificationOutcome::Refused,
+            Self::Refused(_) => NotificationOutcome::ServerError,
+            Self::Timeout => NotificationOutcome::Timeout,
+            Self::Unreachable | Self::Unsendable => NotificationOutcome::Unreachable,
         }
     }
 
@@ -132,8 +133,8 @@ mod tests {
     fn a_response_is_judged_by_its_status_alone() {
         let headers = HeaderMap::new();
         assert_eq!(judge(204, &headers), Outcome::Accepted(204));
-        assert_eq!(judge(302, &headers).label(), "server_error");
-        assert_eq!(judge(404, &headers).label(), "refused");
+        assert_eq!(judge(302, &headers).counted(), NotificationOutcome::ServerError);
+        assert_eq!(judge(404, &headers).counted(), NotificationOutcome::Refused);
         assert_eq!(judge(410, &headers), Outcome::Gone);
         assert_eq!(judge(503, &headers).text(), "HTTP 503");
     }

@@ -86,7 +86,7 @@ impl Notifier {
         };
         // No connection of the pool is held meanwhile.
         let outcome = deliver::deliver(&self.client, target, document, self.timing.timeout).await;
-        self.metrics.notified(&target.name, outcome.label());
+        self.metrics.notified(&target.name, outcome.counted());
         let mut conn = pool.acquire().in_time().await?;
         self.record(&mut conn, config, target, &message, outcome).await?;
         Ok(Some(outcome))

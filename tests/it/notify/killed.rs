@@ -55,6 +55,10 @@ async fn p12_a_message_of_a_killed_daemon_is_sent_again_under_the_same_id() {
     assert_eq!(daemon.metric("tidegate_problems{kind=\"failed\"}").await, Some(0.0));
     let accepted = "tidegate_notifications_total{target=\"hook\",outcome=\"accepted\"}";
     assert_eq!(daemon.metric(accepted).await, Some(1.0));
+    for outcome in ["rate_limited", "refused", "server_error", "timeout", "unreachable"] {
+        let attempts = format!("tidegate_notifications_total{{target=\"hook\",outcome=\"{outcome}\"}}");
+        assert_eq!(daemon.metric(&attempts).await, Some(0.0), "{outcome} is counted from zero");
+    }
     let (status, took, said) = daemon.terminate().await;
     assert!(status.success() && took < Duration::from_secs(10), "{took:?} {said}");
 }
