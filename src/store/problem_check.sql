@@ -271,10 +271,22 @@ found as (
         null,
         null,
         0,
-        'the configuration on disk is wrong, so the previous one stays in force',
-        'run `tidegate check --offline`'
+        coalesce(
+            (array_agg(newest.summary order by newest.id desc) filter (where newest.kind = 'reload_refused'))[1],
+            'the configuration on disk is wrong'
+        ),
+        'run `tidegate check --offline`; until it finds no fault, the previous configuration stays in force'
     from tidegate.instance
-    where config_refused and seen_at > now() - interval '1 minute'
+    -- The event of a refusal names the first fault with its file and line. It may not be stored yet, or no longer.
+    left join lateral (
+        select event.id, event.kind, event.summary
+        from tidegate.event
+        where event.kind in ('reload', 'reload_refused') and event.actor = instance.owner
+        order by event.id desc
+        limit 1
+    ) as newest
+        on true
+    where instance.config_refused and instance.seen_at > now() - interval '1 minute'
     having count(*) > 0
     union all
     select

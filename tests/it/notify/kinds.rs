@@ -94,6 +94,41 @@ async fn each_kind_of_problem_opens_and_ends() {
 }
 
 #[tokio::test]
+async fn a_refused_configuration_is_named_with_file_and_line_until_another_fault_is_the_first() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench
+        .execute(
+            "insert into tidegate.instance (owner, jobs, seen_at, config_refused)
+            values ('me', '{}', now(), true), ('well', '{}', now(), false);
+            insert into tidegate.event (kind, actor, summary) values
+            ('reload_refused', 'me', 'it is refused: tidegate.yaml:3: of an earlier change'),
+            ('reload', 'me', 'configuration reloaded'),
+            ('reload_refused', 'me', 'it is refused: jobs/lynn.yaml:14: jobs.lynn.pawsed: unknown key'),
+            ('reload_refused', 'well', 'it is refused: tidegate.yaml:5: of a process whose configuration is right')",
+        )
+        .await;
+    let summary = async || {
+        bench.check().await;
+        bench.all("select summary from tidegate.problem where closed_at is null").await
+    };
+    assert_eq!(summary().await, ["it is refused: jobs/lynn.yaml:14: jobs.lynn.pawsed: unknown key"]);
+    bench.send().await;
+    let texts = bench.texts().await;
+    assert!(texts.len() == 1 && texts[0].contains("jobs/lynn.yaml:14: "), "{texts:?}");
+    bench
+        .execute(
+            "insert into tidegate.event (kind, actor, summary)
+            values ('reload_refused', 'me', 'it is refused: jobs/lynn.yaml:20: jobs.lynn.schedule: wrong')",
+        )
+        .await;
+    assert_eq!(summary().await, ["it is refused: jobs/lynn.yaml:20: jobs.lynn.schedule: wrong"]);
+    // The event of the next refusal is not stored yet: that of the one before says nothing about it.
+    bench.execute("insert into tidegate.event (kind, actor, summary) values ('reload', 'me', 'reloaded')").await;
+    assert_eq!(summary().await, ["the configuration on disk is wrong"]);
+}
+
+#[tokio::test]
 async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_removed_connections_none() {
     let bench = Bench::with(NotifyFormat::Slack, quick()).await;
     bench.execute(stream_row("acme", "marks")).await;
