@@ -1,4 +1,4 @@
-//! The pages in a real browser: accessibility, keyboard, refreshing, and what remains without the script.
+//! The pages in a real browser: accessibility, keyboard, zoom, login, refreshing, and what remains without the script.
 //!
 //! They are skipped, with a printed line, on machines without chromedriver. `.ci/run` installs it, and sets
 //! `TIDEGATE_BROWSER=required` so that they must run.
@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
 mod driver;
+mod login;
 #[expect(dead_code, unused_imports, reason = "shared with the other tests, which use all of it")]
 #[path = "../it/support/mod.rs"]
 mod support;
+mod zoom;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -453,8 +455,9 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_script_everything_can_be_read_and_used() {
-    let site = Site::new("problems").await;
+    let site = Site::new("login").await;
     let Some(browser) = Browser::start(Look::Light, false).await else { return };
+    site.log_in(&browser).await;
     for (page, expected) in
         [("/", "What needs you"), ("/streams/acme-lynn/survey_result", "missing"), ("/system", "host-1")]
     {
@@ -470,6 +473,10 @@ async fn without_the_script_everything_can_be_read_and_used() {
         (main.contains("(UTC)") && browser.path().await == "/system").then_some(())
     })
     .await;
+    browser.open(&site.url("/jobs/lynn-hourly/runs")).await;
+    browser.click("#action button.main").await;
+    let shown = async || browser.path().await.strip_prefix("/runs/").and_then(|run| run.parse::<i64>().ok());
+    eventually(SOON, shown).await;
     browser.close().await;
 }
 
