@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
 use super::quotas::{self, LimitState, Urgency};
+use super::streams::StreamRow;
 use super::{Document, Query, ReadError, Reading, state};
 use crate::config::{Config, Job};
 use crate::cron::NextFirings;
@@ -334,8 +335,30 @@ pub(super) async fn summarize(
     uses: &[LedgerUse],
 ) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
     let (streams, _) = streams_and_differences(reading.conn, names).await?;
+    Ok(summaries(names, (&parts_of(&streams), &streams), uses, (reading.config, reading.now)))
+}
+
+/// The connection that has these streams.
+pub(super) fn summarize_one(
+    reading: &Reading<'_>,
+    connection: &str,
+    streams: &[StreamRow],
+    uses: &[LedgerUse],
+) -> Option<ConnectionSummary> {
+    let shown = |row: &StreamRow| ShownStream {
+        connection: connection.to_owned(),
+        state: row.state.clone(),
+        extent: row.has_windows.then_some((row.covers_from, row.complete_until)),
+    };
+    let streams: Vec<ShownStream> = streams.iter().map(shown).collect();
+    let names = [connection.to_owned()];
+    summaries(&names, (&parts_of(&streams), &streams), uses, (reading.config, reading.now)).pop()
+}
+
+/// How many of the streams are in each state.
+fn parts_of(streams: &[ShownStream]) -> Vec<Part> {
     let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-    for stream in &streams {
+    for stream in streams {
         *counts.entry((&stream.connection, &stream.state)).or_default() += 1;
     }
     let part = |((connection, state), streams): ((&str, &str), i64)| Part {
@@ -343,8 +366,7 @@ pub(super) async fn summarize(
         state: state.to_owned(),
         streams,
     };
-    let parts: Vec<Part> = counts.into_iter().map(part).collect();
-    Ok(summaries(names, (&parts, &streams), uses, (reading.config, reading.now)))
+    counts.into_iter().map(part).collect()
 }
 
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.

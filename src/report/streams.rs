@@ -43,6 +43,9 @@ pub struct StreamRow {
     pub last_error: Option<String>,
     /// The last 90 days. Empty for a list.
     pub days: Vec<DaySpan>,
+    /// Whether it is read in windows, as a list is not.
+    #[serde(skip)]
+    pub has_windows: bool,
 }
 
 impl Document for Streams {
@@ -101,12 +104,10 @@ struct Filter<'a> {
     limit: usize,
 }
 
-/// The streams of a connection, at most as many as a page shows.
+/// All streams of a connection, without their days.
 pub(super) async fn of_connection(reading: &mut Reading<'_>, connection: &str) -> Result<Vec<StreamRow>, sqlx::Error> {
-    let filter = Filter { connection: Some(connection), limit: ROWS_MAX, ..Filter::default() };
-    let (_, mut rows) = rows(reading, filter).await?;
-    read_days(reading, &mut rows).await?;
-    Ok(rows)
+    let filter = Filter { connection: Some(connection), limit: usize::MAX, ..Filter::default() };
+    rows(reading, filter).await.map(|(_, rows)| rows)
 }
 
 /// How many streams are in a state.
@@ -130,6 +131,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 last_success_at,
                 expected_by,
                 last_error,
+                wanted_from is not null as has_windows,
                 array_position($1::text[], state) as rank,
                 coalesce(complete_until, '-infinity') as until
             from tidegate.stream_state
@@ -182,7 +184,8 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             listed.newest_data_until,
             listed.last_success_at,
             listed.expected_by,
-            listed.last_error
+            listed.last_error,
+            listed.has_windows
         from counted
         left join listed on true
         order by listed.rank, listed.until, listed.connection, listed.stream
@@ -220,6 +223,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             expected_by: row.expected_by,
             last_error: row.last_error,
             days: Vec::new(),
+            has_windows: row.has_windows.unwrap_or_default(),
         });
     }
     Ok((counted, rows))
@@ -227,7 +231,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
 
 /// Reads the days of the bars. The days of the part without gaps are complete by its definition, so only the others are
 /// read, which are few.
-async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {
+pub(super) async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {
     let (connections, tables): (Vec<String>, Vec<String>) =
         rows.iter().map(|row| (row.connection.clone(), row.table.clone())).unzip();
     let (firsts, lasts): (Vec<Option<NaiveDate>>, Vec<Option<NaiveDate>>) = rows.iter().map(complete_days).unzip();
@@ -301,6 +305,7 @@ mod tests {
             expected_by: None,
             last_error: None,
             days: Vec::new(),
+            has_windows: true,
         }
     }
 
