@@ -6,17 +6,18 @@
 //! - A refused login: only a new credential ends it. The storm demands the notification and that of its end.
 //! - Refused rows: only a person can decide what to do about records that could not become rows.
 //! - Responses without rows, or with half of them, if a slice is held for them: only a person can release it.
-//! - Another account under the same name, whose rows would replace those of the first. It lasts for seconds, so that the
-//!   check for problems may come too late: the event says when the configuration changed.
+//! - Another account under the same name, whose rows would replace those of the first. It lasts for seconds, so that
+//!   the check for problems may come too late: the event says when the configuration changed.
 //!
 //! **The daemon goes on by itself** ([`Appearance::Mended`]). These may also show in the lists behind the overview, in
 //! probes and in metrics:
 //!
-//! - A daemon that is killed, stopped, or has few file descriptors, and an older copy: a new process continues the work.
-//!   The system's list of processes has it.
+//! - A daemon that is killed, stopped, or has few file descriptors, and an older copy: a new process continues the
+//!   work. The system's list of processes has it.
 //! - A daemon that is asleep: the other one takes over its runs. Its status port does not respond.
 //! - A wrong clock: the clock of the database counts. A metric has the difference.
-//! - A configuration that is saved again: it was an operator who did it. The event shows it, or the process that has it.
+//! - A configuration that is saved again: it was an operator who did it. The event shows it, or the process that has
+//!   it.
 //! - Postgres restarted, silent or read-only: the daemons connect again. Meanwhile the overview cannot be read, so the
 //!   probes show it, or a run that waits for the database.
 //! - A full disk: what was refused is tried again, and it lasts seconds. A run waits for the database, or has failed
@@ -95,7 +96,7 @@ faults! {
     NoContent = "vendor: no content (204)", 1, NO_ROWS;
     GzipMembers = "vendor: gzip in several members", 3, VALID;
     ContentType = "vendor: another content type", 1, VALID;
-    MalformedPage = "vendor: malformed page", 2, UNREADABLE;
+    MalformedDocument = "vendor: malformed document", 2, UNREADABLE;
     ValidButEmpty = "vendor: valid but empty", 3, HELD;
     ValidButShort = "vendor: valid but short", 3, HELD;
     RefusedRows = "vendor: refused rows", 3, REJECTS;

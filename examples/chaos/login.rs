@@ -21,8 +21,8 @@ pub fn problem() -> String {
     format!("failed {}", vendors::REFUSED.0)
 }
 
-/// Refuses the login of a stream from now on, and waits until the target has received that. The vendor accepts the login
-/// when all faults end; the target must receive the end of the problem then.
+/// Refuses the login of a stream from now on, and waits until the target has received that. The vendor accepts the
+/// login when all faults end; the target must receive the end of the problem then.
 ///
 /// The stream has failed until then, so the check for problems cannot find it in another state, such as late, in which
 /// the problem would end without a message.

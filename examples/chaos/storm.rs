@@ -187,7 +187,7 @@ impl Storm {
             | Kind::NoContent
             | Kind::GzipMembers
             | Kind::ContentType
-            | Kind::MalformedPage
+            | Kind::MalformedDocument
             | Kind::RefusedRows
             | Kind::MissingPages => Ok(self.at_calls(kind, &site.control())),
             Kind::ValidButEmpty | Kind::ValidButShort => self.fewer_rows(kind, site).await,
@@ -352,7 +352,7 @@ impl Storm {
             FaultKind::NoContent => Action::NoContent,
             FaultKind::GzipMembers => Action::GzipMembers { members: self.dice.random_range(2..6), named: true },
             FaultKind::ContentType => Action::ContentType { value: "text/plain".to_owned() },
-            FaultKind::MalformedPage => Action::Text {
+            FaultKind::MalformedDocument => Action::Text {
                 status: 200,
                 content_type: "application/json".to_owned(),
                 body: r#"{"result": [{"a": 1}, {"b"#.to_owned(),
@@ -488,14 +488,16 @@ impl Storm {
     }
 }
 
-/// The endpoints that a fault of calls may concern: some faults exist only in Lynn's pages, some only in documents, and
-/// the storage has no limits.
+/// The endpoints that a fault of calls may concern: some faults exist only in Lynn's pages, some are counted only for
+/// documents, and the storage has no limits.
 fn endpoints(kind: FaultKind) -> Vec<Endpoint> {
+    use vendors::{DOCUMENTS, FILES, LISTS, OTHERS, PAGES};
     let parts: &[&[Endpoint]] = match kind {
-        FaultKind::RefusedRows | FaultKind::MissingPages | FaultKind::OutOfQuota => &[vendors::PAGES],
-        FaultKind::Html | FaultKind::EmptyBody | FaultKind::MalformedPage => &[vendors::PAGES, vendors::DOCUMENTS],
-        FaultKind::TooMany => &[vendors::PAGES, vendors::DOCUMENTS, vendors::OTHERS],
-        _ => &[vendors::PAGES, vendors::DOCUMENTS, vendors::OTHERS, vendors::FILES],
+        FaultKind::RefusedRows | FaultKind::MissingPages | FaultKind::OutOfQuota => &[PAGES],
+        FaultKind::EmptyBody | FaultKind::MalformedDocument => &[DOCUMENTS],
+        FaultKind::Html => &[PAGES, LISTS, DOCUMENTS],
+        FaultKind::TooMany => &[PAGES, LISTS, DOCUMENTS, OTHERS],
+        _ => &[PAGES, LISTS, DOCUMENTS, OTHERS, FILES],
     };
     parts.concat()
 }

@@ -107,11 +107,12 @@ impl Target {
     /// checked as messages arrive.
     pub fn round_trip(&self, about: &str) -> Finding {
         let received = self.received();
-        let of_problem = || received.problems.values().filter(|problem| problem.about.starts_with(about));
-        let is_complete = of_problem().any(|problem| (problem.opened, problem.recovered) == (1, 1));
-        let fault = (!is_complete).then(|| match of_problem().next() {
+        let found: Vec<&Messages> =
+            received.problems.values().filter(|problem| problem.about.starts_with(about)).collect();
+        let is_complete = found.iter().any(|problem| (problem.opened, problem.recovered) == (1, 1));
+        let fault = (!is_complete).then(|| match found.first() {
             None => "it received neither".to_owned(),
-            Some(found) => format!("{}: {} beginnings, {} ends", found.about, found.opened, found.recovered),
+            Some(first) => format!("{}: {} beginnings, {} ends", first.about, first.opened, first.recovered),
         });
         Finding::new(format!("the target received the beginning and the end of the problem `{about}`"), fault)
     }
