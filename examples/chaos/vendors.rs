@@ -36,12 +36,11 @@ pub const DOCUMENTS: &[Endpoint] = &[
     ("lexer_forms", &["lexer"]),
     ("jaicp_list", &["jaicp"]),
 ];
-/// Other endpoints of the vendors: logins, reports and exports.
+/// Other endpoints of the vendors with a body: logins, reports and exports.
 pub const OTHERS: &[Endpoint] = &[
     ("create_token", &["lynn"]),
     ("outbound_create_token", &["outbound"]),
     ("khoros_create", &["khoros"]),
-    ("khoros_download", &["khoros"]),
     ("lexer_reports", &["lexer"]),
     ("jaicp_stats", &["jaicp"]),
 ];
