@@ -17,6 +17,22 @@ use super::watch::{Watch, each, text};
 const WELL_WITHIN: Duration = Duration::from_mins(3);
 
 impl Site {
+    /// Lets a daemon check for problems now: it does so at its start.
+    pub async fn check_now(&mut self, number: usize) -> anyhow::Result<()> {
+        let mut conn = PgConnection::connect(&self.server.url(DATABASE)).await?;
+        make_check_due(&mut conn).await?;
+        conn.close().await?;
+        self.last_look(number).await;
+        self.daemons[number].kill_and_start(Handicap::None)
+    }
+
+    /// Sends now what the target has refused before.
+    pub async fn send_now(&self) -> anyhow::Result<()> {
+        let mut conn = PgConnection::connect(&self.server.url(DATABASE)).await?;
+        send_at_once(&mut conn).await?;
+        Ok(conn.close().await?)
+    }
+
     /// Starts the daemons again, lets them check for problems, and reads the overview of each. `since`: every
     /// stream must be complete up to then, although a reading that the storm interrupted ends where it began.
     pub async fn is_well(&mut self, since: DateTime<Utc>) -> anyhow::Result<Vec<Finding>> {
