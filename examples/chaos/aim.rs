@@ -52,6 +52,7 @@ impl Subject {
         Self { daemon: Some(number), ..Self::default() }
     }
 
+    #[cfg(test)]
     pub fn connection(name: &str) -> Self {
         Self { connection: Some(name.to_owned()), ..Self::default() }
     }

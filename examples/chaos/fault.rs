@@ -171,6 +171,7 @@ impl Place {
     }
 
     /// Whether an operator sees it without searching: on the overview, in a notification, or in the list of events.
+    #[cfg(test)]
     pub const fn is_for_operators(self) -> bool {
         matches!(self, Self::State | Self::Waiting | Self::Problem | Self::Event | Self::Notification)
     }
