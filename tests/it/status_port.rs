@@ -219,7 +219,8 @@ async fn a_pause_of_everything_hides_no_stream_that_still_needs_someone() {
     let problem =
         |stream: &str, kind: &str| format!("{{connection=\"acme-lynn\",stream=\"{stream}\",kind=\"{kind}\"}} 1");
     let both = vec![problem("menu_detail", "held"), problem("survey_result", "failed")];
-    let steps = [("select 1", 0, &both), (pause, 3, &both), ("delete from tidegate.pause", 0, &both), (pause, 3, &both)];
+    let steps =
+        [("select 1", 0, &both), (pause, 3, &both), ("delete from tidegate.pause", 0, &both), (pause, 3, &both)];
     for (step, paused, expected) in steps.into_iter().chain([(mended, 3, &Vec::new())]) {
         sqlx::raw_sql(step).execute(&pool).await.unwrap();
         // Another port, because scrapes within a moment share what was read.
