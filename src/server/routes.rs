@@ -169,7 +169,7 @@ impl AppState {
     }
 
     async fn ask_database(&self) -> Result<(), &'static str> {
-        let mut conn = self.sources.pool.acquire().await.map_err(|_| UNREACHABLE)?;
+        let mut conn = session::acquire_unless_refused(&self.sources.pool).await.map_err(|_| UNREACHABLE)?;
         let is_writable = sqlx::query_scalar!(
             r#"
             select
@@ -225,6 +225,7 @@ impl AppState {
                     let failing = status::failing(conn, &configured.jobs).await?;
                     let used = limits_used(conn, &config, config.connections.values()).await?;
                     let problems = problem::open(&mut *conn).await?;
+                    let persistent = problem::persistent(&mut *conn).await?;
                     let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
                     let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
                     Ok(Gauges {
@@ -235,6 +236,7 @@ impl AppState {
                         notifications: Some(oldest.collect()),
                         streams: Some(streams),
                         retired: Some(retired),
+                        persistent,
                         unfinished: Some(unfinished),
                         failing: Some(failing),
                         compared: Some(compared),
@@ -260,7 +262,7 @@ impl AppState {
     ) -> Result<T, Unread> {
         let began = AtomicBool::new(false);
         let reading = async {
-            let mut conn = self.sources.pool.acquire().await?;
+            let mut conn = session::acquire_unless_refused(&self.sources.pool).await?;
             // Filters are optional, and a plan that suits none of their values reads everything.
             let begin = format!(
                 "begin read only; set local statement_timeout = {}; set local plan_cache_mode = force_custom_plan",

@@ -283,6 +283,45 @@ pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, s
     Ok(found.fetch_all(executor).await?.into_iter().map(|row| (row.kind, row.count)).collect())
 }
 
+/// A stream with an open problem that a pause does not end: `failed` or `held`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Persistent {
+    pub connection: String,
+    pub stream: String,
+    pub kind: String,
+}
+
+/// The streams whose problem a pause does not end, each once with the worse one. A problem of a connection concerns
+/// those of its streams that fail or are held.
+pub async fn persistent(executor: impl PgExecutor<'_>) -> Result<Vec<Persistent>, sqlx::Error> {
+    sqlx::query_as!(
+        Persistent,
+        "
+        select distinct on (stream.connection, stream.stream)
+            stream.connection,
+            stream.stream,
+            problem.kind
+        from tidegate.problem
+        inner join tidegate.stream
+            on
+                problem.connection = stream.connection
+                and (problem.stream is null or problem.stream = stream.stream)
+        where
+            problem.closed_at is null
+            and problem.opened_at is not null
+            and (
+                (problem.kind = 'failed' and (stream.needs_operator or stream.failures >= 3))
+                or (problem.kind = 'held' and stream.held_slices > 0)
+            )
+        -- 'failed' sorts before 'held'.
+        order by stream.connection, stream.stream, problem.kind
+        "
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
+}
+
 /// Deletes up to `limit` problems that were over longer than `keep` ago. Returns how many.
 pub async fn prune(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(

@@ -37,6 +37,8 @@ pub const STREAM_STATES: [&str; 10] =
     ["retired", "paused", "failed", "held", "late", "gap", "waiting", "reading", "pending", "on time"];
 /// The state of a stream that no job reads any more.
 pub const RETIRED: &str = "retired";
+/// The state of a stream while every job that reads it is paused.
+pub const PAUSED: &str = "paused";
 
 /// How many runs are searched for failures.
 const RUNS_SEARCHED: i64 = 1_000;

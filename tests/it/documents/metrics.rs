@@ -115,6 +115,7 @@ pub(super) async fn scrape() -> String {
     metrics.encode(&Gauges {
         streams: Some(status::STREAM_STATES.map(stream).to_vec()),
         retired: Some(1),
+        persistent: Vec::new(),
         config_refused: false,
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
         failing: Some(vec![FailingStreams { job: NAME.to_owned(), connection: NAME.to_owned(), streams: 0 }]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::api;
@@ -54,6 +55,44 @@ async fn p12_without_the_database_pages_say_so_and_keep_what_they_read_last() {
     })
     .await;
     assert!(!back.body.contains("has not responded"), "{}", back.body);
+    port.close().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_where_the_database_refuses_connections_pages_api_and_metrics_respond_at_once() {
+    let database = TestDatabase::create().await;
+    story::trouble(&database.pool(), "the token was refused").await;
+    let proxy = Proxy::before(database.url()).await;
+    let url = proxy.url(database.url());
+    let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&url).unwrap();
+    let port = Port::open(pool.clone()).await;
+    port.started();
+    assert_eq!(port.fetch("/", "").await.status, 200);
+    // All connections end, and nothing listens at the address any more.
+    proxy.set_up(false);
+    drop(proxy);
+    let address: url::Url = url.parse().unwrap();
+    let address = (address.host_str().unwrap().to_owned(), address.port().unwrap());
+    eventually(Duration::from_secs(20), async || TcpStream::connect(address.clone()).await.err()).await;
+    let old = eventually(Duration::from_secs(20), async || {
+        let reply = port.fetch("/", "").await;
+        (reply.status == 503).then_some(reply)
+    })
+    .await;
+    assert!(old.body.contains("Postgres has not responded since"), "{}", old.body);
+    assert!(old.body.contains("the token was refused"), "what it read last: {}", old.body);
+    let began = Instant::now();
+    for page in PAGES {
+        assert_eq!(port.fetch(page, "").await.status, 503, "{page}");
+    }
+    assert!(port.fetch("/metrics", "").await.body.contains("tidegate_database_up 0"));
+    assert_eq!(port.fetch("/status.json", "").await.status, 503);
+    let ready = port.fetch("/readyz", "").await;
+    assert!(ready.status == 503 && ready.body.contains("the database cannot be reached"), "{ready:?}");
+    // Each reads the database, for 3 s if it waited for its time limit.
+    let each = began.elapsed() / u32::try_from(PAGES.len() + 3).unwrap();
+    assert!(each < Duration::from_secs(1), "{each:?} each");
     port.close().await;
     pool.close().await;
 }
