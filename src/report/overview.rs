@@ -36,8 +36,8 @@ pub struct Overview {
     pub version: &'static str,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
-    /// Whether something needs a person, in a sentence. It says that nothing does only if no stream is failed, held, late
-    /// or has a gap.
+    /// Whether something needs a person, in a sentence. It says that nothing does only if no stream is failed, held or
+    /// late or has a gap.
     pub headline: String,
     /// How many streams are in each state. Every state is there; streams that no job reads are not counted.
     pub streams: Vec<StateCount>,

@@ -33,8 +33,8 @@ pub struct Problem {
     pub run_id: Option<i64>,
     /// How many streams it concerns.
     pub streams: i32,
-    /// When it began. Problems that must last for a while are shown and sent later: `late` after 10 minutes, `gap` after
-    /// an hour.
+    /// When it began. Problems that must last for a while are shown and sent later: `late` after 10 minutes, `gap`
+    /// after an hour.
     pub opened_at: DateTime<Utc>,
     /// `None` while it is open.
     pub closed_at: Option<DateTime<Utc>>,
@@ -116,8 +116,8 @@ impl Document for Problems {
             Problem,
             r#"
             select
-                id, kind, scope, connection, stream, job, run_id, streams, seen_first_at as opened_at, closed_at, summary,
-                hint, null::timestamptz as muted_until
+                id, kind, scope, connection, stream, job, run_id, streams, seen_first_at as opened_at, closed_at,
+                summary, hint, null::timestamptz as muted_until
             from tidegate.problem
             where closed_at > statement_timestamp() - interval '7 days' and opened_at is not null
             order by closed_at desc, id desc
