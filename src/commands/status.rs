@@ -12,8 +12,8 @@ use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::report::{
-    Document as _, JobState, OpenProblems, Overview, Problem, Query, Reading, StatusReport, limits_used, open_problems,
-    state,
+    Document as _, JobState, OpenProblems, Overview, Problem, Query, Reading, StatusReport, count_states, headline,
+    limits_used, open_problems, state,
 };
 use crate::schedule;
 use crate::store::history::{self, Waiting};
@@ -86,7 +86,8 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
 
 fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&everything.report, everything.report.at);
-    let mut text = String::new();
+    let states = count_states(report.streams.iter().map(|stream| (&*stream.state, 1)));
+    let mut text = format!("{}\n\n", headline(&everything.problems, &states));
     if everything.problems.total > 0 {
         text.push_str(&problems(&everything.problems, now));
     }
@@ -346,7 +347,7 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(grouped(&all, &[problem(None)]).len(), 0, "the problem of the connection has them all");
         assert_eq!(grouped(&all, &[problem(Some("marks"))]).len(), 1);
-        let open = OpenProblems { problems: vec![problem(None)], total: 2 };
+        let open = OpenProblems { problems: vec![problem(None)], total: 2, needing: 2, muted: 0 };
         let first = "Problems, worst first: 2\nfailed: acme, 2 streams, since 1970-01-01T00:00:00Z, now\n";
         let cause = "  error: the vendor refused the credentials\n  hint: renew the token\n";
         let expected = format!("{first}{cause}more: the page `/problems` of the daemon\n\n");

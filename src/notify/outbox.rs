@@ -220,6 +220,8 @@ async fn compose(
     let mut problems = problem::of_message(transaction, &message.problems, &target.name, message.id).await?;
     // The message about the beginning was given up, so the end is not sent either.
     problems.retain(|problem| problem.closed_at.is_none() || problem.is_known);
+    // A mute withdraws reminders that were stored before it.
+    problems.retain(|problem| !problem.is_muted);
     Ok(match (target.format, problems.first()) {
         (_, None) => None,
         (NotifyFormat::Slack, _) => Some(slack::digest(&config.server.title, config.server.url.as_ref(), &problems)),

@@ -112,7 +112,8 @@ impl Notifier {
             notification::withdraw(transaction, &target.name, &over).await?;
             let has_received = |change: &Change, is_accepted: bool| {
                 let of_change = |one: &Received| one.id == change.id && one.is_accepted == is_accepted;
-                change.is_over && !change.is_silent && received.iter().any(of_change)
+                let is_sent = !change.is_silent || target.format == NotifyFormat::Cloudevents;
+                change.is_over && is_sent && received.iter().any(of_change)
             };
             if target.on.contains(&Topic::Recovered) {
                 self.enqueue(transaction, target, Kind::Recovered, &ids(&|change| has_received(change, true))).await?;

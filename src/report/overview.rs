@@ -12,7 +12,7 @@ use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
 use super::quotas::{self, LimitState, Urgency};
 use super::streams::StreamRow;
-use super::{Document, Query, ReadError, Reading, state};
+use super::{Document, Query, ReadError, Reading, headline, state};
 use crate::config::{Config, Job};
 use crate::cron::NextFirings;
 use crate::quota::{LedgerUse, Usage, Uses};
@@ -36,6 +36,9 @@ pub struct Overview {
     pub version: &'static str,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
+    /// Whether something needs a person, in a sentence. It says that nothing does only if no stream is failed, held or
+    /// late or has a gap.
+    pub headline: String,
     /// How many streams are in each state. Every state is there; streams that no job reads are not counted.
     pub streams: Vec<StateCount>,
     /// What needs a person, worst first.
@@ -151,13 +154,13 @@ impl Document for Overview {
             }
         }
         let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
-        let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
-        let counts = state::STATES.iter().filter(|state| state.name != "retired");
+        let counts = count_states(parts.iter().map(|part| (&*part.state, part.streams)));
         Ok(Some(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
             config_refused: reading.config_refused,
-            streams: counts.map(|state| StateCount { state: state.name, streams: counted(state.name) }).collect(),
+            headline: headline(&problems, &counts),
+            streams: counts,
             problems: problems.problems,
             problems_total: problems.total,
             running_total: total(&running),
@@ -178,6 +181,24 @@ impl Overview {
     pub fn streams_total(&self) -> i64 {
         self.streams.iter().map(|count| count.streams).sum()
     }
+
+    /// Streams that are failed, held, late or have a gap.
+    pub fn streams_unwell(&self) -> i64 {
+        let unwell = |count: &&StateCount| headline::UNWELL.iter().any(|(state, ..)| *state == count.state);
+        self.streams.iter().filter(unwell).map(|count| count.streams).sum()
+    }
+}
+
+/// How many streams are in each state, without those that no job reads. Every other state is there.
+pub fn count_states<'s>(streams: impl Iterator<Item = (&'s str, i64)>) -> Vec<StateCount> {
+    let all = state::STATES.iter().filter(|state| state.name != "retired");
+    let mut counts: Vec<StateCount> = all.map(|state| StateCount { state: state.name, streams: 0 }).collect();
+    for (state, number) in streams {
+        if let Some(count) = counts.iter_mut().find(|count| count.state == state) {
+            count.streams += number;
+        }
+    }
+    counts
 }
 
 /// The states of all streams. Those that no job reads are left out.

@@ -202,7 +202,8 @@ pub async fn withdraw(transaction: &mut PgConnection, target: &str, problems: &[
     Ok(())
 }
 
-/// The open problems about which the last message to the target was sent `repeat` ago or longer.
+/// The open problems about which the last message to the target was sent, or given up, `repeat` ago or longer. None is
+/// on its way.
 pub async fn to_remind_of(
     executor: impl PgExecutor<'_>,
     target: &str,
@@ -217,10 +218,13 @@ pub async fn to_remind_of(
             and problem.opened_at <= now() - $2::interval
             and coalesce(problem.muted_until <= now(), true)
             and (
-                select max(coalesce(message.sent_at, message.created_at))
+                -- A message that was given up was due when it was attempted for the last time.
+                select
+                    max(coalesce(message.sent_at, message.due_at)) <= now() - $2::interval
+                    and bool_and(message.state <> 'due')
                 from tidegate.notification as message
                 where message.target = $1 and message.problems @> array[problem.id]
-            ) <= now() - $2::interval
+            )
         order by problem.id
         ",
         target,

@@ -318,7 +318,7 @@ async fn the_keyboard_leads_from_the_overview_to_a_started_backfill() {
             .fetch_one(&site.pool)
             .await
             .unwrap();
-    assert_eq!((&*actor, stream.as_deref()), ("operator operator from 127.0.0.1", Some("survey_result")));
+    assert_eq!((&*actor, stream.as_deref()), ("operator from 127.0.0.1", Some("survey_result")));
     assert!(browser.text("h1").await.contains(&format!("Run {run}")), "{}", browser.text("h1").await);
     browser.close().await;
 }
@@ -483,7 +483,8 @@ async fn without_the_script_everything_can_be_read_and_used() {
 /// Makes the trouble a recent one, as a reader expects.
 const RECENT: &str = "
     delete from tidegate.problem where kind = 'config_refused';
-    update tidegate.problem set opened_at = now() - interval '3 hours', streams = 1,
+    update tidegate.problem
+    set seen_first_at = now() - interval '3 hours', opened_at = now() - interval '3 hours', streams = 1,
         summary = case kind when 'gap' then 'data before the newest are missing' else summary end,
         hint = case kind when 'gap' then 'read the missing days with `tidegate backfill`' else 'renew the token' end;
     update tidegate.run set job = 'lynn-by-hand' where id = 4;

@@ -200,11 +200,12 @@ async fn perform(
         return Err(Undone::Unread(Unread::Busy));
     };
     let config = Arc::clone(&desk.sources.config.borrow());
-    let name = match (login, &config.server.auth) {
-        (Login::Basic, Some(auth)) => auth.user.clone(),
-        _ => "with the token".to_owned(),
+    let who = match (login, &config.server.auth) {
+        (Login::Basic, Some(auth)) if auth.user == "operator" => "operator".to_owned(),
+        (Login::Basic, Some(auth)) => format!("operator {}", auth.user),
+        _ => "operator with the token".to_owned(),
     };
-    let actor = format!("operator {name} from {}", peer.0.ip().to_canonical());
+    let actor = format!("{who} from {}", peer.0.ip().to_canonical());
     let outcome = action.perform(&desk.sources.pool, &config, query, &actor, request).await;
     match &outcome {
         Ok(outcome) if outcome.repeated => {}

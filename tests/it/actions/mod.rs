@@ -231,7 +231,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     let cancelled = port.act(&format!("{}/cancel", run.place()), "").await;
     assert_eq!(cancelled.place(), run.place());
     let state: String = world.scalar("select state || ': ' || error from tidegate.run").await;
-    assert_eq!(state, "cancelled: cancelled by operator operator from 127.0.0.1");
+    assert_eq!(state, "cancelled: cancelled by operator from 127.0.0.1");
     let ended = port.get(&format!("{}/cancel", run.place())).await;
     assert_eq!(ended.status, 409, "it has ended");
     let back = format!("href=\"{}\">Show the present state", run.place());
@@ -246,7 +246,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
         ("/jobs/lynn/resume", "It ends the pause of lynn until"),
     ] {
         let body = port.get(page).await.body;
-        assert!(body.contains(expected) && body.contains("set by operator operator from 127.0.0.1"), "{page}: {body}");
+        assert!(body.contains(expected) && body.contains("set by operator from 127.0.0.1"), "{page}: {body}");
     }
     for page in ["/", "/streams", JOB, "/events", "/system"] {
         let page = port.get(page).await.body;
@@ -280,7 +280,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
             .fetch_all(&world.database.pool())
             .await
             .unwrap();
-    let by = "action operator operator from 127.0.0.1: ";
+    let by = "action operator from 127.0.0.1: ";
     let done: Vec<&str> = events.iter().map(|event| event.strip_prefix(by).unwrap()).collect();
     assert_eq!(done.len(), 8, "{events:?}");
     assert!(done[0].starts_with("run 1 of lynn was requested"), "{done:?}");
@@ -381,17 +381,17 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
     assert!(world.scalar::<bool>("select released from tidegate.slice").await);
     // Until the next reading, the page says who released it and what follows.
     let page = port.get(STREAM).await.body;
-    assert!(page.contains("1 of 1 held slice released by operator operator from 127.0.0.1, <time"), "{page}");
+    assert!(page.contains("1 of 1 held slice released by operator from 127.0.0.1, <time"), "{page}");
     assert!(page.contains("The next reading deletes the rows of it") && !page.contains("/release\""), "{page}");
     let document = port.send("GET", &format!("/api/v1{STREAM}"), BEARER, "").await.json();
     assert_eq!(document["release"]["slices"], 1, "{document}");
-    assert_eq!(document["release"]["by"], "operator operator from 127.0.0.1");
+    assert_eq!(document["release"]["by"], "operator from 127.0.0.1");
     let again = port.get(&format!("{STREAM}/release")).await;
     assert!(again.status == 409 && again.body.contains("is released already"), "{}", again.body);
     let again = port.post(&format!("{STREAM}/release"), &format!("{}&name=navigation_marks", request(9))).await;
     assert_eq!(again.status, 409, "{}", again.body);
     let by: String = world.scalar("select released_by from tidegate.slice").await;
-    assert_eq!(by, "operator operator from 127.0.0.1");
+    assert_eq!(by, "operator from 127.0.0.1");
 }
 
 #[tokio::test]

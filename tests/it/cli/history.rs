@@ -260,8 +260,46 @@ async fn one_problem_of_many_streams_is_shown_first_and_once() {
     .await
     .unwrap();
     let text = Shell::on(&database).run(&["status"]).await.expect(0).stdout;
-    assert!(text.starts_with("Problems, worst first: 1\nfailed: acme-lynn, 2 streams, since "), "{text}");
+    let head = "1 thing needs you\n\nProblems, worst first: 1\nfailed: acme-lynn, 2 streams, since ";
+    assert!(text.starts_with(head), "{text}");
     assert!(text.contains("  error: the vendor refused the credentials\n  hint: renew them\n\nJOB"), "{text}");
     assert_eq!(text.matches("the vendor refused the credentials").count(), 1, "{text}");
     assert!(!text.contains("Failures"), "{text}");
+}
+
+#[tokio::test]
+async fn p11_nothing_needs_a_person_only_if_no_stream_is_failed_held_late_or_has_a_gap() {
+    let database = with_story().await;
+    let pool = database.pool();
+    let execute = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    };
+    execute(
+        "delete from tidegate.problem;
+        update tidegate.stream set failures = 0, needs_operator = false, held_slices = 0, has_gap = false, expected_by = null",
+    )
+    .await;
+    let shell = Shell::on(&database);
+    let heads = async || {
+        let text = shell.run(&["status"]).await.expect(0).stdout;
+        let json = shell.run(&["status", "--json"]).await.expect(0).json();
+        (text.lines().next().unwrap().to_owned(), json["headline"].as_str().unwrap().to_owned())
+    };
+    let both = |head: &str| (head.to_owned(), head.to_owned());
+    assert_eq!(heads().await, both("Nothing needs you"));
+    // Nothing has checked for problems since, so none is open.
+    execute(
+        "update tidegate.stream set expected_by = now() - interval '1 minute', expected_after = last_success_at
+        where stream = 'navigation_marks'",
+    )
+    .await;
+    assert_eq!(heads().await, both("Nothing is reported yet; 1 stream is late"));
+    execute(
+        "insert into tidegate.problem (kind, scope, connection, opened_at, summary, muted_until)
+        values ('late', 'acme-lynn', 'acme-lynn', now(), 'late', now() + interval '1 hour')",
+    )
+    .await;
+    assert_eq!(heads().await, both("1 problem is muted; 1 stream is late"));
+    execute("update tidegate.problem set muted_until = null").await;
+    assert_eq!(heads().await, both("1 thing needs you"));
 }

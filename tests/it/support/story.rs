@@ -89,6 +89,7 @@ const TROUBLE: &str = "
     ('failed', 'acme-lynn', 'acme-lynn', null, null, 2, 2, '2026-01-05 03:16Z', $$$hostile$$, $$renew the token $hostile$$),
     ('gap', 'acme-lynn/survey_result', 'acme-lynn', 'survey_result', null, null, 1, '2026-01-05 03:16Z', '3 days are missing', null),
     ('config_refused', 'system', null, null, null, null, 1, '2026-01-05 03:16Z', 'the configuration on disk is wrong', null);
+    update tidegate.problem set seen_first_at = opened_at;
     update tidegate.quota_limit set blocked_until = now() + interval '10 minutes';
     update tidegate.quota_hour set refused = 1 where hour > now() - interval '3 hours';
     insert into tidegate.event (kind, connection, stream, job, actor, summary)
