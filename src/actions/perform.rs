@@ -187,10 +187,10 @@ pub(super) fn not_blocked() -> ActionError {
 pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let name = asked.query.name("connection");
     let (key, limits) = limits_of(asked).await?;
-    let lifted = quota::unblock(&mut *asked.conn, &key, &limits).await?;
-    let Some(first) = lifted.first() else { return Err(not_blocked()) };
-    let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
-    let streams = progress::wake(&mut *asked.conn, &first.connections, &waiting).await?;
+    let (lifted, streams) = quota::unblock(&mut *asked.conn, &key, &limits).await?;
+    if lifted.is_empty() {
+        return Err(not_blocked());
+    }
     let limits: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();
     let are = if streams == 1 { "stream is" } else { "streams are" };
     Ok(Done {

@@ -57,6 +57,8 @@ pub struct StreamPage {
     pub expected_every_seconds: Option<i64>,
     /// The run that reads it now.
     pub reader_run: Option<i64>,
+    /// What it waits for, also if it is late or has a gap.
+    pub waiting: Option<StreamWait>,
     /// The year of `days`.
     pub year: i32,
     /// The years that have days.
@@ -73,6 +75,19 @@ pub struct StreamPage {
     pub tasks: Vec<StreamTask>,
     pub changes: Vec<Change>,
     pub rejects: Vec<Reason>,
+}
+
+/// What a stream waits for: the first task that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StreamWait {
+    pub run_id: i64,
+    pub job: String,
+    /// `quota` and the name of the limit, `export`, `vendor` or another reason.
+    pub waiting_for: Option<String>,
+    /// `None` if the time has come and it waits for a worker.
+    pub until: Option<DateTime<Utc>>,
+    /// Temporary errors in a row.
+    pub attempts: i32,
 }
 
 /// Days in a row that are not complete.
@@ -137,6 +152,17 @@ pub struct Reason {
     pub newest_at: DateTime<Utc>,
 }
 
+impl StreamWait {
+    /// From columns that are null together.
+    pub(super) fn of(
+        (run_id, job): (Option<i64>, Option<String>),
+        (waiting_for, until): (Option<String>, Option<DateTime<Utc>>),
+        attempts: Option<i32>,
+    ) -> Option<Self> {
+        Some(Self { run_id: run_id?, job: job?, waiting_for, until, attempts: attempts? })
+    }
+}
+
 impl StreamPage {
     /// Whether something is held that nobody has released.
     pub fn has_unreleased(&self) -> bool {
@@ -178,7 +204,12 @@ impl Document for StreamPage {
                 released.slices as "released_slices!",
                 released.at as released_at,
                 released.by as released_by,
-                reader.id as "reader_run?"
+                reader.id as "reader_run?",
+                waits.run_id as "waiting_run?",
+                waits.job as "waiting_job?",
+                waits.waiting_for as "waiting_for?",
+                waits.until as "waiting_until?",
+                waits.attempts as "waiting_attempts?"
             from tidegate.stream_state as state
             inner join tidegate.stream on stream.connection = state.connection and stream.stream = state.stream
             left join tidegate.run as reader
@@ -198,6 +229,23 @@ impl Document for StreamPage {
                     and slice.held_since is not null
                     and slice.released
             ) as released
+            left join lateral (
+                select
+                    run.id as run_id,
+                    run.job,
+                    task.waiting_for,
+                    case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
+                    task.attempts
+                from tidegate.run
+                inner join tidegate.task on task.run_id = run.id
+                where
+                    run.connection = state.connection
+                    and run.state in ('queued', 'waiting', 'running')
+                    and task.stream = state.stream
+                    and task.state = 'waiting'
+                order by task.waiting_until, run.id
+                limit 1
+            ) as waits on true
             where state.connection = $1 and state.stream = $2
             "#,
             connection,
@@ -207,6 +255,11 @@ impl Document for StreamPage {
         .in_time()
         .await?;
         let Some(known) = known else { return Ok(None) };
+        let waiting = StreamWait::of(
+            (known.waiting_run, known.waiting_job),
+            (known.waiting_for, known.waiting_until),
+            known.waiting_attempts,
+        );
         let release = Release { slices: known.released_slices, at: known.released_at, by: known.released_by };
         let table = format!("{}.{}", known.schema, known.name);
         let mut days = days(reading, connection, &table).await?;
@@ -256,6 +309,7 @@ impl Document for StreamPage {
             expected_by: known.expected_by,
             expected_every_seconds: known.expected_every_seconds,
             reader_run: known.reader_run,
+            waiting,
             year,
             years,
             days_from: days.first().filter(|_| is_cut).map(|day| day.day),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::day::{DaySpan, spans};
 use super::overview::StateCount;
 use super::parameters::{ANY_CONNECTION, SEARCH, parameter};
+use super::stream::StreamWait;
 use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
 use crate::store::session::Deadline as _;
 use crate::store::status::STREAM_STATES;
@@ -41,6 +42,8 @@ pub struct StreamRow {
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
+    /// What it waits for, also if it is late or has a gap.
+    pub waiting: Option<StreamWait>,
     /// The last 90 days. Empty for a list.
     pub days: Vec<DaySpan>,
     /// Whether it is read in windows, as a list is not.
@@ -169,6 +172,21 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 )
             order by rank, until, connection, stream
             limit $7
+        ),
+
+        waits as (
+            select distinct on (run.connection, task.stream)
+                run.connection,
+                task.stream,
+                run.id as run_id,
+                run.job,
+                task.waiting_for,
+                case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
+                task.attempts
+            from tidegate.run
+            inner join tidegate.task on task.run_id = run.id
+            where run.state in ('queued', 'waiting', 'running') and task.state = 'waiting'
+            order by run.connection, task.stream, task.waiting_until, run.id
         )
 
         select
@@ -185,9 +203,15 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             listed.last_success_at,
             listed.expected_by,
             listed.last_error,
-            listed.has_windows
+            listed.has_windows,
+            waits.run_id as "waiting_run?",
+            waits.job as "waiting_job?",
+            waits.waiting_for as "waiting_for?",
+            waits.until as "waiting_until?",
+            waits.attempts as "waiting_attempts?"
         from counted
         left join listed on true
+        left join waits on waits.connection = listed.connection and waits.stream = listed.stream
         order by listed.rank, listed.until, listed.connection, listed.stream
         "#,
         &state::names(),
@@ -222,6 +246,11 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             last_success_at: row.last_success_at,
             expected_by: row.expected_by,
             last_error: row.last_error,
+            waiting: StreamWait::of(
+                (row.waiting_run, row.waiting_job),
+                (row.waiting_for, row.waiting_until),
+                row.waiting_attempts,
+            ),
             days: Vec::new(),
             has_windows: row.has_windows.unwrap_or_default(),
         });
@@ -304,6 +333,7 @@ mod tests {
             last_success_at: None,
             expected_by: None,
             last_error: None,
+            waiting: None,
             days: Vec::new(),
             has_windows: true,
         }
