@@ -25,7 +25,7 @@ pub use self::config::{Settings, TaskWords};
 pub use self::streams::VENDOR;
 use super::body;
 use super::lynn_account::{self, Tokens};
-use super::request::{self, Attempts};
+use super::request::Attempts;
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
