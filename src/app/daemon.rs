@@ -114,7 +114,7 @@ impl Daemon {
         let periodic =
             Periodic { pool: database.pool.clone(), pulse: Arc::clone(&shared.pulse), shutdown: shutdown.clone() };
         let totals = totals::task(&periodic);
-        let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
+        let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics), shared.owner.clone())?);
         let [check, send] = notifying::tasks(&periodic, &notifier, &receiver);
         let prune = pruning::task(&periodic, receiver.clone());
         let (left, only) = (Arc::new(Notify::new()), None);

@@ -1,9 +1,9 @@
 //! Notifications: what the tables contain opens and closes problems, and an outbox has the messages to the targets.
 //!
 //! `problems` checks everything and writes, in one transaction, the problems that opened or are over, events, and the
-//! messages that are due. One process at a time does this. `outbox` sends what is due, in any process: a message is
-//! claimed, sent and recorded, so that one that was sent by a process that was killed is sent again under the same id.
-//! `slack` and `cloudevents` write the documents.
+//! messages that are due. One process at a time does this, for the targets of all processes. `outbox` sends what is due,
+//! in any process that has the target: a message is claimed, sent and recorded, so that one that was sent by a process
+//! that was killed is sent again under the same id. `slack` and `cloudevents` write the documents.
 
 mod cloudevents;
 mod deliver;
@@ -93,6 +93,10 @@ pub struct Notifier {
     timing: Timing,
     client: reqwest::Client,
     metrics: Arc<Metrics>,
+    /// This process, as in `tidegate.instance`.
+    owner: String,
+    /// The targets that another process states differently. They were logged.
+    differing: Mutex<BTreeSet<String>>,
     /// Targets that responded with 410. Nothing is sent to them until the configuration is loaded again.
     gone: Mutex<Gone>,
     under_way: tokio::sync::Mutex<outbox::UnderWay>,
@@ -118,12 +122,14 @@ fn loops() -> [(&'static str, Duration); Loop::ALL.len()] {
 }
 
 impl Notifier {
-    /// An error if no HTTP client can be made.
-    pub fn new(timing: Timing, metrics: Arc<Metrics>) -> Result<Self, HttpError> {
+    /// `owner`: this process. An error if no HTTP client can be made.
+    pub fn new(timing: Timing, metrics: Arc<Metrics>, owner: String) -> Result<Self, HttpError> {
         Ok(Self {
             timing,
             client: http::client()?,
             metrics,
+            owner,
+            differing: Mutex::default(),
             gone: Mutex::default(),
             under_way: tokio::sync::Mutex::default(),
         })

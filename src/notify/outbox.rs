@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::deliver::{self, Document, Outcome};
-use super::problems::selection;
+use super::problems::{selection, statement};
 use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
@@ -104,14 +104,30 @@ impl Notifier {
         if !notification_target::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
             return Ok(None);
         }
-        let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
-        let Some(message) = claimed else { return Ok(None) };
-        let body = match &message.body {
-            Some(body) => Some(body.clone()),
+        let mut is_split = false;
+        let message = loop {
+            let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
+            match claimed {
+                Some(message) if is_of_several(target, &message) => {
+                    split(&mut transaction, target, &message).await?;
+                    is_split = true;
+                }
+                Some(message) => break message,
+                None => {
+                    if is_split {
+                        transaction.commit().in_time().await?;
+                    }
+                    return Ok(None);
+                }
+            }
+        };
+        let stored = message.body.clone().filter(|body| is_in_format(target.format, body));
+        let body = match stored {
+            Some(body) => Some(body),
             None => compose(&mut transaction, config, target, &message).await?,
         };
         match &body {
-            Some(body) if message.body.is_none() => {
+            Some(body) if message.body.as_ref() != Some(body) => {
                 notification::compose(&mut *transaction, message.id, body).await?;
             }
             Some(_) => {}
@@ -194,6 +210,34 @@ async fn settle(under_way: &mut UnderWay, is_chosen: impl Fn(&Attempt) -> bool) 
     failed.map_or(Ok(made), Err)
 }
 
+/// Whether a message is about several problems although the target receives a document for each. It was written while
+/// the configuration had another format for the target, or by the configuration of another process.
+fn is_of_several(target: &Target, message: &Message) -> bool {
+    target.format == NotifyFormat::Cloudevents && (message.kind == Kind::Digest || message.problems.len() > 1)
+}
+
+/// Replaces a message with one for each of its problems.
+async fn split(transaction: &mut PgConnection, target: &Target, message: &Message) -> Result<(), sqlx::Error> {
+    let problems = problem::of_message(&mut *transaction, &message.problems, &target.name, message.id).await?;
+    notification::remove(&mut *transaction, message.id).await?;
+    for problem in problems {
+        let kind = match (problem.closed_at, problem.is_known) {
+            (None, false) => Kind::Opened,
+            (None, true) => Kind::Reminder,
+            (Some(_), true) => Kind::Recovered,
+            // The target has not received its beginning.
+            (Some(_), false) => continue,
+        };
+        notification::add(&mut *transaction, &target.name, kind, &[problem.id]).await?;
+    }
+    Ok(())
+}
+
+/// Whether a document that was sent before has this format.
+fn is_in_format(format: NotifyFormat, body: &Value) -> bool {
+    body.get("specversion").is_some() == (format == NotifyFormat::Cloudevents)
+}
+
 /// The document of a message. `None` if nothing is left in it.
 async fn compose(
     transaction: &mut PgConnection,
@@ -208,7 +252,7 @@ async fn compose(
         }));
     }
     if let Some(range) = message.range {
-        let activity = activity::read(transaction, range, &selection(target), RUNS_MAX).await?;
+        let activity = activity::read(transaction, range, &selection(&statement(target)), RUNS_MAX).await?;
         let is_empty = activity.runs.is_empty() && activity.actions.is_empty();
         return Ok((!is_empty).then(|| match target.format {
             NotifyFormat::Slack => slack::activity(&config.server.title, config.server.url.as_ref(), &activity),

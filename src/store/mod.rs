@@ -19,6 +19,7 @@ pub mod migrate;
 pub mod migrations;
 pub mod mute;
 pub mod notification;
+pub mod notification_statement;
 pub mod notification_target;
 pub mod pause;
 pub mod problem;
