@@ -43,9 +43,9 @@ pub struct StreamRow {
     pub last_error: Option<String>,
     /// The last 90 days. Empty for a list.
     pub days: Vec<DaySpan>,
-    /// Whether it is read in windows, as a list is not.
+    /// Start of the data that its jobs ask for. `None` for a list.
     #[serde(skip)]
-    pub has_windows: bool,
+    pub wanted_from: Option<DateTime<Utc>>,
 }
 
 impl Document for Streams {
@@ -131,7 +131,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 last_success_at,
                 expected_by,
                 last_error,
-                wanted_from is not null as has_windows,
+                wanted_from,
                 array_position($1::text[], state) as rank,
                 coalesce(complete_until, '-infinity') as until
             from tidegate.stream_state
@@ -185,7 +185,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             listed.last_success_at,
             listed.expected_by,
             listed.last_error,
-            listed.has_windows
+            listed.wanted_from
         from counted
         left join listed on true
         order by listed.rank, listed.until, listed.connection, listed.stream
@@ -223,7 +223,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             expected_by: row.expected_by,
             last_error: row.last_error,
             days: Vec::new(),
-            has_windows: row.has_windows.unwrap_or_default(),
+            wanted_from: row.wanted_from,
         });
     }
     Ok((counted, rows))
@@ -305,7 +305,7 @@ mod tests {
             expected_by: None,
             last_error: None,
             days: Vec::new(),
-            has_windows: true,
+            wanted_from: None,
         }
     }
 
