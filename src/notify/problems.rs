@@ -140,7 +140,7 @@ impl Notifier {
             notification::withdraw(transaction, &target.target, &over).await?;
             let has_received = |change: &Change, is_accepted: bool| {
                 let of_change = |one: &Received| one.id == change.id && one.is_accepted == is_accepted;
-                let is_sent = !change.is_silent || target.format == NotifyFormat::Cloudevents;
+                let is_sent = !change.is_silent || target.format == NotifyFormat::Cloudevents.name();
                 change.is_over && is_sent && received.iter().any(of_change)
             };
             if target.receives(Topic::Recovered.name()) {

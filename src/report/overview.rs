@@ -110,7 +110,8 @@ pub struct ConnectionSummary {
     /// Everything was read up to here, in every stream that has windows.
     pub complete_until: Option<DateTime<Utc>>,
     /// The last 30 days in UTC, as far as the streams with windows are read without a gap: `complete` if every stream
-    /// has all of the day, `missing` if none has any of it, else `partial`, as today.
+    /// has all that its jobs ask for of the day, `missing` if none has any of it, else `partial`, as today. Days that no
+    /// job asks for are left out, unless they were read.
     pub days: Vec<DaySpan>,
     /// The quota that matters most: one that is blocked, else the one that is used most.
     pub fullest: Option<LimitState>,
@@ -123,8 +124,24 @@ struct Part {
     streams: i64,
 }
 
-/// From when to when a stream with windows is complete.
-type Extent = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+/// What of a stream with windows its jobs ask for, and what was read.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    wanted_from: DateTime<Utc>,
+    /// From when to when it is complete.
+    read: Option<(DateTime<Utc>, DateTime<Utc>)>,
+}
+
+impl Extent {
+    /// `None` for a list, of which no range is wanted.
+    fn new(
+        wanted_from: Option<DateTime<Utc>>,
+        covers_from: Option<DateTime<Utc>>,
+        complete_until: Option<DateTime<Utc>>,
+    ) -> Option<Self> {
+        wanted_from.map(|wanted_from| Self { wanted_from, read: covers_from.zip(complete_until) })
+    }
+}
 
 /// A stream of a connection that is shown.
 struct ShownStream {
@@ -230,7 +247,7 @@ async fn streams_and_differences(
             total.differences as "differences!",
             state.connection as "connection?",
             state.state as "state?",
-            state.wanted_from is not null as "has_windows!",
+            state.wanted_from,
             state.covers_from,
             state.complete_until
         from (select coalesce(sum(differences), 0)::bigint as differences from tidegate.reconciliation) as total
@@ -243,7 +260,7 @@ async fn streams_and_differences(
     .await?;
     let differences = rows.first().map_or(0, |row| row.differences);
     let streams = rows.into_iter().filter_map(|row| {
-        let extent = row.has_windows.then_some((row.covers_from, row.complete_until));
+        let extent = Extent::new(row.wanted_from, row.covers_from, row.complete_until);
         Some(ShownStream { connection: row.connection?, state: row.state?, extent })
     });
     Ok((streams.collect(), differences))
@@ -370,7 +387,7 @@ pub(super) fn summarize_one(
     let shown = |row: &StreamRow| ShownStream {
         connection: connection.to_owned(),
         state: row.state.clone(),
-        extent: row.has_windows.then_some((row.covers_from, row.complete_until)),
+        extent: Extent::new(row.wanted_from, row.covers_from, row.complete_until),
     };
     let streams: Vec<ShownStream> = streams.iter().map(shown).collect();
     let names = [connection.to_owned()];
@@ -439,7 +456,7 @@ fn summaries(
         let own_parts = parts.iter().filter(|part| part.connection == *name);
         let own_streams = streams.iter().filter(|stream| stream.connection == *name);
         let extents: Vec<Extent> = own_streams.filter_map(|stream| stream.extent).collect();
-        let until: Option<Vec<_>> = extents.iter().map(|(_, until)| *until).collect();
+        let until: Option<Vec<_>> = extents.iter().map(|extent| extent.read.map(|(_, until)| until)).collect();
         let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.usage);
         ConnectionSummary {
             connection: name.clone(),
@@ -458,26 +475,32 @@ fn urgency(usage: &Usage) -> Urgency {
 }
 
 /// The last days, and what of each was read. As in `mart.day_status`, a day is complete at its end, so that today never
-/// is, and is missing only if nothing of it was read.
+/// is, and is missing only if it is wanted and nothing of it was read.
 fn days(extents: &[Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
     let today = now.date_naive();
     let Some(first) = today.checked_sub_days(Days::new(DAYS - 1)) else { return Vec::new() };
-    let state = |day: NaiveDate| {
-        let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
-        let end = begin + Days::new(1);
-        let mut read = extents.iter().filter_map(|(from, until)| from.zip(*until));
-        if !read.clone().any(|(from, until)| from < end && begin < until) {
-            "missing"
-        } else if read.clone().count() == extents.len() && read.all(|(from, until)| from <= begin && end <= until) {
-            "complete"
-        } else {
-            "partial"
-        }
+    let days = first.iter_days().take_while(|day| *day <= today);
+    spans(days.filter_map(|day| Some((day, day_state(extents, day)?))))
+}
+
+/// The state of a day. `None` if no job asks for it and nothing of it was read.
+fn day_state(extents: &[Extent], day: NaiveDate) -> Option<&'static str> {
+    let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
+    let end = begin + Days::new(1);
+    let is_read = |one: &&Extent| one.read.is_some_and(|(from, until)| from < end && begin < until);
+    let has_all =
+        |one: &&Extent, since: DateTime<Utc>| one.read.is_some_and(|(from, until)| from <= since && end <= until);
+    let wanted: Vec<&Extent> = extents.iter().filter(|one| one.wanted_from < end).collect();
+    let is_complete = match wanted[..] {
+        // What a backfill has read before the jobs' start.
+        [] => extents.iter().filter(is_read).all(|one| has_all(&one, begin)),
+        _ => wanted.iter().all(|one| has_all(one, begin.max(one.wanted_from))),
     };
-    if extents.is_empty() {
-        Vec::new()
-    } else {
-        spans(first.iter_days().take_while(|day| *day <= today).map(|day| (day, state(day))))
+    match (wanted.is_empty(), extents.iter().any(|one| is_read(&one))) {
+        (true, false) => None,
+        (false, false) => Some("missing"),
+        (_, true) if is_complete => Some("complete"),
+        (_, true) => Some("partial"),
     }
 }
 
@@ -503,27 +526,47 @@ fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Fi
 mod tests {
     use super::*;
 
-    fn extent(from: &str, until: &str) -> Extent {
-        (Some(from.parse().unwrap()), Some(until.parse().unwrap()))
+    fn extent(wanted_from: &str, from: &str, until: &str) -> Extent {
+        let read = (from.parse().unwrap(), until.parse().unwrap());
+        Extent { wanted_from: wanted_from.parse().unwrap(), read: Some(read) }
     }
 
-    /// The state of the last three days.
-    fn lately(extents: &[Extent]) -> Vec<String> {
-        let days = days(extents, "2026-11-30T10:00:00Z".parse().unwrap());
-        let each = days.iter().flat_map(|span| vec![span.state.clone(); usize::try_from(span.days()).unwrap()]);
-        each.collect::<Vec<_>>().split_off(27)
+    /// The states of the last three days; empty for a day that is left out.
+    fn lately(extents: &[Extent]) -> [String; 3] {
+        let spans = days(extents, "2026-11-30T10:00:00Z".parse().unwrap());
+        ["2026-11-28", "2026-11-29", "2026-11-30"].map(|day| {
+            let day: NaiveDate = day.parse().unwrap();
+            let span = spans.iter().find(|span| span.from <= day && day <= span.to);
+            span.map(|span| span.state.clone()).unwrap_or_default()
+        })
     }
 
     #[test]
     fn p11_today_is_partial_and_a_day_is_missing_only_if_no_stream_has_read_of_it() {
-        let healthy = extent("2026-10-01T00:00:00Z", "2026-11-30T09:45:00Z");
+        let begin = "2026-10-01T00:00:00Z";
+        let healthy = extent(begin, begin, "2026-11-30T09:45:00Z");
         assert_eq!(lately(&[healthy, healthy]), ["complete", "complete", "partial"]);
-        let behind = extent("2026-10-01T00:00:00Z", "2026-11-28T12:00:00Z");
+        let behind = extent(begin, begin, "2026-11-28T12:00:00Z");
         assert_eq!(lately(&[behind]), ["partial", "missing", "missing"]);
         assert_eq!(lately(&[healthy, behind]), ["partial", "partial", "partial"]);
-        assert_eq!(lately(&[healthy, (None, None)]), ["partial", "partial", "partial"]);
-        assert_eq!(lately(&[(None, None)]), ["missing", "missing", "missing"]);
-        let new = extent("2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z");
+        let unread = Extent { read: None, ..healthy };
+        assert_eq!(lately(&[healthy, unread]), ["partial", "partial", "partial"]);
+        assert_eq!(lately(&[unread]), ["missing", "missing", "missing"]);
+        let new = extent(begin, "2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z");
         assert_eq!(lately(&[new]), ["missing", "complete", "missing"]);
+    }
+
+    #[test]
+    fn p11_a_day_that_no_job_asks_for_is_not_missing() {
+        let (begin, until) = ("2026-11-29T03:00:00Z", "2026-11-30T09:45:00Z");
+        let new = extent(begin, begin, until);
+        assert_eq!(lately(&[new]), ["", "complete", "partial"], "the first day begins with what is asked for");
+        assert_eq!(lately(&[Extent { read: None, ..new }]), ["", "missing", "missing"]);
+        let old = extent("2026-10-01T00:00:00Z", "2026-10-01T00:00:00Z", until);
+        assert_eq!(lately(&[new, old]), ["complete", "complete", "partial"], "one stream is newer than another");
+        assert_eq!(lately(&[new, Extent { read: None, ..old }]), ["missing", "partial", "partial"]);
+        assert_eq!(lately(&[extent(begin, "2026-11-28T12:00:00Z", until)]), ["partial", "complete", "partial"]);
+        assert_eq!(lately(&[extent(begin, "2026-11-28T00:00:00Z", until)]), ["complete", "complete", "partial"]);
+        assert_eq!(lately(&[]), ["", "", ""], "a connection of lists has no days");
     }
 }

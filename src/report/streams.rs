@@ -46,9 +46,9 @@ pub struct StreamRow {
     pub waiting: Option<StreamWait>,
     /// The last 90 days. Empty for a list.
     pub days: Vec<DaySpan>,
-    /// Whether it is read in windows, as a list is not.
+    /// Start of the data that its jobs ask for. `None` for a list.
     #[serde(skip)]
-    pub has_windows: bool,
+    pub wanted_from: Option<DateTime<Utc>>,
 }
 
 impl Document for Streams {
@@ -134,7 +134,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 last_success_at,
                 expected_by,
                 last_error,
-                wanted_from is not null as has_windows,
+                wanted_from,
                 array_position($1::text[], state) as rank,
                 coalesce(complete_until, '-infinity') as until
             from tidegate.stream_state
@@ -203,7 +203,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             listed.last_success_at,
             listed.expected_by,
             listed.last_error,
-            listed.has_windows,
+            listed.wanted_from,
             waits.run_id as "waiting_run?",
             waits.job as "waiting_job?",
             waits.waiting_for as "waiting_for?",
@@ -252,7 +252,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 row.waiting_attempts,
             ),
             days: Vec::new(),
-            has_windows: row.has_windows.unwrap_or_default(),
+            wanted_from: row.wanted_from,
         });
     }
     Ok((counted, rows))
@@ -335,7 +335,7 @@ mod tests {
             last_error: None,
             waiting: None,
             days: Vec::new(),
-            has_windows: true,
+            wanted_from: None,
         }
     }
 

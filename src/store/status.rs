@@ -32,6 +32,30 @@ impl Configured {
     }
 }
 
+/// A stream, and a job that reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    pub connection: String,
+    pub stream: String,
+    pub job: String,
+}
+
+/// Which jobs of running processes read which streams, as these processes have stored it.
+pub async fn readers(conn: &mut PgConnection) -> Result<Vec<Reader>, sqlx::Error> {
+    sqlx::query_as!(
+        Reader,
+        r#"
+        select stream.connection, stream.stream, reader.job as "job!"
+        from tidegate.stream
+        cross join unnest(stream.jobs) as reader (job)
+        order by stream.connection, stream.stream, reader.job
+        "#,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
 /// The states of a stream: `state` of the view `tidegate.stream_state`, which defines them.
 pub const STREAM_STATES: [&str; 10] =
     ["retired", "paused", "failed", "held", "late", "gap", "waiting", "reading", "pending", "on time"];

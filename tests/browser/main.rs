@@ -328,6 +328,15 @@ const OUTSIDE: &str = "const found = [...document.querySelectorAll(arguments[0])
     const outside = found.filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0);
     return found.length === 0 ? -1 : outside.length";
 
+/// Scrolls a table sideways. Returns whether the shade at its right edge is over it, instead of below the strip in the
+/// padding of the last column.
+const SHADE: &str = "const scroller = document.querySelector('.scroll');
+    scroller.scrollLeft = arguments[0];
+    const edge = scroller.getBoundingClientRect().right;
+    const strip = scroller.querySelector('tbody tr > :last-child').getBoundingClientRect().right;
+    const shade = getComputedStyle(scroller, '::after');
+    return shade.position === 'sticky' && parseFloat(shade.right) === 0 && Math.abs(strip - edge) > 1";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
     let site = Site::new("login").await;
@@ -345,10 +354,19 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
         (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
         ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
         ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
+        ("/", "#data td:nth-child(3), #data td:nth-child(4), #now [aria-label=Waiting] td"),
+        ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4)"),
+        ("/quotas", "tbody td"),
     ] {
         browser.open(&site.url(page)).await;
         let outside: i64 = browser.run(OUTSIDE, json!([selector])).await;
         assert_eq!(outside, 0, "{page}: of {selector}");
+    }
+    // What is wider than the window shows it with a shade at its edge, until one has scrolled to the end.
+    browser.open(&site.url("/runs")).await;
+    for (place, is_shown) in [(0, true), (10_000, false)] {
+        let shade: bool = browser.run(SHADE, json!([place])).await;
+        assert_eq!(shade, is_shown, "scrolled to {place}");
     }
     let highest = "return Math.max(...[...document.querySelectorAll('tbody tr')].map((row) => row.offsetHeight))";
     for page in ["/jobs/lynn-hourly", "/runs", "/streams"] {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::world::{assert_succeeded, run_to_end};
-use crate::support::{World, ago};
+use crate::support::{World, ago, eventually};
 
 const BASIC: &str = "authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZQ==\r\n";
 const BEARER: &str = "authorization: Bearer t0ken-of-scripts\r\n";
@@ -365,11 +365,19 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
          insert into tidegate.slice
             (connection, stream, window_start, window_end, read_until, finished_at, held_since, held_reason,
              held_rows_there, held_rows_reported)
-         values ('acme', 'navigation_marks', '2026-01-01', '2026-01-02', '2026-01-02', now(), now(), 'few rows', 1234, 5)",
+         values ('acme', 'navigation_marks', '2026-01-01', '2026-01-02', '2026-01-02', now(), now(), 'few rows', 1234, 5);
+         insert into tidegate.run (job, connection, kind, state, started_at, finished_at)
+         values ('lynn', 'acme', 'schedule', 'held', now(), now());
+         insert into tidegate.task (run_id, stream, state, started_at, finished_at)
+         select id, 'navigation_marks', 'held', now(), now() from tidegate.run",
     )
     .execute(&world.database.pool())
     .await
     .unwrap();
+    let run = format!("/runs/{}", world.scalar::<i64>("select id from tidegate.run").await);
+    let offer = format!("{STREAM}/release\">Release navigation_marks…</a>");
+    let page = port.get(&run).await.body;
+    assert!(page.contains(&offer), "the page of the held run leads there: {page}");
     let page = port.get(&format!("{STREAM}/release")).await.body;
     assert!(page.contains("<td>1,234</td><td>5</td>") && page.contains("few rows"), "{page}");
     for name in ["", "name=navigation_mark", "name=NAVIGATION_MARKS"] {
@@ -386,6 +394,8 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
     let document = port.send("GET", &format!("/api/v1{STREAM}"), BEARER, "").await.json();
     assert_eq!(document["release"]["slices"], 1, "{document}");
     assert_eq!(document["release"]["by"], "operator from 127.0.0.1");
+    let kept = Duration::from_secs(20);
+    eventually(kept, async || (!port.get(&run).await.body.contains("/release\"")).then_some(())).await;
     let again = port.get(&format!("{STREAM}/release")).await;
     assert!(again.status == 409 && again.body.contains("is released already"), "{}", again.body);
     let again = port.post(&format!("{STREAM}/release"), &format!("{}&name=navigation_marks", request(9))).await;

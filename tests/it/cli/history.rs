@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use sqlx::AssertSqlSafe;
 
-use super::shell::{SECRET, Shell, TOKEN, timeless};
+use super::shell::{CONFIG, SECRET, Shell, TOKEN, timeless};
 use crate::support::TestDatabase;
 
 /// One run that failed in part, one that waits for a quota, and one of a job that is no longer configured.
@@ -302,4 +302,41 @@ async fn p11_nothing_needs_a_person_only_if_no_stream_is_failed_held_late_or_has
     assert_eq!(heads().await, both("1 problem is muted; 1 stream is late"));
     execute("update tidegate.problem set muted_until = null").await;
     assert_eq!(heads().await, both("1 thing needs you"));
+}
+
+#[tokio::test]
+async fn p9_status_shows_what_is_stored_while_the_configuration_on_disk_is_refused() {
+    let database = with_story().await;
+    let stored = "
+        update tidegate.stream set jobs = '{lynn-yearly}' where stream = 'navigation_marks';
+        update tidegate.stream set jobs = '{lynn-by-hand}' where stream = 'show_error'";
+    sqlx::raw_sql(stored).execute(&database.pool()).await.unwrap();
+    let shell = Shell::on(&database);
+    shell.write_config(&CONFIG.replace("    schedule:", "    schedul:"));
+    let shown = shell.run(&["status"]).await.expect(2);
+    let head = "configuration: the configuration has 1 fault; a running daemon keeps the previous one\n  \
+                error: config/tidegate.yaml:";
+    assert!(shown.stdout.starts_with(head), "{shown:?}");
+    for part in ["lynn-yearly", "quota period_bandwidth", "lynn.navigation_marks", "tidegate check --offline"] {
+        assert!(shown.stdout.contains(part), "{part}: {shown:?}");
+    }
+    assert!(!shown.stdout.contains("by hand"), "the schedules in force are not known: {shown:?}");
+    assert!(shown.stderr.contains("jobs.lynn-yearly.schedul: unknown key"), "{shown:?}");
+    let shown = shell.run(&["status", "--json"]).await.expect(2);
+    let document = shown.json();
+    assert_eq!((&document["config_refused"], &document["next"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(document["waiting"][0]["waiting_for"], "quota period_bandwidth");
+    // Which database it is depends on the fault, or it has no state to show.
+    let nowhere = Shell::without_database();
+    for (shell, text) in [
+        (&shell, CONFIG.replace("max_connections: 4", "max_connections: 0")),
+        (&shell, format!("{CONFIG}  broken: [\n")),
+        (&nowhere, CONFIG.replace("    schedule:", "    schedul:")),
+    ] {
+        shell.write_config(&text);
+        for args in [&["status"][..], &["status", "--json"]] {
+            let refused = shell.run(args).await.expect(2);
+            assert!(refused.stdout.is_empty() && refused.stderr.contains("nothing was done"), "{refused:?}");
+        }
+    }
 }

@@ -35,6 +35,34 @@ async fn p11_days_that_no_job_asks_for_are_not_in_the_list_of_days_to_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p11_the_bar_of_a_connection_begins_with_the_first_day_that_a_job_asks_for() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let newer = "
+        delete from tidegate.slice where window_start < now() - interval '12 days';
+        update tidegate.stream set wanted_from = (
+            select min(window_start) from tidegate.slice where slice.stream = stream.stream
+        )";
+    sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    for (path, summary) in
+        [("/", "/connections/0"), ("/connections", "/connections/0"), ("/connections/acme-lynn", "/summary")]
+    {
+        let document = port.fetch(&api(path), "").await.json();
+        let days = document.pointer(&format!("{summary}/days")).unwrap().as_array().unwrap();
+        let states: Vec<&Value> = days.iter().map(|span| &span["state"]).collect();
+        assert_eq!(states, [&json!("complete"), &json!("partial")], "{path}: {document}");
+        let first: chrono::NaiveDate = days[0]["from"].as_str().unwrap().parse().unwrap();
+        let age = (chrono::Utc::now().date_naive() - first).num_days();
+        assert!((10..=12).contains(&age), "{path}: {first}");
+    }
+    let page = port.fetch("/", "").await.body;
+    assert!(!page.contains("class=\"d-missing\""), "{page}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p11_the_page_of_a_stream_says_from_which_day_on_it_shows_days() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
