@@ -8,6 +8,7 @@ mod perform;
 pub mod plan;
 mod propose;
 
+use std::collections::BTreeSet;
 use std::future::ready;
 use std::time::Duration;
 
@@ -209,6 +210,8 @@ pub struct Asked<'a> {
     pub actor: &'a str,
     /// By the database's clock.
     pub now: DateTime<Utc>,
+    /// The targets of notifications to which this process sends nothing any more.
+    pub gone: &'a BTreeSet<String>,
 }
 
 /// What would happen.
@@ -329,6 +332,7 @@ impl Action {
         &self,
         pool: &PgPool,
         config: &Config,
+        gone: &BTreeSet<String>,
         query: &Query,
         actor: &str,
         request: Uuid,
@@ -344,7 +348,7 @@ impl Action {
                 let place = (self.place)(query, run_id);
                 return Ok((transaction, Outcome { repeated: true, place, summary, run_id }));
             };
-            let mut asked = Asked { conn: &mut transaction, config, query, actor, now };
+            let mut asked = Asked { conn: &mut transaction, config, query, actor, now, gone };
             let done = (self.perform)(&mut asked).await?;
             let subject = Subject {
                 connection: done.connection.as_deref(),
@@ -400,11 +404,19 @@ impl<'a> Asked<'a> {
         Ok(found)
     }
 
-    /// The target of notifications that the path names.
+    /// The target of notifications that the path names. Refused if nothing is sent to it any more.
     fn target(&self) -> Result<&'a str, ActionError> {
-        let targets = self.config.notify.iter().map(|target| target.name.as_str());
+        let mut targets = self.config.notify.iter().map(|target| target.name.as_str());
         let missing = || ActionError::NotFound("no target of notifications has this name".to_owned());
-        targets.into_iter().find(|target| *target == self.query.name("target")).ok_or_else(missing)
+        let target = targets.find(|target| *target == self.query.name("target")).ok_or_else(missing)?;
+        if self.gone.contains(target) {
+            let remedy = format!(
+                "{target} has responded with status 410, so it does not exist any more and nothing is sent to it; \
+                 correct its `url` in the configuration, or save the file again, or send SIGHUP, to try the same one"
+            );
+            return Err(ActionError::Refused(remedy));
+        }
+        Ok(target)
     }
 
     /// The number that the path names.

@@ -8,15 +8,14 @@
 mod cloudevents;
 mod deliver;
 mod outbox;
+mod outgoing;
 mod problems;
 mod sentence;
 mod slack;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::http::{self, HttpError};
 use crate::metrics::Metrics;
 use crate::pulse::Loop;
@@ -24,6 +23,7 @@ use crate::store::problem::Patience;
 use crate::store::topic::Topic;
 
 pub use deliver::Outcome;
+pub use outgoing::Outgoing;
 
 /// Periods and limits of notifications. Tests use shorter ones.
 #[derive(Debug, Clone)]
@@ -97,16 +97,8 @@ pub struct Notifier {
     owner: String,
     /// The targets that another process states differently. They were logged.
     differing: Mutex<BTreeSet<String>>,
-    /// Targets that responded with 410. Nothing is sent to them until the configuration is loaded again.
-    gone: Mutex<Gone>,
+    outgoing: Arc<Outgoing>,
     under_way: tokio::sync::Mutex<outbox::UnderWay>,
-}
-
-#[derive(Debug, Default)]
-struct Gone {
-    /// The configuration that they belong to.
-    config: Option<Arc<Config>>,
-    targets: BTreeSet<String>,
 }
 
 impl Timing {
@@ -130,8 +122,13 @@ impl Notifier {
             metrics,
             owner,
             differing: Mutex::default(),
-            gone: Mutex::default(),
+            outgoing: Arc::default(),
             under_way: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// What the status port of the process shares with the outbox.
+    pub fn outgoing(&self) -> Arc<Outgoing> {
+        Arc::clone(&self.outgoing)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Notifier {
         let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
         for target in &config.notify {
             let waits = due.contains(&target.name) && !under_way.contains_key(&target.name);
-            if !waits || self.is_gone(config, target) {
+            if !waits || self.outgoing.is_gone(config, &target.name) {
                 continue;
             }
             let (notifier, pool, config, sent) = (Arc::clone(self), pool.clone(), Arc::clone(config), target.clone());
@@ -61,6 +61,7 @@ impl Notifier {
     }
 
     /// Sends the next message to a target, or the message `only`. `None` if none is due, or another process sends it.
+    /// Test messages are sent before others, and do not wait until a pause of the target is over.
     pub async fn send_next(
         &self,
         pool: &PgPool,
@@ -101,6 +102,7 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
+        let only = if only.is_some() { only } else { notification::due_test(&mut *transaction, &target.name).await? };
         if !notification_target::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
             return Ok(None);
         }
@@ -152,8 +154,9 @@ impl Notifier {
             return Ok(());
         }
         let pauses = self.pauses(message, outcome);
-        if outcome == Outcome::Gone {
-            self.set_gone(config, target);
+        if outcome == Outcome::Gone && self.outgoing.set_gone(config, &target.name) {
+            let target = &target.name;
+            tracing::error!(target, "the target responded with 410; nothing is sent to it until a reload");
         }
         let retry_secs = pauses.message.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);
@@ -173,25 +176,6 @@ impl Notifier {
         };
         let message = step.filter(|_| message.kind != Kind::Test).map(|step| step.max(asked));
         Pauses { message, target }
-    }
-
-    fn is_gone(&self, config: &Arc<Config>, target: &Target) -> bool {
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        if !gone.config.as_ref().is_some_and(|of| Arc::ptr_eq(of, config)) {
-            gone.config = Some(Arc::clone(config));
-            gone.targets.clear();
-        }
-        gone.targets.contains(&target.name)
-    }
-
-    fn set_gone(&self, config: &Arc<Config>, target: &Target) {
-        if !self.is_gone(config, target) {
-            tracing::error!(
-                target = target.name,
-                "the target responded with 410; nothing is sent to it until a reload"
-            );
-            self.gone.lock().unwrap_or_else(PoisonError::into_inner).targets.insert(target.name.clone());
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use super::{Health, guard};
 use crate::clock;
 use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
+use crate::notify::Outgoing;
 use crate::pulse::{Loop, Pulse};
 use crate::report::{StatusReport, configured, limits_used};
 use crate::store::trouble::Repeats;
@@ -47,6 +48,8 @@ pub struct StatusSources {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub pulse: Arc<Pulse>,
+    /// What this port and the outbox of notifications share.
+    pub outgoing: Arc<Outgoing>,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
 }

@@ -143,6 +143,23 @@ pub async fn add_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Uui
         .await
 }
 
+/// The oldest test message that is due to `target`.
+pub async fn due_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        select id
+        from tidegate.notification
+        where target = $1 and kind = 'test' and state = 'due' and due_at <= clock_timestamp()
+        order by created_at, id
+        limit 1
+        ",
+        target,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await
+}
+
 /// A problem about which a target has received a message, or may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Received {

@@ -122,11 +122,12 @@ fn is_open(config: &Config) -> bool {
 /// What would happen, and what surrounds every page.
 async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Proposal, Surroundings), Undone> {
     let config = Arc::clone(&desk.sources.config.borrow());
+    let gone = desk.sources.outgoing.gone(&config);
     let Some(_permit) = desk.shelf.permit().await else { return Err(Undone::Unread(Unread::Busy)) };
     let read = desk
         .read(async |conn| {
             let surroundings = Surroundings::read(conn).await?;
-            let asked = Asked { conn, config: &config, query, actor: "", now: clock::now() };
+            let asked = Asked { conn, config: &config, query, actor: "", now: clock::now(), gone: &gone };
             match action.propose(asked).await {
                 Err(ActionError::Database(error)) => Err(error),
                 proposal => Ok(proposal.map(|proposal| (proposal, surroundings))),
@@ -206,10 +207,15 @@ async fn perform(
         _ => "operator with the token".to_owned(),
     };
     let actor = format!("{who} from {}", peer.0.ip().to_canonical());
-    let outcome = action.perform(&desk.sources.pool, &config, query, &actor, request).await;
+    let gone = desk.sources.outgoing.gone(&config);
+    let outcome = action.perform(&desk.sources.pool, &config, &gone, query, &actor, request).await;
     match &outcome {
         Ok(outcome) if outcome.repeated => {}
-        Ok(outcome) => tracing::info!(actor, run = outcome.run_id, action = outcome.summary, "an operator acted"),
+        Ok(outcome) => {
+            tracing::info!(actor, run = outcome.run_id, action = outcome.summary, "an operator acted");
+            // It may have written a message.
+            desk.sources.outgoing.wake();
+        }
         Err(ActionError::Database(error)) => desk.trouble().warn("an action could not be done", error),
         Err(ActionError::Unconfirmed { source, .. }) => desk.trouble().warn("an action was not confirmed", source),
         Err(error) => tracing::info!(actor, %error, "an action was refused"),

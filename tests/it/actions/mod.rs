@@ -2,6 +2,7 @@
 
 mod attacks;
 mod requests;
+mod test_message;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidegate::config::{Auth, Config};
 use tidegate::metrics::Metrics;
+use tidegate::notify::Outgoing;
 use tidegate::secret::Secret;
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::world::{assert_succeeded, run_to_end};
+use crate::support::world::{Recipe, assert_succeeded, run_to_end};
 use crate::support::{World, ago, eventually};
 
 const BASIC: &str = "authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZQ==\r\n";
@@ -33,7 +35,7 @@ const STREAM: &str = "/streams/acme/navigation_marks";
 struct Port {
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    _config: watch::Sender<Arc<Config>>,
+    config: watch::Sender<Arc<Config>>,
     _stop: DropGuard,
 }
 
@@ -56,19 +58,24 @@ impl Response {
 }
 
 impl Port {
-    async fn open(pool: PgPool, mut config: Config, with_auth: bool) -> Self {
+    async fn open(pool: PgPool, config: Config, with_auth: bool) -> Self {
+        Self::with(pool, config, with_auth, Arc::default()).await
+    }
+
+    /// Of a process with this outbox.
+    async fn with(pool: PgPool, mut config: Config, with_auth: bool, outgoing: Arc<Outgoing>) -> Self {
         let token = Some(Secret::new("t0ken-of-scripts"));
         let auth = Auth { user: "operator".to_owned(), password: Secret::new("correct horse"), token };
         config.server.auth = with_auth.then_some(auth);
         let metrics = Arc::new(Metrics::default());
         let (sender, config) = watch::channel(Arc::new(config));
         let (health, pulse) = (Arc::new(Health::default()), Arc::default());
-        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, config };
+        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, outgoing, config };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = CancellationToken::new();
         tokio::spawn(serve(listener, sources.router(), token.clone()));
-        Self { address, metrics, _config: sender, _stop: token.drop_guard() }
+        Self { address, metrics, config: sender, _stop: token.drop_guard() }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
@@ -269,6 +276,10 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     .await
     .unwrap();
     assert_eq!(port.act("/problems/1/mute", "days=7").await.place(), "/problems");
+    let muted = port.get("/problems/1/mute").await.body;
+    let already =
+        muted.contains("It is muted already, until ") && muted.contains("by operator operator from 127.0.0.1");
+    assert!(already, "{muted}");
     assert_eq!(port.post("/problems/1/mute", &format!("{}&days=8", request(1))).await.status, 422);
     assert_eq!(port.act("/system/notify/oncall/test", "").await.place(), "/system");
     let due: i64 = world.scalar("select count(*) from tidegate.notification where kind = 'test'").await;
@@ -301,6 +312,8 @@ async fn a_pause_has_an_end_within_30_days_and_a_reason() {
         ("2026-13-01".to_owned(), "x"),
         (String::new(), "x"),
         (at(1), ""),
+        // Only invisible characters.
+        (at(1), "%E2%80%8B%20%E2%81%A0"),
         (at(1), &*"x".repeat(201)),
     ] {
         let response = port.post("/jobs/lynn/pause", &format!("{}&until={until}&reason={reason}", request(1))).await;
@@ -353,6 +366,44 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
         .await
         .unwrap();
     assert!(port.get(STREAM).await.body.contains("/jobs/lynn/backfills?stream=navigation_marks"));
+}
+
+#[tokio::test]
+async fn a_backfill_shows_which_whole_slices_contain_other_days() {
+    let recipe = Recipe { job: vec!["slice: 7d".to_owned()], ..Recipe::default() };
+    let start = recipe.start;
+    let world = World::with(recipe).await;
+    let port = Port::open(world.database.pool(), world.config(), true).await;
+    // The 39th slice, which is still open.
+    let (from, to) = (start + chrono::TimeDelta::days(268), start + chrono::TimeDelta::days(269));
+    let first = start + chrono::TimeDelta::days(266);
+    let page = port.get(&format!("/jobs/lynn/backfills?from={from}&to={to}")).await.body;
+    let wider = format!("So it reads <code>navigation_marks</code> in slices of 7d from {first} 00:00 to ");
+    assert!(page.contains(&wider), "{page}");
+    // Whole slices contain no other days.
+    let (from, to) = (start + chrono::TimeDelta::days(7), start + chrono::TimeDelta::days(21));
+    let page = port.get(&format!("/jobs/lynn/backfills?from={from}&to={to}")).await.body;
+    assert!(page.contains("Slices are read whole") && !page.contains("So it reads"), "{page}");
+    let before = port.get("/jobs/lynn/backfills").await.body;
+    assert!(before.contains("Slices are read whole") && !before.contains("So it reads"), "{before}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_cancels_at_once_one_is_done_and_the_others_name_the_state() {
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    for _ in 0..5 {
+        let run = one.act("/jobs/lynn/runs", "").await;
+        let (path, body) = (format!("{}/cancel", run.place()), json!({}));
+        let calls = (0..10).map(|n| if n % 2 == 0 { one.api(&path, &body) } else { two.api(&path, &body) });
+        let replies = futures_util::future::join_all(calls).await;
+        let (done, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 200);
+        assert_eq!((done.len(), refused.len()), (1, 9));
+        for reply in refused {
+            let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+            assert!(reply.status == 409 && detail.ends_with("has ended: cancelled"), "{} {detail}", reply.status);
+        }
+    }
 }
 
 #[tokio::test]
