@@ -372,6 +372,7 @@ impl Site {
             metrics: Arc::new(metrics),
             health: Arc::new(Health::default()),
             pulse: Arc::default(),
+            outgoing: Arc::default(),
             config,
         };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;

@@ -13,7 +13,8 @@ mod problems;
 mod sentence;
 mod slack;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::http::{self, HttpError};

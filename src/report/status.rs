@@ -107,7 +107,7 @@ impl StatusReport {
         let mut firings = NextFirings::default();
         let job = |job| JobState::new(job, last_runs.remove(&job.name), &pauses, (now, &mut firings));
         let jobs = config.jobs.values().map(job).collect();
-        Ok(Self { jobs, reload_refused, ..Self::of(conn, &configured, used, now).await? })
+        Ok(Self { reload_refused, jobs, ..Self::of(conn, &configured, used, now).await? })
     }
 
     /// The same of the jobs and streams that running processes have stored, while the configuration on disk is refused.

@@ -37,13 +37,16 @@ fn load_texts(files: &[(&str, &str)], env: &BTreeMap<String, String>) -> Result<
     Config::from_sources(&sources(files), env, connector::ALL, Faults::default())
 }
 
+/// Names and contents.
+type Files<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn despite_faults_the_database_is_known_unless_it_depends_on_one() {
     const DATABASE: &str = "database: { url: \"postgres://u:s3cret@db/x\" }\n";
     let wrong_job = format!("{DATABASE}{}", MINIMAL.replace("2026-01-01", "2026-13-01"));
     let wrong_connection = format!("{DATABASE}{}", MINIMAL.replace("vendor: lynn_reporting", "vendor: lin"));
     let wrong_database = format!("database: {{ hots: db }}\n{MINIMAL}");
-    let cases: [(&[(&str, &str)], Option<usize>); 5] = [
+    let cases: [(Files<'_>, Option<usize>); 5] = [
         (&[("tidegate.yaml", wrong_job.as_str())], Some(1)),
         (&[("tidegate.yaml", wrong_connection.as_str())], Some(0)),
         (&[("tidegate.yaml", DATABASE), ("jobs/a.yaml", MINIMAL), ("jobs/b.yaml", "jobs: [\n")], Some(1)),
