@@ -138,7 +138,7 @@ impl AppState {
 
     async fn ask_database(&self) -> Result<(), String> {
         let acquired = self.sources.pool.acquire().await;
-        let mut conn = acquired.map_err(|error| Failure::of(&error).to_string())?;
+        let mut conn = acquired.map_err(|error| Failure::of(&error).what().to_owned())?;
         match usable(&mut conn).await {
             Ok(found) if found.is_writable => {
                 about(&found.missing, |tables| format!("{}: {tables}", Failure::Missing.what()))?;
@@ -149,11 +149,11 @@ impl AppState {
                 session::purge(&self.sources.pool);
                 // Unreachable: this case is handled above.
                 drop(conn.detach());
-                Err(Failure::OnlyReads.to_string())
+                Err(Failure::OnlyReads.what().to_owned())
             }
             Err(error) => {
                 session::judge(&self.sources.pool, &error);
-                Err(Failure::of(&error).to_string())
+                Err(Failure::of(&error).what().to_owned())
             }
         }
     }

@@ -89,9 +89,7 @@ impl Failure {
             Self::Gone | Self::Unexpected => "see the log of the daemon",
             Self::Slow => "`pg_stat_activity` shows which",
             Self::OnlyReads => ONLY_READS_HINT,
-            Self::Missing | Self::Refused => {
-                "see the log of the daemon; `tidegate check` shows what the database lacks"
-            }
+            Self::Missing | Self::Refused => "see /readyz and the log of the daemon",
             Self::Unable => "see the logs of Postgres and of the daemon",
             Self::Busy => "try again in a few seconds",
         }

@@ -108,7 +108,7 @@ async fn p12_an_action_that_the_database_refuses_or_delays_says_so() {
     let detail = refused.json()["detail"].as_str().unwrap().to_owned();
     assert_eq!(refused.status, 503, "{detail}");
     assert!(
-        detail.starts_with("the database refused a statement; this call has done nothing; see the log"),
+        detail.starts_with("the database refused a statement; this call has done nothing; see /readyz"),
         "{detail}"
     );
     assert!(refused.head.contains("retry-after: 5"), "{}", refused.head);

@@ -142,7 +142,7 @@ async fn p12_a_refusal_is_not_called_silence_and_the_process_is_not_ready_withou
 
     role.change(&database, "revoke all on tidegate.run, tidegate.event from ROLE").await;
     not_ready("the database refused a statement: the role may not read and write tidegate.event, tidegate.run").await;
-    let refused = "the database refused a statement; see the log of the daemon";
+    let refused = "the database refused a statement; see /readyz and the log of the daemon";
     let status = port.fetch("/status.json", "").await;
     assert!(status.status == 503 && status.body.starts_with(refused), "{status:?}");
     let document = port.fetch("/api/v1/runs", "").await;
