@@ -10,6 +10,7 @@ mod propose;
 
 use std::collections::BTreeSet;
 use std::future::ready;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use crate::config::{Config, Job};
 use crate::report::{Query, QueryError};
 use crate::store::audit::{self, Subject};
+use crate::store::failure::Failure;
 use crate::store::held::HeldSlice;
 use crate::store::mute;
 use plan::{QuotaError, StreamPlan};
@@ -85,6 +87,8 @@ const DAYS: FieldKind = FieldKind::Number(
 const WORK_MAX: Duration = Duration::from_secs(10);
 /// A commit that waits for a standby takes longer than usual.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
+/// What an error means for the action.
+const NOTHING_DONE: &str = "this call has done nothing";
 
 /// The field with the id of a request, which every action has.
 pub const REQUEST: &str = "request";
@@ -273,15 +277,18 @@ pub enum ActionError {
     /// The request id belongs to another action.
     #[error("this request id was used for another action or for other values, so nothing was done; send a new id")]
     Reused,
-    #[error("the database did not respond; this call has done nothing")]
+    #[error("{}", Failure::of(.0).with(NOTHING_DONE))]
     Database(#[from] sqlx::Error),
+    /// The database did not do it in time, or it was not its turn in time.
+    #[error("{}", .0.with(NOTHING_DONE))]
+    Late(Failure),
     /// The transaction was to be committed, and the database did not confirm it.
     #[error(
         "the database did not confirm it, so it is not known whether it was done; send it again with the request id \
          {request}, and it is done at most once"
     )]
     Unconfirmed { request: Uuid, source: sqlx::Error },
-    #[error("the quotas could not be read; this call has done nothing")]
+    #[error("the quotas could not be read: {0}; this call has done nothing")]
     Quota(#[from] QuotaError),
 }
 
@@ -339,8 +346,10 @@ impl Action {
     ) -> Result<Outcome, ActionError> {
         self.check(query)?;
         let digest = self.digest(query);
+        let began = AtomicBool::new(false);
         let doing = timeout(WORK_MAX, async {
             let mut transaction = pool.begin().await?;
+            began.store(true, Ordering::Relaxed);
             let now = crate::schedule::clock(&mut transaction).await?;
             let Some(event) = audit::begin(&mut *transaction, actor, request, &digest).await? else {
                 let done = audit::done(&mut *transaction, request, &digest).await?;
@@ -360,7 +369,8 @@ impl Action {
             let place = (self.place)(query, done.run_id);
             Ok((transaction, Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place }))
         });
-        let (transaction, outcome) = doing.await.unwrap_or(Err(ActionError::Database(sqlx::Error::PoolTimedOut)))?;
+        let late = || if began.load(Ordering::Relaxed) { Failure::Slow } else { Failure::Gone };
+        let (transaction, outcome) = doing.await.unwrap_or_else(|_| Err(ActionError::Late(late())))?;
         if outcome.repeated {
             transaction.rollback().await?;
             return Ok(outcome);

@@ -1,5 +1,6 @@
 //! The routes of the status port, and the database reads behind them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +27,9 @@ use crate::metrics::{Gauges, Metrics};
 use crate::notify::Outgoing;
 use crate::pulse::{Loop, Pulse};
 use crate::report::{StatusReport, configured, limits_used};
+use crate::store::failure::Failure;
 use crate::store::trouble::Repeats;
+use crate::store::usable::usable;
 use crate::store::{notification_target, problem, reconciliation, session, status, stored_rows};
 use crate::text;
 
@@ -62,8 +65,8 @@ pub(super) struct AppState {
     pub(super) wrong_logins: Semaphore,
     /// Actions that are done at the same time.
     pub(super) actions: Semaphore,
-    ready: Cached<Result<(), &'static str>>,
-    report: Cached<Option<StatusReport>>,
+    ready: Cached<Result<(), String>>,
+    report: Cached<Result<StatusReport, Failure>>,
     gauges: Cached<Gauges>,
     /// Limits how often a failed read of Postgres is logged, since monitoring repeats it.
     trouble: Repeats,
@@ -116,90 +119,49 @@ pub(super) fn routes() -> Routes {
         .add("/metrics", of(&["get"]), get(show_metrics))
 }
 
-/// Why something could not be read from the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// The database does not respond.
-    Gone,
-    /// The database responds, but this took longer than [`READ_MAX`].
-    Slow,
-    /// The database refused a statement.
-    Refused,
-    /// Other requests read, and took too long.
-    Busy,
-}
-
-impl Unread {
-    /// `began`: whether the database had responded before.
-    fn from_error(error: &sqlx::Error, began: bool) -> Self {
-        match error {
-            sqlx::Error::Database(refused) if refused.code().as_deref() == Some(CANCELED) => Self::Slow,
-            sqlx::Error::Database(_) if !session::is_lost(error) => Self::Refused,
-            sqlx::Error::Io(late) if began && late.kind() == std::io::ErrorKind::TimedOut => Self::Slow,
-            _ => Self::Gone,
-        }
-    }
-
-    /// What is wrong, as a sentence without a final point.
-    pub(super) const fn sentence(self) -> &'static str {
-        match self {
-            Self::Gone => "the database did not respond; see /readyz",
-            Self::Slow => {
-                "the database did not return this within 3 s: it is busy, or another session holds a lock; \
-                 `pg_stat_activity` shows which"
-            }
-            Self::Refused => "the database refused a statement; see the log of the daemon",
-            Self::Busy => "other requests take long; try again in a few seconds",
-        }
-    }
-}
-
 impl AppState {
     /// Limits how often the same trouble is logged.
     pub(super) const fn trouble(&self) -> &Repeats {
         &self.trouble
     }
 
-    async fn ready(&self) -> Result<(), &'static str> {
+    async fn ready(&self) -> Result<(), Cow<'static, str>> {
         // Never cached: a process that stops must say so at once.
         if let Some(obstacle) = self.sources.health.obstacle() {
-            return Err(obstacle);
+            return Err(obstacle.into());
         }
         if let Some(obstacle) = self.sources.pulse.obstacle() {
-            return Err(obstacle);
+            return Err(obstacle.into());
         }
-        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_RESPONSE)) }).await
+        let silent = || Err(format!("{} within {} s", Failure::Gone.what(), READY_MAX.as_secs()));
+        let ready =
+            self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or_else(|_| silent()) }).await;
+        (*ready).clone().map_err(Cow::from)
     }
 
-    async fn ask_database(&self) -> Result<(), &'static str> {
-        let mut conn = session::acquire_unless_refused(&self.sources.pool).await.map_err(|_| UNREACHABLE)?;
-        let is_writable = sqlx::query_scalar!(
-            r#"
-            select
-                exists (select from tidegate.setting)
-                and current_setting('transaction_read_only') = 'off'
-                and not pg_is_in_recovery() as "is_writable!"
-            "#
-        )
-        .fetch_one(&mut *conn)
-        .await;
-        match is_writable {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+    async fn ask_database(&self) -> Result<(), String> {
+        let acquired = session::acquire_unless_refused(&self.sources.pool).await;
+        let mut conn = acquired.map_err(|error| Failure::of(&error).what().to_owned())?;
+        match usable(&mut conn).await {
+            Ok(found) if found.is_writable => {
+                about(&found.missing, |tables| format!("{}: {tables}", Failure::Missing.what()))?;
+                let refused = Failure::Refused.what();
+                about(&found.refused, |tables| format!("{refused}: the role may not read and write {tables}"))
+            }
+            Ok(_) => {
                 session::purge(&self.sources.pool);
                 // Unreachable: this case is handled above.
                 drop(conn.detach());
-                Err(session::ONLY_READS)
+                Err(Failure::OnlyReads.what().to_owned())
             }
             Err(error) => {
                 session::judge(&self.sources.pool, &error);
-                Err(not_ready(&error))
+                Err(Failure::of(&error).what().to_owned())
             }
         }
     }
 
-    /// The report, or `None` if Postgres did not respond in time.
-    async fn report(&self) -> Arc<Option<StatusReport>> {
+    async fn report(&self) -> Arc<Result<StatusReport, Failure>> {
         self.report
             .get(async {
                 let config = Arc::clone(&self.sources.config.borrow());
@@ -208,7 +170,7 @@ impl AppState {
                     let used = limits_used(conn, &config, config.connections.values()).await?;
                     StatusReport::gather(conn, &config, &used, refused, clock::now()).await
                 });
-                read.await.ok()
+                read.await
             })
             .await
     }
@@ -262,8 +224,8 @@ impl AppState {
     pub(super) async fn read<T>(
         &self,
         read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Unread> {
-        let began = AtomicBool::new(false);
+    ) -> Result<T, Failure> {
+        let (asked_at, began) = (clock::now(), AtomicBool::new(false));
         let reading = async {
             let mut conn = session::acquire_unless_refused(&self.sources.pool).await?;
             // Filters are optional, and a plan that suits none of their values reads everything.
@@ -277,39 +239,26 @@ impl AppState {
             transaction.rollback().await?;
             Ok::<T, sqlx::Error>(value)
         };
-        match timeout(READ_MAX + READ_GRACE, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX))) {
-            Ok(value) => {
-                self.trouble.over(NOT_READ);
-                Ok(value)
-            }
-            Err(error) => {
-                self.trouble.warn(NOT_READ, &error);
-                Err(Unread::from_error(&error, began.load(Ordering::Relaxed)))
-            }
+        let read = timeout(READ_MAX + READ_GRACE, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX)));
+        let read = read.map_err(|error| {
+            self.trouble.warn(NOT_READ, &error);
+            if began.load(Ordering::Relaxed) { Failure::in_session(&error) } else { Failure::of(&error) }
+        });
+        if read.is_ok() {
+            self.trouble.over(NOT_READ);
         }
+        self.shelf.record(read.as_ref().err().copied(), asked_at);
+        read
     }
 }
 
-/// Of a statement that took longer than `statement_timeout`.
-const CANCELED: &str = "57014";
 /// Actions that are done at the same time: each has a transaction.
 const ACTIONS_MAX: usize = 2;
 const NOT_READ: &str = "the database could not be read for the status port";
-const NO_RESPONSE: &str = "the database did not respond within a second";
-const UNREACHABLE: &str = "the database cannot be reached";
-const NO_TABLES: &str = "the database responds, but Tidegate's tables are missing";
-const REFUSED: &str = "the database refuses to read Tidegate's tables; `tidegate check` names the cause";
-/// Of a table, and of a schema, that does not exist.
-const MISSING: [&str; 2] = ["42P01", "3F000"];
 
-/// Why the check of `/readyz` failed.
-fn not_ready(error: &sqlx::Error) -> &'static str {
-    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
-        Some(code) if MISSING.contains(&&*code) => NO_TABLES,
-        _ if session::is_read_only(error) => session::ONLY_READS,
-        Some(_) if !session::is_lost(error) => REFUSED,
-        _ => UNREACHABLE,
-    }
+/// An obstacle that concerns these tables of the schema `tidegate`, if there are any.
+fn about(tables: &[String], obstacle: impl FnOnce(String) -> String) -> Result<(), String> {
+    if tables.is_empty() { Ok(()) } else { Err(obstacle(format!("tidegate.{}", tables.join(", tidegate.")))) }
 }
 
 /// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.
@@ -347,32 +296,15 @@ async fn show_metrics(State(desk): State<Arc<AppState>>) -> Response {
 
 async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
     let report = desk.report().await;
-    match (*report).as_ref().map(serde_json::to_string) {
-        Some(Ok(document)) => {
+    let report = match &*report {
+        Ok(report) => report,
+        Err(failure) => return (StatusCode::SERVICE_UNAVAILABLE, HEADERS, format!("{failure}\n")).into_response(),
+    };
+    match serde_json::to_string(report) {
+        Ok(document) => {
             let document = text::json(&document).into_owned();
             (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response()
         }
-        _ => no_report(),
-    }
-}
-
-fn no_report() -> Response {
-    let text = "the database did not respond; see /readyz and the log\n";
-    (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_kit::PostgresError;
-
-    #[test]
-    fn p12_a_server_that_restarts_is_not_one_without_tables() {
-        let of = |code| not_ready(&sqlx::Error::Database(Box::new(PostgresError(code))));
-        assert_eq!(["42P01", "3F000"].map(of), [NO_TABLES; 2]);
-        assert_eq!(["57P01", "57P03"].map(of), [UNREACHABLE; 2]);
-        assert_eq!(of("25006"), session::ONLY_READS);
-        assert_eq!(["42501", "XX000"].map(of), [REFUSED; 2]);
-        assert_eq!(not_ready(&sqlx::Error::PoolTimedOut), UNREACHABLE);
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, HEADERS, format!("{error}\n")).into_response(),
     }
 }

@@ -18,6 +18,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Pg
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::failure::Failure;
 use super::ident;
 use super::trouble::Repeats;
 use crate::clock;
@@ -96,10 +97,10 @@ pub fn is_read_only(error: &sqlx::Error) -> bool {
 
 /// What an error of the database is in a few words: a refusal is a response too.
 pub fn summary(error: &sqlx::Error) -> &'static str {
-    match error {
-        error if is_read_only(error) => ONLY_READS,
-        sqlx::Error::Database(_) if !is_lost(error) => "the database refused a statement",
-        _ => "the database did not respond",
+    match Failure::of(error) {
+        failure @ (Failure::Gone | Failure::OnlyReads | Failure::Unable | Failure::Unexpected) => failure.what(),
+        // The table may be one of the warehouse, and a statement without a limit ends early only if it is cancelled.
+        Failure::Slow | Failure::Missing | Failure::Refused | Failure::Busy => Failure::Refused.what(),
     }
 }
 

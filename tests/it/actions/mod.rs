@@ -209,6 +209,32 @@ async fn p7_a_large_body_is_refused() {
 }
 
 #[tokio::test]
+async fn p7_a_broken_body_is_not_called_large_and_one_that_does_not_arrive_is_given_up() {
+    let (world, port) = world().await;
+    let form =
+        format!("/jobs/lynn/runs HTTP/1.1\r\n{BASIC}{SAME_ORIGIN}content-type: application/x-www-form-urlencoded");
+    let json = format!("/api/v1/jobs/lynn/runs HTTP/1.1\r\n{BEARER}content-type: application/json");
+    let bodies = [
+        ("transfer-encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n", 400),
+        ("transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n{", 408),
+        ("content-length: 100\r\n\r\n{", 408),
+    ];
+    let all = [&form, &json].into_iter().flat_map(|head| bodies.map(|(body, status)| (head, body, status)));
+    let begun = Instant::now();
+    let port = &port;
+    let replies = futures_util::future::join_all(all.map(|(head, body, status)| async move {
+        let request = format!("POST {head}\r\nhost: localhost\r\n{body}");
+        (port.raw(request.as_bytes()).await, request, status)
+    }));
+    for (response, request, status) in replies.await {
+        assert_eq!(response.status, status, "{request}: {}", response.body);
+        assert!(!response.body.contains("larger"), "{}", response.body);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
+}
+
+#[tokio::test]
 async fn p7_a_repeated_action_is_done_once_also_with_two_replicas() {
     let (world, one) = world().await;
     let two = Port::open(world.database.pool(), world.config(), true).await;
