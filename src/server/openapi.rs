@@ -90,7 +90,7 @@ const COMMON: [(&str, &str); 5] = [
     ("400", "the path is not UTF-8, or has a NUL"),
     ("401", "no login, or a wrong one"),
     ("421", "the request names another host"),
-    ("429", "too many wrong logins at this moment"),
+    ("429", "too many requests, or too many wrong logins, at this moment"),
     ("500", "a fault of Tidegate"),
 ];
 /// Those of requests that read.

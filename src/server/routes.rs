@@ -1,6 +1,7 @@
 //! The routes of the status port, and the database reads behind them.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 
 use super::pages::{self, Shelf};
 use super::routing::{Routes, of};
+use super::shared_text::SharedText;
 use super::{Health, guard};
 use crate::clock;
 use crate::config::Config;
@@ -39,7 +41,7 @@ const READY_MAX: Duration = Duration::from_secs(1);
 pub(super) const READ_MAX: Duration = Duration::from_secs(3);
 /// How much later than Postgres this side gives up, so that the error says which statement was slow.
 const READ_GRACE: Duration = Duration::from_millis(250);
-/// Results younger than this are shared with further clients, so that many clients cause no more queries than one.
+/// A result younger than this is shared with further clients, so that many clients cause no more queries than one.
 const FRESH: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -66,8 +68,8 @@ pub(super) struct AppState {
     /// Actions that are done at the same time.
     pub(super) actions: Semaphore,
     ready: Cached<Result<(), String>>,
-    report: Cached<Result<StatusReport, Failure>>,
-    gauges: Cached<Gauges>,
+    report: SharedText<Failure>,
+    metrics: SharedText<Infallible>,
     /// Limits how often a failed read of Postgres is logged, since monitoring repeats it.
     trouble: Repeats,
 }
@@ -100,8 +102,8 @@ impl StatusSources {
             sources: self,
             wrong_logins: Semaphore::new(guard::WRONG_LOGINS_MAX),
             ready: Cached::new(),
-            report: Cached::new(),
-            gauges: Cached::new(),
+            report: SharedText::new(),
+            metrics: SharedText::new(),
             trouble: Repeats::default(),
         };
         let desk = Arc::new(desk);
@@ -161,63 +163,66 @@ impl AppState {
         }
     }
 
-    async fn report(&self) -> Arc<Result<StatusReport, Failure>> {
-        self.report
-            .get(async {
-                let config = Arc::clone(&self.sources.config.borrow());
-                let refused = self.sources.health.is_reload_refused();
-                let read = self.read(async |conn| {
-                    let used = limits_used(conn, &config, config.connections.values()).await?;
-                    StatusReport::gather(conn, &config, &used, refused, clock::now()).await
-                });
-                read.await
-            })
-            .await
+    /// The document of `/status.json`.
+    async fn report(&self) -> Result<String, Failure> {
+        let config = Arc::clone(&self.sources.config.borrow());
+        let refused = self.sources.health.is_reload_refused();
+        let read = self.read(async |conn| {
+            let used = limits_used(conn, &config, config.connections.values()).await?;
+            StatusReport::gather(conn, &config, &used, refused, clock::now()).await
+        });
+        let document = serde_json::to_string(&read.await?).map_err(|error| {
+            tracing::error!(%error, "the report is not JSON; this is a bug");
+            Failure::Unexpected
+        })?;
+        if let Cow::Owned(escaped) = text::json(&document) {
+            return Ok(escaped);
+        }
+        Ok(document)
     }
 
-    async fn gauges(&self) -> Arc<Gauges> {
-        self.gauges
-            .get(async {
-                let config = Arc::clone(&self.sources.config.borrow());
-                let configured = configured(&config);
-                let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
-                let read = self.read(async |conn| {
-                    let streams = status::streams(conn, &configured.streams).await?;
-                    let retired = status::retired(conn).await?;
-                    let compared = reconciliation::compared(conn, &configured.connections()).await?;
-                    let stored = stored_rows::list(conn).await?;
-                    let unfinished = status::unfinished(conn, &configured.jobs).await?;
-                    let failing = status::failing(conn, &configured.jobs).await?;
-                    let used = limits_used(conn, &config, config.connections.values()).await?;
-                    let problems = problem::open(&mut *conn).await?;
-                    let persistent = problem::persistent(&mut *conn).await?;
-                    let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
-                    let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
-                    Ok(Gauges {
-                        quotas: Some(
-                            used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect(),
-                        ),
-                        problems: Some(problems),
-                        notifications: Some(oldest.collect()),
-                        streams: Some(streams),
-                        retired: Some(retired),
-                        persistent,
-                        unfinished: Some(unfinished),
-                        failing: Some(failing),
-                        compared: Some(compared),
-                        stored: Some(stored),
-                        ..Gauges::default()
-                    })
-                });
-                let shared = read.await.unwrap_or_default();
-                Gauges {
-                    config_refused: self.sources.health.is_reload_refused(),
-                    ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
-                    skew: Some(clock::skew()),
-                    ..shared
-                }
+    /// The text of `/metrics`.
+    async fn metrics(&self) -> Result<String, Infallible> {
+        Ok(self.sources.metrics.encode(&self.gauges().await))
+    }
+
+    async fn gauges(&self) -> Gauges {
+        let config = Arc::clone(&self.sources.config.borrow());
+        let configured = configured(&config);
+        let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
+        let read = self.read(async |conn| {
+            let streams = status::streams(conn, &configured.streams).await?;
+            let retired = status::retired(conn).await?;
+            let compared = reconciliation::compared(conn, &configured.connections()).await?;
+            let stored = stored_rows::list(conn).await?;
+            let unfinished = status::unfinished(conn, &configured.jobs).await?;
+            let failing = status::failing(conn, &configured.jobs).await?;
+            let used = limits_used(conn, &config, config.connections.values()).await?;
+            let problems = problem::open(&mut *conn).await?;
+            let persistent = problem::persistent(&mut *conn).await?;
+            let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
+            let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
+            Ok(Gauges {
+                quotas: Some(used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect()),
+                problems: Some(problems),
+                notifications: Some(oldest.collect()),
+                streams: Some(streams),
+                retired: Some(retired),
+                persistent,
+                unfinished: Some(unfinished),
+                failing: Some(failing),
+                compared: Some(compared),
+                stored: Some(stored),
+                ..Gauges::default()
             })
-            .await
+        });
+        let shared = read.await.unwrap_or_default();
+        Gauges {
+            config_refused: self.sources.health.is_reload_refused(),
+            ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
+            skew: Some(clock::skew()),
+            ..shared
+        }
     }
 
     /// Reads within a deadline that Postgres enforces too, so that no query continues after its response was given up.
@@ -290,21 +295,13 @@ async fn readyz(State(desk): State<Arc<AppState>>) -> Response {
 }
 
 async fn show_metrics(State(desk): State<Arc<AppState>>) -> Response {
-    let text = desk.sources.metrics.encode(&*desk.gauges().await);
+    let Ok(text) = desk.metrics.get(desk.metrics()).await;
     (HEADERS, [(CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
 async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
-    let report = desk.report().await;
-    let report = match &*report {
-        Ok(report) => report,
-        Err(failure) => return (StatusCode::SERVICE_UNAVAILABLE, HEADERS, format!("{failure}\n")).into_response(),
-    };
-    match serde_json::to_string(report) {
-        Ok(document) => {
-            let document = text::json(&document).into_owned();
-            (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, HEADERS, format!("{error}\n")).into_response(),
+    match desk.report.get(desk.report()).await {
+        Ok(document) => (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response(),
+        Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, HEADERS, format!("{failure}\n")).into_response(),
     }
 }

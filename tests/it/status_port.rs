@@ -301,7 +301,7 @@ async fn clients_that_use_every_connection_are_dropped_and_the_port_stops_in_tim
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool()).await;
     let mut silent = Vec::new();
-    for _ in 0..70 {
+    for _ in 0..140 {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
         silent.push(stream);

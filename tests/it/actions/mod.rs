@@ -6,6 +6,7 @@ mod test_message;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -195,6 +196,28 @@ async fn p7_many_wrong_credentials_hold_up_neither_probes_nor_those_who_may_log_
     let count = |status| replies.iter().filter(|reply| reply.status == status).count();
     assert_eq!(count(401) + count(429), 30);
     assert!(count(429) >= 10, "{}", count(429));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_probes_and_right_logins_are_served_during_100_wrong_logins_at_once() {
+    let (_world, port) = world().await;
+    let is_over = AtomicBool::new(false);
+    let wrong = (0..100).map(|_| async {
+        while !is_over.load(Ordering::Relaxed) {
+            let reply = port.send("GET", "/", "authorization: Bearer wrong-token-of-somebody\r\n", "").await;
+            assert!(matches!(reply.status, 401 | 429), "{}", reply.status);
+        }
+    });
+    let right = async {
+        for _ in 0..30 {
+            for (path, login) in [("/healthz", ""), ("/api/v1/jobs", BEARER), ("/", BASIC)] {
+                let reply = tokio::time::timeout(Duration::from_secs(3), port.send("GET", path, login, "")).await;
+                assert_eq!(reply.expect(path).status, 200, "{path}");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(futures_util::future::join_all(wrong), right);
 }
 
 #[tokio::test]
