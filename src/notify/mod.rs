@@ -1,9 +1,9 @@
 //! Notifications: what the tables contain opens and closes problems, and an outbox has the messages to the targets.
 //!
 //! `problems` checks everything and writes, in one transaction, the problems that opened or are over, events, and the
-//! messages that are due. One process at a time does this, for the targets of all processes. `outbox` sends what is due,
-//! in any process that has the target: a message is claimed, sent and recorded, so that one that was sent by a process
-//! that was killed is sent again under the same id. `slack` and `cloudevents` write the documents.
+//! messages that are due. One process at a time does this, for the targets of all processes. `outbox` sends what is
+//! due, in any process that has the target: a message is claimed, sent and recorded, so that one that was sent by a
+//! process that was killed is sent again under the same id. `slack` and `cloudevents` write the documents.
 
 mod cloudevents;
 mod deliver;

@@ -136,7 +136,7 @@ fn unlinked(text: &str) -> String {
     let break_up = |word: &str| {
         let lower = word.to_ascii_lowercase();
         if LINKS.iter().any(|link| lower.contains(link)) {
-            word.replace(':', ":\u{200b}").replace('.', ".\u{200b}")
+            word.replace(':', "\u{200b}:\u{200b}").replace('.', "\u{200b}.")
         } else {
             word.to_owned()
         }

@@ -110,8 +110,8 @@ pub struct ConnectionSummary {
     /// Everything was read up to here, in every stream that has windows.
     pub complete_until: Option<DateTime<Utc>>,
     /// The last 30 days in UTC, as far as the streams with windows are read without a gap: `complete` if every stream
-    /// has all that its jobs ask for of the day, `missing` if none has any of it, else `partial`, as today. Days that no
-    /// job asks for are left out, unless they were read.
+    /// has all that its jobs ask for of the day, `missing` if none has any of it, else `partial`, as today. Days that
+    /// no job asks for are left out, unless they were read.
     pub days: Vec<DaySpan>,
     /// The quota that matters most: one that is blocked, else the one that is used most.
     pub fullest: Option<LimitState>,

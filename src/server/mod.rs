@@ -5,7 +5,8 @@
 //! warehouse.
 //! A hostile client can neither keep out probes (few connections, short deadlines, one request each, and slow clients
 //! leave places for them) nor use up the memory (large texts are shared) or the database connections that workers need
-//! (data from Postgres is read once for all clients within a short time, with a deadline, a few pages at the same time).
+//! (data from Postgres is read once for all clients within a short time, with a deadline, a few pages at the same
+//! time).
 
 mod auth;
 mod guard;

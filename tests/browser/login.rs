@@ -61,7 +61,7 @@ async fn a_form_that_is_sent_several_times_makes_one_run() {
     let place = json!([200, format!("/runs/{}", run[0])]);
     assert_eq!(browser.run_async(&again).await, json!([place, place]));
     assert_eq!(made().await, run);
-    let actions = "select count(*) from tidegate.event where kind = 'action'";
-    assert_eq!(sqlx::query_scalar::<_, i64>(actions).fetch_one(&site.pool).await.unwrap(), 1);
+    let actions = "select count(*) from tidegate.event where kind = 'action' and run_id = $1";
+    assert_eq!(sqlx::query_scalar::<_, i64>(actions).bind(run[0]).fetch_one(&site.pool).await.unwrap(), 1);
     browser.close().await;
 }

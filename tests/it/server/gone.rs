@@ -91,7 +91,7 @@ async fn p12_where_the_database_refuses_connections_pages_api_and_metrics_respon
     assert!(port.fetch("/metrics", "").await.body.contains("tidegate_database_up 0"));
     assert_eq!(port.fetch("/status.json", "").await.status, 503);
     let ready = port.fetch("/readyz", "").await;
-    assert!(ready.status == 503 && ready.body.contains("the database cannot be reached"), "{ready:?}");
+    assert!(ready.status == 503 && ready.body.contains("not ready: the database did not respond"), "{ready:?}");
     // Each reads the database, for 3 s if it waited for its time limit.
     let each = began.elapsed() / u32::try_from(PAGES.len() + 3).unwrap();
     assert!(each < Duration::from_secs(1), "{each:?} each");

@@ -107,8 +107,8 @@ const TROUBLE: &str = "
     select '2026-01-05 03:16Z', 'action', 'acme-lynn', stream, job, run, 'operator ana from 127.0.0.1',
         'began a run that reads again what was read before, because the vendor has corrected the totals of last year'
     from unnest(array['survey_result', null]) as stream
-    cross join unnest(array['lynn-hourly', 'lynn-by-hand']) as job
-    cross join unnest(array[3, 120]) as run
+    cross join unnest(array['lynn-hourly', 'lynn-push']) as job
+    cross join unnest(array[3, 5]) as run
     order by stream, job, run;
     update tidegate.instance set config_refused = true;
 ";
