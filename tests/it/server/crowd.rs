@@ -146,10 +146,14 @@ async fn p7_clients_that_do_not_read_share_the_memory_of_what_is_sent() {
         let grown = resident_kib(daemon.id()).saturating_sub(before);
         assert!(grown < GROWTH_MAX_KIB, "{grown} KiB more than {before} KiB");
     }
-    for client in [0, 30] {
+    let mut served = 0;
+    for client in &mut clients {
         let mut begin = [0; 12];
-        clients[client].read_exact(&mut begin).await.unwrap();
-        assert_eq!(&begin, b"HTTP/1.1 200");
+        client.read_exact(&mut begin).await.unwrap();
+        assert!([*b"HTTP/1.1 200", *b"HTTP/1.1 429"].contains(&begin), "{begin:?}");
+        served += usize::from(begin == *b"HTTP/1.1 200");
     }
+    // Nearly every seat was taken by one that does not read.
+    assert!(served > 40, "{served}");
     daemon.kill().await;
 }
