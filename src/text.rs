@@ -96,8 +96,13 @@ pub fn json(document: &str) -> Cow<'_, str> {
 pub fn sentence(message: &str) -> String {
     let mut characters = message.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    first + &ended(characters.as_str())
+}
+
+/// A message with a final point, unless it ends like a sentence already.
+pub fn ended(message: &str) -> String {
     let end = if message.ends_with(['.', '?', '!', '…']) { "" } else { "." };
-    format!("{first}{}{end}", characters.as_str())
+    format!("{message}{end}")
 }
 
 /// In milliseconds, largest first.

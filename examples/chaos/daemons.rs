@@ -119,6 +119,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// The process id of this life.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Changes the clock offset, in a life with that handicap.
     pub fn set_clock(&self, seconds: i64) -> anyhow::Result<()> {
         shift::set(&self.shift, seconds)

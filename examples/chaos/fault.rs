@@ -1,10 +1,39 @@
 //! The kinds of faults, and how each of them must show on the pages or in a notification.
+//!
+//! **An operator must act** ([`Appearance::Operator`]). These must show where an operator is made aware of them: on the
+//! overview, in a notification, or in the list of events.
+//!
+//! - A refused login: only a new credential ends it. The storm demands the notification and that of its end.
+//! - Refused rows: only a person can decide what to do about records that could not become rows.
+//! - Responses without rows, or with half of them, if a slice is held for them: only a person can release it.
+//! - Another account under the same name, whose rows would replace those of the first. It lasts for seconds, so that
+//!   the check for problems may come too late: the event says when the configuration changed.
+//!
+//! **The daemon goes on by itself** ([`Appearance::Mended`]). These may also show in the lists behind the overview, in
+//! probes and in metrics:
+//!
+//! - A daemon that is killed, stopped, or has few file descriptors, and an older copy: a new process continues the
+//!   work. The system's list of processes has it.
+//! - A daemon that is asleep: the other one takes over its runs. Its status port does not respond.
+//! - A wrong clock: the clock of the database counts. A metric has the difference.
+//! - A configuration that is saved again: it was an operator who did it. The event shows it, or the process that has
+//!   it.
+//! - Postgres restarted, silent or read-only: the daemons connect again. Meanwhile the overview cannot be read, so the
+//!   probes show it, or a run that waits for the database.
+//! - A full disk: what was refused is tried again, and it lasts seconds. A run waits for the database, or has failed
+//!   with the error of Postgres.
+//! - Errors, refusals for a quota, broken responses and expired tokens: the call is sent again within seconds. Metrics
+//!   count it.
+//! - Responses that cannot be read: the call, or the next run, reads again. Metrics count it, and the list of runs has
+//!   the error.
+//!
+//! **It need not show** ([`Appearance::May`]): the reason is in the table.
 
 use std::time::Duration;
 
-/// Defines the kinds with their names and weights, and the list of all.
+/// Defines the kinds with their names, their weights and how they show, and the list of all.
 macro_rules! faults {
-    ($($kind:ident = $name:literal, $weight:literal;)+) => {
+    ($($kind:ident = $name:literal, $weight:literal, $appearance:expr;)+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum FaultKind {
             $($kind,)+
@@ -25,59 +54,67 @@ macro_rules! faults {
                     $(Self::$kind => $weight,)+
                 }
             }
+
+            /// How it must show, or why it need not.
+            pub const fn appearance(self) -> Appearance {
+                match self {
+                    $(Self::$kind => $appearance,)+
+                }
+            }
         }
     };
 }
 
 faults! {
-    Kill = "daemon killed (SIGKILL)", 8;
-    Restart = "daemon stopped (SIGTERM) and started", 4;
-    Sleep = "daemon asleep beyond its lease (SIGSTOP, SIGCONT)", 2;
-    WrongClock = "daemon with a wrong clock that jumps", 3;
-    FewFiles = "daemon with few file descriptors", 2;
-    SaveConfig = "configuration saved again", 3;
-    SwapAccount = "configuration with another account", 2;
-    PostgresFast = "Postgres restarted, fast", 1;
-    PostgresImmediate = "Postgres restarted, immediate", 1;
-    EndSessions = "backends terminated", 4;
-    CutPostgres = "line to Postgres cut", 4;
-    SlowPostgres = "line to Postgres slow", 2;
-    Silence = "line to Postgres silent", 3;
-    ReadOnly = "Postgres: read-only failover", 2;
-    OlderCopy = "Postgres: older copy, taken or swapped in", 2;
-    DiskFull = "Postgres: disk full", 3;
-    CutVendors = "line to the vendors cut", 4;
-    SlowVendors = "line to the vendors slow", 2;
-    ServerErrors = "vendor: server errors", 6;
-    TooMany = "vendor: 429", 4;
-    OutOfQuota = "vendor: 403 for a quota", 2;
-    CutResponse = "vendor: response cut", 4;
-    Reset = "vendor: connection reset", 4;
-    SlowResponse = "vendor: slow response", 4;
-    Drops = "vendor: body in drops", 2;
-    Html = "vendor: HTML instead of a response", 2;
-    EmptyBody = "vendor: empty body", 2;
-    NoContent = "vendor: no content (204)", 1;
-    GzipMembers = "vendor: gzip in several members", 3;
-    ContentType = "vendor: another content type", 1;
-    MalformedPage = "vendor: malformed page", 2;
-    ValidButEmpty = "vendor: valid but empty", 3;
-    ValidButShort = "vendor: valid but short", 3;
-    RefusedRows = "vendor: refused rows", 3;
-    MissingPages = "vendor: announced pages missing", 3;
-    ExpiredTokens = "vendor: tokens expire", 2;
-    ExportsFail = "vendor: exports fail", 2;
-    ForgottenExports = "vendor: export jobs forgotten", 2;
-    FlappingExports = "vendor: export states flap", 3;
-    EndlessExports = "vendor: exports never end", 1;
-    RowsVanish = "truth: rows vanish", 2;
-    RowsChange = "truth: rows change", 4;
-    RowsLate = "truth: rows come late", 2;
-    RowsAppear = "truth: rows appear", 4;
-    IdenticalRows = "truth: identical rows", 2;
-    NewField = "truth: new field", 1;
-    ChangedType = "truth: changed type", 1;
-    Reader = "reader with an open transaction, and a new field", 2;
+    Kill = "daemon killed (SIGKILL)", 8, PROCESS;
+    Restart = "daemon stopped (SIGTERM) and started", 4, PROCESS;
+    Sleep = "daemon asleep beyond its lease (SIGSTOP, SIGCONT)", 2, SLEEP;
+    WrongClock = "daemon with a wrong clock that jumps", 3, CLOCK;
+    FewFiles = "daemon with few file descriptors", 2, PROCESS;
+    SaveConfig = "configuration saved again", 3, SAVED;
+    SwapAccount = "configuration with another account", 2, SWAPPED;
+    PostgresFast = "Postgres restarted, fast", 1, DATABASE;
+    PostgresImmediate = "Postgres restarted, immediate", 1, DATABASE;
+    EndSessions = "backends terminated", 4, LOST;
+    CutPostgres = "line to Postgres cut", 4, LOST;
+    SlowPostgres = "line to Postgres slow", 2, SLOW_DATABASE;
+    Silence = "line to Postgres silent", 3, DATABASE;
+    ReadOnly = "Postgres: read-only failover", 2, DATABASE;
+    OlderCopy = "Postgres: older copy, taken or swapped in", 2, PROCESS;
+    DiskFull = "Postgres: disk full", 3, DISK;
+    CutVendors = "line to the vendors cut", 4, CUT;
+    SlowVendors = "line to the vendors slow", 2, SLOW;
+    ServerErrors = "vendor: server errors", 6, SERVER_ERROR;
+    TooMany = "vendor: 429", 4, QUOTA;
+    OutOfQuota = "vendor: 403 for a quota", 2, QUOTA;
+    CutResponse = "vendor: response cut", 4, TRANSPORT;
+    Reset = "vendor: connection reset", 4, TRANSPORT;
+    SlowResponse = "vendor: slow response", 4, VALID;
+    Drops = "vendor: body in drops", 2, VALID;
+    Html = "vendor: HTML instead of a response", 2, UNREADABLE;
+    EmptyBody = "vendor: empty body", 2, UNREADABLE;
+    NoContent = "vendor: no content (204)", 1, NO_ROWS;
+    GzipMembers = "vendor: gzip in several members", 3, VALID;
+    ContentType = "vendor: another content type", 1, VALID;
+    MalformedDocument = "vendor: malformed document", 2, UNREADABLE;
+    ValidButEmpty = "vendor: valid but empty", 3, HELD;
+    ValidButShort = "vendor: valid but short", 3, HELD;
+    RefusedRows = "vendor: refused rows", 3, REJECTS;
+    MissingPages = "vendor: announced pages missing", 3, MISSING;
+    RefusedLogin = "vendor: login refused until the storm is over", 1, LOGIN;
+    ExpiredTokens = "vendor: tokens expire", 2, TOKENS;
+    ExportsFail = "vendor: exports fail", 2, NEW_EXPORTS;
+    ForgottenExports = "vendor: export jobs forgotten", 2, FORGOTTEN;
+    FlappingExports = "vendor: export states flap", 3, FLAPPING;
+    EndlessExports = "vendor: exports never end", 1, NEW_EXPORTS;
+    RowsVanish = "truth: rows vanish", 2, VANISHED;
+    RowsChange = "truth: rows change", 4, ROWS;
+    RowsLate = "truth: rows come late", 2, ROWS;
+    RowsAppear = "truth: rows appear", 4, ROWS;
+    IdenticalRows = "truth: identical rows", 2, ROWS;
+    NewField = "truth: new field", 1, SCHEMA;
+    ChangedType = "truth: changed type", 1, SCHEMA;
+    Reader = "reader with an open transaction, and a new field", 2, READER;
 }
 
 /// Where something can be seen.
@@ -132,6 +169,12 @@ impl Place {
             Self::Schema => "schema",
         }
     }
+
+    /// Whether an operator sees it without searching: on the overview, in a notification, or in the list of events.
+    #[cfg(test)]
+    pub const fn is_for_operators(self) -> bool {
+        matches!(self, Self::State | Self::Waiting | Self::Problem | Self::Event | Self::Notification)
+    }
 }
 
 /// Something that shows a fault: a text with this word at this place.
@@ -147,8 +190,11 @@ impl Sign {
 /// How a kind of fault shows.
 #[derive(Debug, Clone, Copy)]
 pub enum Appearance {
-    /// One of the signs must be seen within this time, if the fault took effect.
-    Must { signs: &'static [Sign], within: Duration },
+    /// An operator must act. One of the signs must be seen within this time, if the fault took effect. All signs are at
+    /// places for operators.
+    Operator { signs: &'static [Sign], within: Duration },
+    /// The daemon goes on by itself, for this reason. The same is demanded, but the signs may be at any place.
+    Mended { signs: &'static [Sign], within: Duration, because: &'static str },
     /// It need not show, for this reason. Signs are counted.
     May { signs: &'static [Sign], because: &'static str },
 }
@@ -166,87 +212,97 @@ const RUN: Duration = Duration::from_mins(1);
 /// The end of a run, a check for problems, and the delivery of a message.
 const PROBLEM: Duration = Duration::from_mins(5);
 
-const DATABASE: &[Sign] = &[Sign(Place::Probe, "database"), Sign(Place::Waiting, "database")];
-
 impl Appearance {
     pub const fn signs(self) -> (&'static [Sign], Duration) {
         match self {
-            Self::Must { signs, within } => (signs, within),
+            Self::Operator { signs, within } | Self::Mended { signs, within, .. } => (signs, within),
             Self::May { signs, .. } => (signs, COUNTED_FOR),
+        }
+    }
+
+    /// Whether it must show.
+    pub const fn is_demanded(self) -> bool {
+        matches!(self, Self::Operator { .. } | Self::Mended { .. })
+    }
+
+    /// Why no operator need see it.
+    pub const fn because(self) -> Option<&'static str> {
+        match self {
+            Self::Operator { .. } => None,
+            Self::Mended { because, .. } | Self::May { because, .. } => Some(because),
         }
     }
 }
 
-const fn must(signs: &'static [Sign], within: Duration) -> Appearance {
-    Appearance::Must { signs, within }
+const fn operator(signs: &'static [Sign], within: Duration) -> Appearance {
+    Appearance::Operator { signs, within }
+}
+
+const fn mended(signs: &'static [Sign], within: Duration, because: &'static str) -> Appearance {
+    Appearance::Mended { signs, within, because }
 }
 
 const fn may(signs: &'static [Sign], because: &'static str) -> Appearance {
     Appearance::May { signs, because }
 }
 
-impl FaultKind {
-    /// How it must show, or why it need not.
-    pub const fn appearance(self) -> Appearance {
-        const PROCESS: &[Sign] = &[Sign(Place::Process, "")];
-        const REPEATED: &str = "the request is repeated within seconds; the metric of calls counts it";
-        const NO_FAULT: &str = "rows that change are not a fault";
-        match self {
-            Self::Kill | Self::Restart | Self::FewFiles | Self::OlderCopy => must(PROCESS, START),
-            Self::Sleep => must(&[Sign(Place::Probe, "no response")], PAGE),
-            Self::WrongClock => must(&[Sign(Place::Clock, "")], START),
-            Self::SaveConfig | Self::SwapAccount => {
-                must(&[Sign(Place::Event, "reload"), Sign(Place::Config, ""), Sign(Place::Process, "")], START)
-            }
-            Self::PostgresFast | Self::PostgresImmediate | Self::Silence | Self::ReadOnly => must(DATABASE, METRIC),
-            Self::DiskFull => must(
-                &[
-                    Sign(Place::FailedRun, "could not"),
-                    Sign(Place::Waiting, "database"),
-                    Sign(Place::Probe, "database"),
-                ],
-                RUN,
-            ),
-            Self::EndSessions | Self::CutPostgres => {
-                may(DATABASE, "a lost connection is replaced at once; only a task whose statement was lost waits 5 s")
-            }
-            Self::SlowPostgres => may(DATABASE, "slow responses are not a fault"),
-            Self::CutVendors => may(&[Sign(Place::Calls, "transport")], "there may be no call at that moment"),
-            Self::SlowVendors => may(&[Sign(Place::Calls, "timeout")], "slow responses are not a fault"),
-            Self::ServerErrors => must(&[Sign(Place::Calls, "server_error")], METRIC),
-            Self::TooMany | Self::OutOfQuota => must(&[Sign(Place::Calls, "quota")], METRIC),
-            Self::CutResponse | Self::Reset => must(&[Sign(Place::Calls, "transport")], METRIC),
-            Self::SlowResponse | Self::Drops | Self::GzipMembers | Self::ContentType => {
-                may(&[Sign(Place::Calls, "timeout")], "such a response is valid")
-            }
-            Self::Html | Self::EmptyBody | Self::NoContent | Self::MalformedPage => {
-                must(&[Sign(Place::Calls, "unreadable"), Sign(Place::FailedRun, "cannot be read")], RUN)
-            }
-            Self::ValidButEmpty | Self::ValidButShort => may(
-                &[Sign(Place::State, "held"), Sign(Place::Problem, "held"), Sign(Place::HeldRun, "")],
-                "the slices concerned may not be read meanwhile",
-            ),
-            Self::RefusedRows => {
-                must(&[Sign(Place::Problem, "rejects"), Sign(Place::Notification, "opened rejects")], PROBLEM)
-            }
-            Self::MissingPages => may(&[Sign(Place::FailedRun, "")], "the response may be the last page"),
-            Self::ExpiredTokens => must(&[Sign(Place::Calls, "unauthorized")], METRIC),
-            Self::ExportsFail | Self::EndlessExports => {
-                may(&[Sign(Place::FailedRun, "export")], "there may be no new export meanwhile")
-            }
-            Self::ForgottenExports => may(&[Sign(Place::FailedRun, "export")], "there may be no export at that moment"),
-            Self::FlappingExports => may(&[Sign(Place::Waiting, "export")], REPEATED),
-            Self::RowsVanish => may(&[Sign(Place::State, "held"), Sign(Place::HeldRun, "")], NO_FAULT),
-            Self::RowsChange | Self::RowsLate | Self::RowsAppear | Self::IdenticalRows => may(&[], NO_FAULT),
-            Self::NewField | Self::ChangedType => {
-                may(&[Sign(Place::Schema, "")], "the vendor's data may not support the change, or have it already")
-            }
-            Self::Reader => {
-                may(&[Sign(Place::Waiting, "table"), Sign(Place::Schema, "")], "the load continues without the column")
-            }
-        }
-    }
-}
+const REPEATED: &str = "the request is repeated within seconds; the metric of calls counts it";
+const NO_FAULT: &str = "rows that change are not a fault";
+const WITHOUT_DATABASE: &[Sign] = &[Sign(Place::Probe, "database"), Sign(Place::Waiting, "database")];
+
+// An operator must act.
+const LOGIN: Appearance =
+    operator(&[Sign(Place::Problem, "failed"), Sign(Place::Notification, "opened failed")], PROBLEM);
+const REJECTS: Appearance =
+    operator(&[Sign(Place::Problem, "rejects"), Sign(Place::Notification, "opened rejects")], PROBLEM);
+const HELD: Appearance = operator(
+    &[Sign(Place::State, "held"), Sign(Place::Problem, "held"), Sign(Place::Notification, "opened held")],
+    PROBLEM,
+);
+const SWAPPED: Appearance = operator(&[Sign(Place::Event, "reload")], START);
+
+// The daemon goes on by itself.
+const PROCESS: Appearance =
+    mended(&[Sign(Place::Process, "")], START, "the new process continues where the last one stopped");
+const SLEEP: Appearance = mended(&[Sign(Place::Probe, "no response")], PAGE, "the other daemon takes over its runs");
+const CLOCK: Appearance = mended(&[Sign(Place::Clock, "")], START, "the clock of the database counts");
+const SAVED: Appearance =
+    mended(&[Sign(Place::Event, "reload"), Sign(Place::Config, "")], START, "it was an operator who saved it");
+const DATABASE: Appearance =
+    mended(WITHOUT_DATABASE, METRIC, "the daemons connect again; meanwhile the overview cannot be read");
+const DISK: Appearance = mended(
+    &[Sign(Place::FailedRun, "could not"), Sign(Place::Waiting, "database"), Sign(Place::Probe, "database")],
+    RUN,
+    "what was refused is tried again, and the disk is full for seconds only",
+);
+const SERVER_ERROR: Appearance = mended(&[Sign(Place::Calls, "server_error")], METRIC, REPEATED);
+const QUOTA: Appearance = mended(&[Sign(Place::Calls, "quota")], METRIC, REPEATED);
+const TRANSPORT: Appearance = mended(&[Sign(Place::Calls, "transport")], METRIC, REPEATED);
+const TOKENS: Appearance = mended(&[Sign(Place::Calls, "unauthorized")], METRIC, REPEATED);
+const UNREADABLE: Appearance = mended(
+    &[Sign(Place::Calls, "unreadable"), Sign(Place::FailedRun, "cannot be read")],
+    RUN,
+    "the call is sent again, or the next run reads again",
+);
+
+// It need not show.
+const LOST: Appearance =
+    may(WITHOUT_DATABASE, "a lost connection is replaced at once; only a task whose statement was lost waits 5 s");
+const SLOW_DATABASE: Appearance = may(WITHOUT_DATABASE, "slow responses are not a fault");
+const CUT: Appearance = may(&[Sign(Place::Calls, "transport")], "there may be no call at that moment");
+const SLOW: Appearance = may(&[Sign(Place::Calls, "timeout")], "slow responses are not a fault");
+const VALID: Appearance = may(&[Sign(Place::Calls, "timeout")], "such a response is valid");
+const NO_ROWS: Appearance = may(&[Sign(Place::Calls, "unreadable")], "such a response says that there are no rows");
+const MISSING: Appearance = may(&[Sign(Place::FailedRun, "")], "the response may be the last page");
+const NEW_EXPORTS: Appearance = may(&[Sign(Place::FailedRun, "export")], "there may be no new export meanwhile");
+const FORGOTTEN: Appearance = may(&[Sign(Place::FailedRun, "export")], "there may be no export at that moment");
+const FLAPPING: Appearance = may(&[Sign(Place::Waiting, "export")], REPEATED);
+const VANISHED: Appearance = may(&[Sign(Place::State, "held"), Sign(Place::HeldRun, "")], NO_FAULT);
+const ROWS: Appearance = may(&[], NO_FAULT);
+const SCHEMA: Appearance =
+    may(&[Sign(Place::Schema, "")], "the vendor's data may not support the change, or have it already");
+const READER: Appearance =
+    may(&[Sign(Place::Waiting, "table"), Sign(Place::Schema, "")], "the load continues without the column");
 
 #[cfg(test)]
 mod tests {
@@ -264,13 +320,25 @@ mod tests {
     #[test]
     fn each_kind_of_fault_must_show_within_a_delay_or_has_a_reason_not_to() {
         for kind in FaultKind::ALL {
-            match kind.appearance() {
-                Appearance::Must { signs, within } => {
-                    assert!(!signs.is_empty() && within >= Duration::from_secs(1), "{}", kind.name());
-                }
-                Appearance::May { because, .. } => assert!(!because.is_empty(), "{}", kind.name()),
+            let appearance = kind.appearance();
+            let (signs, within) = appearance.signs();
+            let is_visible = !signs.is_empty() && within >= Duration::from_secs(1);
+            assert!(is_visible || !appearance.is_demanded(), "{}", kind.name());
+            assert_ne!(appearance.because(), Some(""), "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn what_an_operator_must_act_on_is_demanded_on_the_overview_in_a_notification_or_as_an_event() {
+        let mut kinds = 0;
+        for kind in FaultKind::ALL {
+            if let Appearance::Operator { signs, .. } = kind.appearance() {
+                kinds += 1;
+                assert!(signs.iter().all(|sign| sign.0.is_for_operators()), "{}", kind.name());
             }
         }
+        assert!(kinds >= 5);
+        assert!(!Place::Calls.is_for_operators() && !Place::FailedRun.is_for_operators());
     }
 
     #[test]

@@ -11,18 +11,23 @@
 //! fall silent. A reader keeps a table from being altered. Vendors respond with every kind of fault or not at all, and
 //! change rows. Then all faults end, every job runs once more, and the tables must equal, as multisets, those of one
 //! undisturbed run in a separate database. The seed repeats the faults and their order; their exact timing depends on
-//! the machine. Every storm includes silent connections and a read-only failover among its first faults, and continues
-//! until both have occurred. `--only disk` selects only the faults with that word in their names.
+//! the machine. Every storm begins with a refused login, includes silent connections and a read-only failover among its
+//! next faults, and continues until all of them have occurred. `--only disk` selects only the faults with that word in
+//! their names.
 //!
 //! The pages, metrics and notifications of the daemons are watched meanwhile: each kind of fault must show there as
-//! [`fault`] says, and at the end the overview must say that all is well (promise 11).
+//! [`fault`] says, by a sign that is about the same thing and comes in time ([`journal`]). A target must receive the
+//! beginning and the end of the problem that the refused login is. At the end the overview must say that all is well
+//! (promise 11).
 
+mod aim;
 mod calm;
 mod daemons;
 mod disk;
 mod fault;
 mod journal;
 mod line;
+mod login;
 #[path = "../support/program.rs"]
 mod program;
 mod reader;
@@ -43,7 +48,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use fault::{Appearance, FaultKind};
+use fault::FaultKind;
 use journal::Line;
 use site::Site;
 use storm::Storm;
@@ -92,6 +97,7 @@ async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow
     println!("the full disk refused {refused} writes; Postgres ended by itself {} times", site.server.ended);
     let mut findings = site.calm_down(storm.count(), refused).await?;
     findings.push(storm.silence());
+    findings.extend(storm.notified(&site.target));
     println!("{}", table(&site.journal.lines()));
     findings.extend(site.journal.findings());
     Ok(findings)
@@ -128,7 +134,7 @@ fn table(lines: &BTreeMap<FaultKind, Line>) -> String {
     for (kind, line) in lines {
         let mut places: Vec<String> = line.places.iter().map(|(place, times)| format!("{place} ({times})")).collect();
         places.extend(line.excuses.iter().map(|(excuse, times)| format!("{excuse} ({times})")));
-        if let (Appearance::May { because, .. }, true) = (kind.appearance(), places.is_empty()) {
+        if let (Some(because), true) = (kind.appearance().because(), places.is_empty()) {
             places.push(because.to_owned());
         }
         let slowest = if line.seen > 0 { format!("{:.1} s", line.slowest.as_secs_f64()) } else { String::new() };

@@ -9,6 +9,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use simulator::{Control, Options, Simulator, Vendor, lynn};
 use tokio::task::JoinSet;
 
+use super::aim::Aim;
 use super::daemons::{Daemon, Handicap, command};
 use super::journal::{Effect, Journal};
 use super::line::Line;
@@ -160,7 +161,7 @@ impl Site {
     /// Reads the counters of a daemon that is about to end.
     pub async fn last_look(&self, number: usize) {
         self.watch.last_look(number).await;
-        self.journal.daemon_ended();
+        self.journal.daemon_ended(number);
     }
 
     /// For a while, the configuration has another account under the same name. Its rows must not replace the others, so
@@ -220,11 +221,16 @@ impl Site {
         Ok(status.code())
     }
 
+    /// These daemons, with the processes that they are now.
+    pub fn processes(&self, numbers: impl IntoIterator<Item = usize>) -> Aim {
+        Aim::Daemons(numbers.into_iter().map(|number| (number, self.daemons[number].process())).collect())
+    }
+
     /// Checks the daemons: one that ended by itself is recorded and started again.
     pub fn look(&mut self) -> anyhow::Result<()> {
         for (number, daemon) in self.daemons.iter_mut().enumerate() {
             let Some(ended) = daemon.look()? else { continue };
-            self.journal.daemon_ended();
+            self.journal.daemon_ended(number);
             // A supervisor would start it again too.
             if ended.for_want_of_postgres() {
                 self.ended_for_want += 1;

@@ -12,6 +12,7 @@ use simulator::khoros::Fate;
 use simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 use sqlx::{Connection as _, PgConnection};
 
+use super::aim::Aim;
 use super::daemons::Handicap;
 use super::fault::FaultKind;
 use super::journal::{Effect, REJECTED, UNAUTHORIZED};
@@ -19,8 +20,10 @@ use super::line::Line;
 use super::reader::Reader;
 use super::server::Stop;
 use super::site::{DATABASE, HAS_LINES_TO_VENDORS, LEASE, Site};
+use super::target::Target;
+use super::vendors::Endpoint;
 use super::verify::Finding;
-use super::{disk, shift, vendors, verify};
+use super::{disk, login, shift, vendors, verify};
 
 /// Time between two faults.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
@@ -38,6 +41,10 @@ const SILENCED_MIN: usize = 4;
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds by which the clock of a daemon is wrong.
 const CLOCK_SHIFTS: [i64; 5] = [-3_600, -300, -2, 600, 86_400];
+/// How long the streams concerned may take to be read.
+const READ_WITHIN: Duration = Duration::from_secs(6);
+/// The overview is read again after 5 s.
+const OVERVIEW: Duration = Duration::from_secs(6);
 /// A range of days that contains all rows; edits apply to it.
 pub const DAYS: i64 = 3;
 
@@ -53,9 +60,17 @@ pub struct Storm {
     until: DateTime<Utc>,
 }
 
-/// The faults that every storm has, and their possible positions: the daemons are at work then, and the server closes
-/// silent sessions soon after the end of a short storm.
-const CERTAIN: &[(FaultKind, RangeInclusive<usize>)] = &[(FaultKind::Silence, 2..=3), (FaultKind::ReadOnly, 4..=5)];
+/// The faults that every storm has, and their possible positions. The login is refused first: what the target has
+/// received of it is then older than any copy of the database. The others come when the daemons are at work, and the
+/// server closes silent sessions soon after the end of a short storm.
+const CERTAIN: &[(FaultKind, RangeInclusive<usize>)] =
+    &[(FaultKind::RefusedLogin, 1..=1), (FaultKind::Silence, 2..=3), (FaultKind::ReadOnly, 4..=5)];
+
+/// What an injected fault did, and what it concerns.
+pub type Outcome = (Effect, Aim);
+
+/// A fault of all parts that took effect.
+const EVERYTHING: Outcome = (Effect::Complete, Aim::Everything);
 
 /// The faults that this system supports and whose names contain `only`.
 fn kinds(only: &str) -> Vec<FaultKind> {
@@ -96,6 +111,12 @@ impl Storm {
         Finding::new(format!("{} connections to Postgres fell silent", self.silenced), fault)
     }
 
+    /// Checks that the target was notified of the refused login and of its end, if there was to be one.
+    pub fn notified(&self, target: &Target) -> Option<Finding> {
+        let is_certain = self.certain.iter().any(|(_, kind)| *kind == FaultKind::RefusedLogin);
+        is_certain.then(|| target.round_trip(&login::problem()))
+    }
+
     /// The next fault: a mandatory one, or a random one.
     fn next(&mut self) -> FaultKind {
         self.count += 1;
@@ -119,8 +140,8 @@ impl Storm {
         let kind = self.next();
         site.look()?;
         let injection = site.journal.begin(kind);
-        let effect = self.cause(kind, site).await?;
-        site.journal.end(injection, effect);
+        let (effect, aim) = self.cause(kind, site).await?;
+        site.journal.end(injection, effect, aim);
         site.look()?;
         // Otherwise the storm would end before tasks that wait a minute or an hour continue.
         if self.dice.random_range(0..3) == 0 {
@@ -130,16 +151,19 @@ impl Storm {
         Ok(())
     }
 
-    async fn cause(&mut self, kind: FaultKind, site: &mut Site) -> anyhow::Result<Effect> {
+    async fn cause(&mut self, kind: FaultKind, site: &mut Site) -> anyhow::Result<Outcome> {
         use FaultKind as Kind;
         match kind {
             Kind::Kill | Kind::Restart | Kind::Sleep | Kind::WrongClock | Kind::FewFiles => {
                 self.at_a_daemon(kind, site).await
             }
-            Kind::SaveConfig => site.save_configuration(self.dice.random_range(1..4)),
+            Kind::SaveConfig => {
+                let effect = site.save_configuration(self.dice.random_range(1..4))?;
+                Ok((effect, Aim::Everything))
+            }
             Kind::SwapAccount => {
                 let length = Duration::from_millis(self.dice.random_range(2_000..8_000));
-                site.swap_account(length).await
+                Ok((site.swap_account(length).await?, Aim::Everything))
             }
             Kind::PostgresFast
             | Kind::PostgresImmediate
@@ -149,7 +173,7 @@ impl Storm {
             | Kind::DiskFull => self.at_postgres(kind, site).await,
             Kind::CutPostgres | Kind::SlowPostgres | Kind::Silence | Kind::CutVendors | Kind::SlowVendors => {
                 self.at_a_line(kind, site).await;
-                Ok(Effect::Complete)
+                Ok(EVERYTHING)
             }
             Kind::ServerErrors
             | Kind::TooMany
@@ -163,20 +187,18 @@ impl Storm {
             | Kind::NoContent
             | Kind::GzipMembers
             | Kind::ContentType
-            | Kind::MalformedPage
+            | Kind::MalformedDocument
             | Kind::RefusedRows
             | Kind::MissingPages => Ok(self.at_calls(kind, &site.control())),
-            Kind::ValidButEmpty | Kind::ValidButShort => {
-                self.fewer_rows(kind, &site.control());
-                Ok(Effect::Complete)
-            }
+            Kind::ValidButEmpty | Kind::ValidButShort => self.fewer_rows(kind, site).await,
+            Kind::RefusedLogin => login::refuse(site).await,
             Kind::ExpiredTokens => {
                 site.control().expire_tokens();
-                Ok(Effect::Met(UNAUTHORIZED.to_owned()))
+                Ok((Effect::Met(UNAUTHORIZED.to_owned()), Aim::connections(&["lynn", "outbound"])))
             }
             Kind::ExportsFail | Kind::ForgottenExports | Kind::FlappingExports | Kind::EndlessExports => {
                 self.of_exports(kind, &site.control());
-                Ok(Effect::Complete)
+                Ok((Effect::Complete, Aim::connections(&["khoros", "lexer"])))
             }
             Kind::RowsVanish
             | Kind::RowsChange
@@ -184,18 +206,12 @@ impl Storm {
             | Kind::RowsAppear
             | Kind::IdenticalRows
             | Kind::NewField
-            | Kind::ChangedType => {
-                self.of_the_truth(kind, &site.control());
-                Ok(Effect::Complete)
-            }
-            Kind::Reader => {
-                self.beside_a_reader(site).await?;
-                Ok(Effect::Complete)
-            }
+            | Kind::ChangedType => Ok(self.of_the_truth(kind, &site.control())),
+            Kind::Reader => self.beside_a_reader(site).await,
         }
     }
 
-    async fn at_a_daemon(&mut self, kind: FaultKind, site: &mut Site) -> anyhow::Result<Effect> {
+    async fn at_a_daemon(&mut self, kind: FaultKind, site: &mut Site) -> anyhow::Result<Outcome> {
         let number = self.dice.random_range(0..site.daemons.len());
         if kind != FaultKind::Sleep {
             site.last_look(number).await;
@@ -218,24 +234,25 @@ impl Storm {
                 daemon.signal(Signal::CONT)?;
             }
         }
-        Ok(Effect::Complete)
+        Ok((Effect::Complete, site.processes([number])))
     }
 
-    async fn at_postgres(&mut self, kind: FaultKind, site: &mut Site) -> anyhow::Result<Effect> {
+    async fn at_postgres(&mut self, kind: FaultKind, site: &mut Site) -> anyhow::Result<Outcome> {
         let away = Duration::from_millis(self.dice.random_range(0..3_000));
         match kind {
             FaultKind::PostgresFast | FaultKind::PostgresImmediate => {
                 let how = if kind == FaultKind::PostgresFast { Stop::Fast } else { Stop::Immediate };
                 site.server.restart(how, away).await?;
-                Ok(if away < NOTICED_AFTER { Effect::None("it was too short") } else { Effect::Complete })
+                let effect = if away < NOTICED_AFTER { Effect::None("it was too short") } else { Effect::Complete };
+                Ok((effect, Aim::Everything))
             }
             FaultKind::ReadOnly => {
                 site.server.only_read(DATABASE, away + READ_ONLY_FOR).await?;
-                Ok(Effect::Complete)
+                Ok(EVERYTHING)
             }
             FaultKind::OlderCopy => {
                 site.older_copy().await?;
-                Ok(Effect::Complete)
+                Ok((Effect::Complete, site.processes(0..site.daemons.len())))
             }
             FaultKind::DiskFull => {
                 // Identical rows need no space, and waiting tasks do not try.
@@ -244,7 +261,8 @@ impl Storm {
                 let before = site.server.writes_refused()?;
                 site.server.fill_disk(away + FULL_FOR).await?;
                 let is_met = site.server.writes_refused()? > before;
-                Ok(if is_met { Effect::Complete } else { Effect::None("no write was refused") })
+                let effect = if is_met { Effect::Complete } else { Effect::None("no write was refused") };
+                Ok((effect, Aim::Everything))
             }
             _ => {
                 let mut admin = PgConnection::connect(&site.server.url("postgres")).await?;
@@ -258,7 +276,7 @@ impl Storm {
                 .execute(&mut admin)
                 .await?;
                 admin.close().await?;
-                Ok(Effect::Complete)
+                Ok(EVERYTHING)
             }
         }
     }
@@ -292,24 +310,28 @@ impl Storm {
     }
 
     /// A reader keeps its transaction open while the vendor adds a field that needs a column.
-    async fn beside_a_reader(&mut self, site: &Site) -> anyhow::Result<()> {
+    async fn beside_a_reader(&mut self, site: &Site) -> anyhow::Result<Outcome> {
         let (vendor, report, _) = vendors::EDITED[self.dice.random_range(0..vendors::EDITED.len())];
         let number = self.dice.random_range(0..1_000_u32);
         // Longer than the interval between two firings.
         let length = Duration::from_millis(self.dice.random_range(6_000..9_000));
         let url = site.server.url(DATABASE);
         let table = format!("{}.{report}", vendors::schema(vendor));
-        let Some(reader) = Reader::of(&url, &table).await? else { return Ok(()) };
+        let aim = Aim::connections(&[vendors::connection(vendor)]);
+        let Some(reader) = Reader::of(&url, &table).await? else {
+            return Ok((Effect::None("the table did not exist yet"), aim));
+        };
         let rows = Rows::between(report, self.until - TimeDelta::days(DAYS), self.until).every(2);
         let change = Change::Set { field: format!("readerField{number}"), json: number.to_string() };
         // Not every vendor's data supports every edit.
         let _ = site.control().data(vendor).edit(Edit::Change { rows, change });
         tokio::time::sleep(length).await;
-        reader.leave().await
+        reader.leave().await?;
+        Ok((Effect::Complete, aim))
     }
 
-    /// A fault of the next calls, of any vendor.
-    fn at_calls(&mut self, kind: FaultKind, control: &Control) -> Effect {
+    /// A fault of the next calls of an endpoint.
+    fn at_calls(&mut self, kind: FaultKind, control: &Control) -> Outcome {
         let action = match kind {
             FaultKind::TooMany => {
                 let wording =
@@ -330,7 +352,7 @@ impl Storm {
             FaultKind::NoContent => Action::NoContent,
             FaultKind::GzipMembers => Action::GzipMembers { members: self.dice.random_range(2..6), named: true },
             FaultKind::ContentType => Action::ContentType { value: "text/plain".to_owned() },
-            FaultKind::MalformedPage => Action::Text {
+            FaultKind::MalformedDocument => Action::Text {
                 status: 200,
                 content_type: "application/json".to_owned(),
                 body: r#"{"result": [{"a": 1}, {"b"#.to_owned(),
@@ -341,19 +363,35 @@ impl Storm {
         };
         // Responses without rows have none that can be refused.
         let met = if kind == FaultKind::RefusedRows { REJECTED.to_owned() } else { action.name() };
-        control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
-        Effect::Met(met)
+        let endpoints = endpoints(kind);
+        let (endpoint, connections) = endpoints[self.dice.random_range(0..endpoints.len())];
+        control.mischief(Fault::new(Match::endpoint(endpoint), action).times(self.dice.random_range(1..5)));
+        (Effect::Met(met), Aim::connections(connections))
     }
 
-    /// For a while, every vendor sends valid responses without rows, or with half of them.
-    fn fewer_rows(&mut self, kind: FaultKind, control: &Control) {
+    /// For a while, every vendor sends valid responses without rows, or with half of them. It shows if a slice is held
+    /// for that.
+    async fn fewer_rows(&mut self, kind: FaultKind, site: &Site) -> anyhow::Result<Outcome> {
         let every = if kind == FaultKind::ValidButEmpty { 1 } else { 2 };
-        let for_ms = Some(self.dice.random_range(2_000..8_000));
+        let for_ms = self.dice.random_range(2_000..8_000);
+        let began = Utc::now();
         for (vendor, report, _) in vendors::EDITED {
             let rows = Rows::between(report, self.until - TimeDelta::days(DAYS), self.until).every(every);
             // Not every vendor's data supports every edit.
-            let _ = control.data(*vendor).edit(Edit::Late { rows, for_ms });
+            let _ = site.control().data(*vendor).edit(Edit::Late { rows, for_ms: Some(for_ms) });
         }
+        let deadline = Instant::now() + Duration::from_millis(for_ms) + READ_WITHIN;
+        let mut held = Vec::new();
+        while held.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            held = verify::held_since(&site.server.url(DATABASE), began).await.unwrap_or_default();
+        }
+        if held.is_empty() {
+            return Ok((Effect::None("no slice lost so many rows that it is held"), Aim::Everything));
+        }
+        // The next fault may end the daemons.
+        tokio::time::sleep(OVERVIEW).await;
+        Ok((Effect::Complete, Aim::Connections(held)))
     }
 
     /// The fate of the next export jobs, or of all that exist.
@@ -413,7 +451,7 @@ impl Storm {
     }
 
     /// The vendor changes rows.
-    fn of_the_truth(&mut self, kind: FaultKind, control: &Control) {
+    fn of_the_truth(&mut self, kind: FaultKind, control: &Control) -> Outcome {
         let reports = vendors::EDITED;
         let (vendor, report, field) = reports[self.dice.random_range(0..reports.len())];
         let data = control.data(vendor);
@@ -446,5 +484,46 @@ impl Storm {
         };
         // Not every vendor's data supports every edit; a refused edit is not a fault.
         let _ = data.edit(edit);
+        (Effect::Complete, Aim::connections(&[vendors::connection(vendor)]))
+    }
+}
+
+/// The endpoints that a fault of calls may concern: some faults exist only in Lynn's pages, some are counted only for
+/// documents, and the storage has no limits.
+fn endpoints(kind: FaultKind) -> Vec<Endpoint> {
+    use vendors::{DOCUMENTS, FILES, LISTS, OTHERS, PAGES};
+    let parts: &[&[Endpoint]] = match kind {
+        FaultKind::RefusedRows | FaultKind::MissingPages | FaultKind::OutOfQuota => &[PAGES],
+        FaultKind::EmptyBody | FaultKind::MalformedDocument => &[DOCUMENTS],
+        FaultKind::Html => &[PAGES, LISTS, DOCUMENTS],
+        FaultKind::TooMany => &[PAGES, LISTS, DOCUMENTS, OTHERS],
+        _ => &[PAGES, LISTS, DOCUMENTS, OTHERS, FILES],
+    };
+    parts.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(seed: u64, only: &str) -> FaultKind {
+        Storm::new(seed, only, Utc::now()).unwrap().next()
+    }
+
+    #[test]
+    fn every_storm_begins_with_a_refused_login_unless_other_faults_are_selected() {
+        for seed in 0..20 {
+            assert_eq!(first(seed, ""), FaultKind::RefusedLogin);
+            assert_eq!(first(seed, "silent"), FaultKind::Silence);
+        }
+    }
+
+    #[test]
+    fn each_fault_of_calls_has_endpoints() {
+        for kind in FaultKind::ALL {
+            assert!(!endpoints(*kind).is_empty());
+        }
+        let of_pages: Vec<_> = endpoints(FaultKind::RefusedRows).into_iter().map(|(endpoint, _)| endpoint).collect();
+        assert_eq!(of_pages, ["execute_report"], "only Lynn's pages can have such rows");
     }
 }

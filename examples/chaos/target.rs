@@ -19,6 +19,7 @@ use ring::hmac;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use super::aim::Subject;
 use super::fault::Place;
 use super::journal::Journal;
 use super::verify::Finding;
@@ -97,6 +98,25 @@ impl Target {
         self.received().problems.clone()
     }
 
+    /// Whether the target received that the problem `about` (the beginning of its kind and place) began.
+    pub fn knows_of(&self, about: &str) -> bool {
+        self.received().problems.values().any(|problem| problem.about.starts_with(about) && problem.opened > 0)
+    }
+
+    /// Whether it was received once that the problem `about` began, and once that it ended. Whether each has one id is
+    /// checked as messages arrive.
+    pub fn round_trip(&self, about: &str) -> Finding {
+        let received = self.received();
+        let found: Vec<&Messages> =
+            received.problems.values().filter(|problem| problem.about.starts_with(about)).collect();
+        let is_complete = found.iter().any(|problem| (problem.opened, problem.recovered) == (1, 1));
+        let fault = (!is_complete).then(|| match found.first() {
+            None => "it received neither".to_owned(),
+            Some(first) => format!("{}: {} beginnings, {} ends", first.about, first.opened, first.recovered),
+        });
+        Finding::new(format!("the target received the beginning and the end of the problem `{about}`"), fault)
+    }
+
     /// No message was wrong.
     pub fn finding(&self) -> Finding {
         let received = self.received();
@@ -155,7 +175,7 @@ impl Target {
             received.faults.push(format!("{fault}: {}", String::from_utf8_lossy(body)));
         }
         drop(received);
-        self.journal.saw(Place::Notification, format!("{word} {about}"));
+        self.journal.saw(Place::Notification, Subject::of(&event["data"]), format!("{word} {about}"));
     }
 }
 
@@ -229,6 +249,21 @@ mod tests {
     async fn messages_may_arrive_twice_and_in_order() {
         let (opened, recovered) = (message("opened", "a"), message("recovered", "b"));
         assert_eq!(fault_after(&[opened.clone(), opened, recovered.clone(), recovered]).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_demanded_with_its_beginning_and_its_end() {
+        let target = Target::open(Journal::default()).await.unwrap();
+        let take = |(headers, body): (HeaderMap, Bytes)| target.take(&headers, &body);
+        assert!(target.round_trip("held acme").fault.is_some() && !target.knows_of("held acme"));
+        let opened = message("opened", "a");
+        take(opened.clone());
+        take(opened);
+        assert!(target.knows_of("held acme") && !target.knows_of("failed acme"));
+        assert!(target.round_trip("held acme").fault.is_some(), "it did not end");
+        take(message("recovered", "b"));
+        assert_eq!(target.round_trip("held acme").fault, None);
+        assert!(target.round_trip("failed acme").fault.is_some(), "that is another problem");
     }
 
     #[tokio::test]

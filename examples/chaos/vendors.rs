@@ -14,6 +14,54 @@ pub const EDITED: &[(Vendor, &str, &str)] = &[
     (Vendor::Jaicp, "messages", "textAnswer"),
 ];
 
+/// An endpoint of the simulator, and the connections that call it.
+pub type Endpoint = (&'static str, &'static [&'static str]);
+
+/// The endpoint of Lynn's pages. Some faults exist only there.
+pub const PAGES: &[Endpoint] = &[("execute_report", &["lynn"])];
+/// Endpoints of lists that are read while they arrive. An empty body, or one that ends early, is asked for again before
+/// it counts as unreadable.
+pub const LISTS: &[Endpoint] = &[
+    ("get_campaigns", &["outbound"]),
+    ("get_contacts", &["outbound"]),
+    ("khoros_teams", &["khoros"]),
+    ("jaicp_sessions", &["jaicp"]),
+    ("jaicp_messages", &["jaicp"]),
+    ("jaicp_clients", &["jaicp"]),
+];
+/// Endpoints whose responses are read whole before their content is.
+pub const DOCUMENTS: &[Endpoint] = &[
+    ("khoros_status", &["khoros"]),
+    ("lexer_status", &["lexer"]),
+    ("lexer_forms", &["lexer"]),
+    ("jaicp_list", &["jaicp"]),
+];
+/// Other endpoints of the vendors with a body: logins, reports and exports.
+pub const OTHERS: &[Endpoint] = &[
+    ("create_token", &["lynn"]),
+    ("outbound_create_token", &["outbound"]),
+    ("khoros_create", &["khoros"]),
+    ("lexer_reports", &["lexer"]),
+    ("jaicp_stats", &["jaicp"]),
+];
+/// The storage, where finished exports are downloaded.
+pub const FILES: &[Endpoint] = &[("files_get", &["khoros", "lexer"])];
+
+/// The stream whose login is refused, and its endpoint, which has no other faults.
+pub const REFUSED: (&str, &str) = ("lexer", "users");
+pub const REFUSED_ENDPOINT: &str = "lexer_users";
+
+/// The connection of a vendor.
+pub const fn connection(vendor: Vendor) -> &'static str {
+    match vendor {
+        Vendor::Lynn => "lynn",
+        Vendor::LynnOutbound => "outbound",
+        Vendor::Khoros => "khoros",
+        Vendor::Lexer => "lexer",
+        Vendor::Jaicp => "jaicp",
+    }
+}
+
 /// The schema of a vendor's tables.
 pub const fn schema(vendor: Vendor) -> &'static str {
     match vendor {
@@ -159,4 +207,21 @@ fn jaicp_keys(simulator: &Simulator) -> String {
         simulator.base_url(),
         jaicp::Account::default().token
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_calls_concern_connections_that_a_job_reads_and_not_the_refused_login() {
+        for (endpoint, connections) in [PAGES, LISTS, DOCUMENTS, OTHERS, FILES].concat() {
+            assert_ne!(endpoint, REFUSED_ENDPOINT);
+            for connection in connections {
+                assert!(JOBS.iter().any(|(name, ..)| name == connection), "{endpoint}: {connection}");
+            }
+        }
+        let (connection, stream) = REFUSED;
+        assert!(JOBS.iter().any(|(name, streams, _)| *name == connection && streams.contains(stream)));
+    }
 }

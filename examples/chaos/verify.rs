@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::connector::all_streams;
 
@@ -243,6 +244,31 @@ pub async fn held(url: &str) -> anyhow::Result<Vec<(String, String)>> {
     let held = sqlx::query_as(held).fetch_all(&mut connection).await?;
     connection.close().await?;
     Ok(held)
+}
+
+/// Connections with a slice that is held since `began` or later.
+pub async fn held_since(url: &str, began: DateTime<Utc>) -> anyhow::Result<Vec<String>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let held = "select distinct connection from tidegate.slice where held_since >= $1 order by 1";
+    let held = sqlx::query_scalar(held).bind(began).fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(held)
+}
+
+/// Whether a stream is in the state `failed`.
+pub async fn has_failed(url: &str, name: &str, stream: &str) -> anyhow::Result<bool> {
+    let mut connection = PgConnection::connect(url).await?;
+    let failed = sqlx::query_scalar(
+        "select exists (
+            select from tidegate.stream_state where connection = $1 and stream = $2 and state = 'failed'
+        )",
+    )
+    .bind(name)
+    .bind(stream)
+    .fetch_one(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(failed)
 }
 
 /// Whether a connection has read something, and so belongs to its account.

@@ -11,6 +11,7 @@ use simulator::Control;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::aim::Subject;
 use super::fault::Place;
 use super::journal::{Journal, REJECTED, UNAUTHORIZED};
 
@@ -30,8 +31,10 @@ const SKEW_SECS: f64 = 1.0;
 /// What was seen before, so that everything is recorded once.
 #[derive(Debug, Default)]
 struct Known {
-    /// Texts of lists, and conditions that hold, by place.
-    seen: BTreeSet<(&'static str, String)>,
+    /// Entries of lists, by place.
+    listed: BTreeSet<(&'static str, String)>,
+    /// Conditions that hold, by daemon and place, with their numbers in the journal.
+    holding: BTreeMap<(usize, &'static str, String), usize>,
     /// The counters of each daemon, and the start of the process that has them.
     counters: BTreeMap<usize, (String, BTreeMap<String, f64>)>,
     /// The configurations of processes.
@@ -121,7 +124,7 @@ impl Watch {
                 Some(if is_silent { "no response" } else { "no connection" }.to_owned())
             }
         };
-        self.during(Place::Probe, number, said.into_iter().collect());
+        self.during(Place::Probe, number, said.map(|said| (Subject::daemon(number), said)).into_iter().collect());
     }
 
     async fn ask(&self, number: usize, with_lists: bool) {
@@ -139,14 +142,17 @@ impl Watch {
     }
 
     fn overview(&self, number: usize, overview: &Value) {
-        let states =
-            each(&overview["connections"]).map(|one| format!("{} {}", text(&one["state"]), text(&one["connection"])));
+        let states = each(&overview["connections"])
+            .map(|one| (Subject::of(one), format!("{} {}", text(&one["state"]), text(&one["connection"]))));
         self.during(Place::State, number, states.collect());
-        let waiting = each(&overview["waiting"])
-            .map(|run| format!("{} {} (run {})", text(&run["waiting_for"]), text(&run["job"]), run["run_id"]));
+        let waiting = each(&overview["waiting"]).map(|run| {
+            let words = format!("{} {} (run {})", text(&run["waiting_for"]), text(&run["job"]), run["run_id"]);
+            (Subject::of(run), words)
+        });
         self.during(Place::Waiting, number, waiting.collect());
         let problems = each(&overview["problems"]).map(|problem| {
-            format!("{} {} since {}", text(&problem["kind"]), text(&problem["scope"]), text(&problem["opened_at"]))
+            let (kind, scope, since) = (text(&problem["kind"]), text(&problem["scope"]), text(&problem["opened_at"]));
+            (Subject::of(problem), format!("{kind} {scope} since {since}"))
         });
         self.during(Place::Problem, number, problems.collect());
     }
@@ -157,6 +163,7 @@ impl Watch {
         for event in each(&events["events"]) {
             self.once(
                 Place::Event,
+                Subject::of(event),
                 format!("{} {} at {}", text(&event["kind"]), text(&event["summary"]), text(&event["at"])),
             );
         }
@@ -164,14 +171,15 @@ impl Watch {
             let runs = self.document(number, &format!("/runs?state={state}")).await?;
             for run in each(&runs["runs"]) {
                 let (at, job, error) = (text(&run["finished_at"]), text(&run["job"]), text(&run["error"]));
-                self.once(place, format!("{job}: {error} (run {} at {at})", run["run_id"]));
+                self.once(place, Subject::of(run), format!("{job}: {error} (run {} at {at})", run["run_id"]));
             }
         }
         let changes = self.document(number, "/schema").await?;
         for change in each(&changes["changes"]) {
             if text(&change["change"]) != "add_table" {
                 let (what, table, column) = (text(&change["change"]), text(&change["table"]), text(&change["column"]));
-                self.once(Place::Schema, format!("{what} {table}.{column} at {}", text(&change["changed_at"])));
+                let words = format!("{what} {table}.{column} at {}", text(&change["changed_at"]));
+                self.once(Place::Schema, Subject::of(change), words);
             }
         }
         let system = self.document(number, "/system").await?;
@@ -180,10 +188,10 @@ impl Watch {
             if config.is_empty() {
                 continue;
             }
-            self.once(Place::Process, owner.to_owned());
+            self.once(Place::Process, Subject::owner(owner), owner.to_owned());
             let before = self.known().configs.insert(owner.to_owned(), config.to_owned());
             if before.is_some_and(|before| before != config) {
-                self.journal.saw(Place::Config, owner);
+                self.journal.saw(Place::Config, Subject::owner(owner), owner);
             }
         }
         Ok(())
@@ -201,7 +209,8 @@ impl Watch {
                 value.clone_into(&mut start);
             } else if name == "tidegate_clock_skew_seconds" {
                 let is_wrong = number_of().abs() > SKEW_SECS;
-                self.during(Place::Clock, number, is_wrong.then(|| "differs".to_owned()).into_iter().collect());
+                let differs = is_wrong.then(|| (Subject::daemon(number), "differs".to_owned()));
+                self.during(Place::Clock, number, differs.into_iter().collect());
             } else if name.starts_with("tidegate_vendor_calls_total{")
                 || name.starts_with("tidegate_rejected_records_total{")
             {
@@ -214,10 +223,11 @@ impl Watch {
             let before = before.get(&name).filter(|_| start == start_before).copied().unwrap_or_default();
             if value > before && !name.contains("outcome=\"ok\"") {
                 let place = if name.starts_with("tidegate_vendor") { Place::Calls } else { Place::Rejected };
+                let subject = Subject { daemon: Some(number), ..Subject::of_labels(&name) };
                 if place == Place::Rejected {
-                    self.journal.met(REJECTED, 1);
+                    self.journal.met(REJECTED, Some(&subject), 1);
                 }
-                self.journal.saw(place, name);
+                self.journal.saw(place, subject, name);
             }
         }
         Ok(())
@@ -230,28 +240,29 @@ impl Watch {
         let mut known = self.known();
         for (action, calls) in met {
             let before = known.met.insert(action.clone(), calls).unwrap_or_default();
-            self.journal.met(&action, calls - before);
+            self.journal.met(&action, None, calls - before);
         }
     }
 
-    /// Records conditions that began to hold at a daemon.
-    fn during(&self, place: Place, number: usize, texts: Vec<String>) {
+    /// Records conditions that began to hold at a daemon, or no longer hold.
+    fn during(&self, place: Place, number: usize, conditions: Vec<(Subject, String)>) {
         let mut known = self.known();
-        let own = format!("{number} ");
-        known.seen.retain(|(of, text)| {
-            *of != place.name() || text.strip_prefix(&own).is_none_or(|text| texts.iter().any(|holds| holds == text))
+        let over = known.holding.extract_if(.., |(daemon, of, text), _| {
+            (*daemon, *of) == (number, place.name()) && !conditions.iter().any(|(_, holds)| holds == text)
         });
-        for text in texts {
-            if known.seen.insert((place.name(), format!("{own}{text}"))) {
-                self.journal.saw(place, text);
-            }
+        for (_, sighting) in over {
+            self.journal.is_over(sighting);
+        }
+        for (subject, text) in conditions {
+            let key = (number, place.name(), text.clone());
+            known.holding.entry(key).or_insert_with(|| self.journal.holds(place, subject, text));
         }
     }
 
     /// Records something that happened, once.
-    fn once(&self, place: Place, text: String) {
-        if self.known().seen.insert((place.name(), format!("- {text}"))) {
-            self.journal.saw(place, text);
+    fn once(&self, place: Place, subject: Subject, text: String) {
+        if self.known().listed.insert((place.name(), text.clone())) {
+            self.journal.saw(place, subject, text);
         }
     }
 

@@ -8,7 +8,9 @@ mod perform;
 pub mod plan;
 mod propose;
 
+use std::collections::BTreeSet;
 use std::future::ready;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -23,6 +25,7 @@ use uuid::Uuid;
 use crate::config::{Config, Job};
 use crate::report::{Query, QueryError};
 use crate::store::audit::{self, Subject};
+use crate::store::failure::Failure;
 use crate::store::held::HeldSlice;
 use crate::store::mute;
 use plan::{QuotaError, StreamPlan};
@@ -84,6 +87,8 @@ const DAYS: FieldKind = FieldKind::Number(
 const WORK_MAX: Duration = Duration::from_secs(10);
 /// A commit that waits for a standby takes longer than usual.
 const COMMIT_MAX: Duration = Duration::from_secs(10);
+/// What an error means for the action.
+const NOTHING_DONE: &str = "this call has done nothing";
 
 /// The field with the id of a request, which every action has.
 pub const REQUEST: &str = "request";
@@ -209,6 +214,8 @@ pub struct Asked<'a> {
     pub actor: &'a str,
     /// By the database's clock.
     pub now: DateTime<Utc>,
+    /// The targets of notifications to which this process sends nothing any more.
+    pub gone: &'a BTreeSet<String>,
 }
 
 /// What would happen.
@@ -270,15 +277,18 @@ pub enum ActionError {
     /// The request id belongs to another action.
     #[error("this request id was used for another action or for other values, so nothing was done; send a new id")]
     Reused,
-    #[error("the database did not respond; this call has done nothing")]
+    #[error("{}", Failure::of(.0).with(NOTHING_DONE))]
     Database(#[from] sqlx::Error),
+    /// The database did not do it in time, or it was not its turn in time.
+    #[error("{}", .0.with(NOTHING_DONE))]
+    Late(Failure),
     /// The transaction was to be committed, and the database did not confirm it.
     #[error(
         "the database did not confirm it, so it is not known whether it was done; send it again with the request id \
          {request}, and it is done at most once"
     )]
     Unconfirmed { request: Uuid, source: sqlx::Error },
-    #[error("the quotas could not be read; this call has done nothing")]
+    #[error("the quotas could not be read: {0}; this call has done nothing")]
     Quota(#[from] QuotaError),
 }
 
@@ -329,14 +339,17 @@ impl Action {
         &self,
         pool: &PgPool,
         config: &Config,
+        gone: &BTreeSet<String>,
         query: &Query,
         actor: &str,
         request: Uuid,
     ) -> Result<Outcome, ActionError> {
         self.check(query)?;
         let digest = self.digest(query);
+        let began = AtomicBool::new(false);
         let doing = timeout(WORK_MAX, async {
             let mut transaction = pool.begin().await?;
+            began.store(true, Ordering::Relaxed);
             let now = crate::schedule::clock(&mut transaction).await?;
             let Some(event) = audit::begin(&mut *transaction, actor, request, &digest).await? else {
                 let done = audit::done(&mut *transaction, request, &digest).await?;
@@ -344,7 +357,7 @@ impl Action {
                 let place = (self.place)(query, run_id);
                 return Ok((transaction, Outcome { repeated: true, place, summary, run_id }));
             };
-            let mut asked = Asked { conn: &mut transaction, config, query, actor, now };
+            let mut asked = Asked { conn: &mut transaction, config, query, actor, now, gone };
             let done = (self.perform)(&mut asked).await?;
             let subject = Subject {
                 connection: done.connection.as_deref(),
@@ -356,7 +369,8 @@ impl Action {
             let place = (self.place)(query, done.run_id);
             Ok((transaction, Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place }))
         });
-        let (transaction, outcome) = doing.await.unwrap_or(Err(ActionError::Database(sqlx::Error::PoolTimedOut)))?;
+        let late = || if began.load(Ordering::Relaxed) { Failure::Slow } else { Failure::Gone };
+        let (transaction, outcome) = doing.await.unwrap_or_else(|_| Err(ActionError::Late(late())))?;
         if outcome.repeated {
             transaction.rollback().await?;
             return Ok(outcome);
@@ -400,11 +414,19 @@ impl<'a> Asked<'a> {
         Ok(found)
     }
 
-    /// The target of notifications that the path names.
+    /// The target of notifications that the path names. Refused if nothing is sent to it any more.
     fn target(&self) -> Result<&'a str, ActionError> {
-        let targets = self.config.notify.iter().map(|target| target.name.as_str());
+        let mut targets = self.config.notify.iter().map(|target| target.name.as_str());
         let missing = || ActionError::NotFound("no target of notifications has this name".to_owned());
-        targets.into_iter().find(|target| *target == self.query.name("target")).ok_or_else(missing)
+        let target = targets.find(|target| *target == self.query.name("target")).ok_or_else(missing)?;
+        if self.gone.contains(target) {
+            let remedy = format!(
+                "{target} has responded with status 410, so it does not exist any more and nothing is sent to it; \
+                 correct its `url` in the configuration, or save the file again, or send SIGHUP, to try the same one"
+            );
+            return Err(ActionError::Refused(remedy));
+        }
+        Ok(target)
     }
 
     /// The number that the path names.

@@ -8,6 +8,7 @@ use crate::connector::Window;
 use crate::quota::{self, LedgerKey, LedgerKeys};
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::{held, mute, notification, pause, progress};
+use crate::text;
 use crate::worker::grid;
 
 /// A longer pause is rather a job that is not wanted: `paused: true` in the configuration.
@@ -90,10 +91,11 @@ pub(super) fn range(asked: &Asked<'_>, job: &Job) -> Result<Option<Window>, Acti
 
 pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let run = asked.id("run")?;
-    let of = progress::run_of(&mut *asked.conn, run).await?;
-    let of = of.ok_or_else(|| ActionError::NotFound("there is no such run".to_owned()))?;
     let reason = format!("cancelled by {}", asked.actor);
     let ended = progress::cancel(&mut *asked.conn, &[run], None, Some(&reason)).await?;
+    // Afterwards: another request may have cancelled it meanwhile.
+    let of = progress::run_of(&mut *asked.conn, run).await?;
+    let of = of.ok_or_else(|| ActionError::NotFound("there is no such run".to_owned()))?;
     if ended.is_empty() {
         return Err(ActionError::Refused(format!("run {run} has ended: {}", of.state)));
     }
@@ -122,8 +124,10 @@ pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     }
     let reason = asked.query.text("reason").unwrap_or_default();
     let is_long = reason.chars().count() > REASON_CHARACTERS_MAX;
-    if reason.is_empty() || is_long || reason.chars().any(char::is_control) {
-        let remedy = format!("write a reason of at most {REASON_CHARACTERS_MAX} characters on one line");
+    let is_blank = reason.chars().all(|c| c.is_whitespace() || text::is_invisible(c));
+    if is_blank || is_long || reason.chars().any(char::is_control) {
+        let remedy =
+            format!("write a reason that can be read, of at most {REASON_CHARACTERS_MAX} characters on one line");
         return Err(ActionError::Invalid(remedy));
     }
     let name = job.map_or(pause::EVERYTHING, |job| &*job.name);
@@ -187,10 +191,10 @@ pub(super) fn not_blocked() -> ActionError {
 pub(super) async fn unblock(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let name = asked.query.name("connection");
     let (key, limits) = limits_of(asked).await?;
-    let lifted = quota::unblock(&mut *asked.conn, &key, &limits).await?;
-    let Some(first) = lifted.first() else { return Err(not_blocked()) };
-    let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
-    let streams = progress::wake(&mut *asked.conn, &first.connections, &waiting).await?;
+    let (lifted, streams) = quota::unblock(&mut *asked.conn, &key, &limits).await?;
+    if lifted.is_empty() {
+        return Err(not_blocked());
+    }
     let limits: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();
     let are = if streams == 1 { "stream is" } else { "streams are" };
     Ok(Done {

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{Config, Job, JobStream};
 use crate::connector::{Connection, Window};
 use crate::quota::{CallKind, Ledger, LedgerError, LedgerKey, Snapshot};
-use crate::store::cursor;
+use crate::store::{cursor, session};
 use crate::worker::grid::{self, Due, Grid};
 use crate::worker::scope;
 
@@ -97,7 +97,7 @@ fn elapsed_share(due: &Due, slice_bytes: u64) -> u64 {
 /// Why the ledgers could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum QuotaError {
-    #[error(transparent)]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -1,5 +1,7 @@
 //! What an action would do, for the page that asks for confirmation.
 
+use chrono::{DateTime, Utc};
+
 use super::perform::{limits_of, not_blocked, paused_job, range};
 use super::{ActionError, Asked, Proposal, part, plan};
 use crate::config::{Job, JobStream};
@@ -10,6 +12,8 @@ use crate::store::status::Streams;
 use crate::store::{held, mute, pause, progress};
 use crate::worker::grid::midnight;
 
+/// Streams named of which more than the chosen days would be read.
+const WIDER_MAX: usize = 5;
 /// Held slices shown.
 const HELD_MAX: i64 = 100;
 
@@ -62,10 +66,17 @@ pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Proposal, ActionEr
     let streams = asked.streams(job, true)?;
     let range = range(asked, job)?;
     let windowed = job.streams.iter().filter(|entry| entry.stream.windowed());
-    let mut effects = vec![format!(
-        "It reads past days again, in {}. Scheduled runs go first, so it may take longer than the quotas require.",
-        job.timezone.name()
-    )];
+    let plan = if range.is_some() { planned(asked, job, &streams, range).await? } else { Vec::new() };
+    let mut effects = vec![
+        format!(
+            "It reads past days again, in {}. Scheduled runs go first, so it may take longer than the quotas require.",
+            job.timezone.name()
+        ),
+        "Slices are read whole, up to now at most, because the rows of a slice are replaced together: days that share \
+         a slice with a chosen one are read too."
+            .to_owned(),
+    ];
+    effects.extend(range.and_then(|range| other_days(job, &streams, range, &plan)));
     if range.is_some_and(|range| range.start < midnight(job.start, job.timezone)) {
         effects.push(format!(
             "It begins before {}, the `start` of the job: the job does not want older days, and no later run reads them \
@@ -78,10 +89,25 @@ pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Proposal, ActionEr
         effects,
         ready: range.is_some(),
         options: windowed.map(|entry| entry.stream.name.clone().into_owned()).collect(),
-        plan: if range.is_some() { planned(asked, job, &streams, range).await? } else { Vec::new() },
+        plan,
         back: back(job),
         ..Proposal::default()
     })
+}
+
+/// The streams of which other days than those of `range` would be read, with the whole slices.
+fn other_days(job: &Job, streams: &[&JobStream], range: Window, plans: &[plan::StreamPlan]) -> Option<String> {
+    let local = |at: DateTime<Utc>| at.with_timezone(&job.timezone).format("%Y-%m-%d %H:%M").to_string();
+    let wider = streams.iter().zip(plans).filter_map(|(stream, plan)| {
+        let (from, until) = (plan.from?, plan.until?);
+        let text = format!("`{}` in slices of {} from {} to {}", plan.stream, stream.slice, local(from), local(until));
+        (from < range.start || until > range.end).then_some(text)
+    });
+    let mut wider: Vec<String> = wider.collect();
+    let more = wider.len().saturating_sub(WIDER_MAX);
+    wider.truncate(WIDER_MAX);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!wider.is_empty()).then(|| format!("So it reads {}{rest}.", wider.join("; ")))
 }
 
 pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
@@ -221,12 +247,18 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
     let problem = asked.id("problem")?;
     let found = mute::find(&mut *asked.conn, problem).await?;
     let found = found.ok_or_else(|| ActionError::NotFound("the problem is not open any more".to_owned()))?;
+    let mut effects = vec![
+        format!("The problem: {}.", found.summary.trim_end_matches('.')),
+        "No reminder of it is sent until then, for 7 days at most. It is still shown.".to_owned(),
+    ];
+    if let Some(until) = found.muted_until {
+        let by = found.muted_by.map(|by| format!(" by {by}")).unwrap_or_default();
+        effects
+            .push(format!("It is muted already, until {}{by}; this replaces that.", until.format("%Y-%m-%d %H:%MZ")));
+    }
     Ok(Proposal {
         title: format!("Mute {} of {}", found.kind, found.scope),
-        effects: vec![
-            format!("The problem: {}.", found.summary.trim_end_matches('.')),
-            "No reminder of it is sent until then, for 7 days at most. It is still shown.".to_owned(),
-        ],
+        effects,
         ready: true,
         back: "/problems".to_owned(),
         ..Proposal::default()
@@ -236,7 +268,9 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
 pub(super) fn notify(asked: &Asked<'_>) -> Result<Proposal, ActionError> {
     Ok(Proposal {
         title: format!("Send a test message to {}", asked.target()?),
-        effects: vec!["The message names itself a test. The page of the system shows the outcome.".to_owned()],
+        effects: vec![
+            "The message names itself a test and is sent at once. The page of the system shows the outcome.".to_owned(),
+        ],
         ready: true,
         back: "/system".to_owned(),
         ..Proposal::default()

@@ -99,11 +99,13 @@ impl Daemon {
         });
         shared.metrics.configure(names(&config));
         let (sender, receiver) = watch::channel(Arc::new(config));
+        let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics), shared.owner.clone())?);
         let sources = StatusSources {
             pool: database.pool.clone(),
             metrics: Arc::clone(&shared.metrics),
             health: Arc::clone(&health),
             pulse: Arc::clone(&shared.pulse),
+            outgoing: notifier.outgoing(),
             config: receiver.clone(),
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
@@ -114,7 +116,6 @@ impl Daemon {
         let periodic =
             Periodic { pool: database.pool.clone(), pulse: Arc::clone(&shared.pulse), shutdown: shutdown.clone() };
         let totals = totals::task(&periodic);
-        let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
         let [check, send] = notifying::tasks(&periodic, &notifier, &receiver);
         let prune = pruning::task(&periodic, receiver.clone());
         let (left, only) = (Arc::new(Notify::new()), None);

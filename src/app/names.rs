@@ -3,9 +3,13 @@
 use crate::config::Config;
 use crate::metrics::{ConnectionNames, Names};
 
-/// The jobs and connections of a configuration, with the streams that the jobs read.
+/// The jobs, connections and targets of a configuration, with the streams that the jobs read.
 pub fn names(config: &Config) -> Names {
-    let mut names = Names { jobs: config.jobs.keys().cloned().collect(), ..Names::default() };
+    let mut names = Names {
+        jobs: config.jobs.keys().cloned().collect(),
+        targets: config.notify.iter().map(|target| target.name.clone()).collect(),
+        ..Names::default()
+    };
     for (name, connection) in &config.connections {
         let limits = connection.limits.iter().map(|limit| limit.name.clone()).collect();
         names.connections.insert(name.clone(), ConnectionNames { limits, ..ConnectionNames::default() });

@@ -13,7 +13,7 @@ use crate::schedule::timer::PeriodicTask;
 
 /// How often this process asks whether it is its turn to check. It always is, if it is the only process.
 const CHECK_PERIOD: Duration = Duration::from_secs(30);
-/// How often due notifications are sent. A target gets at most one in this time from this process.
+/// How often due notifications are sent; those that an action in this process has written are sent at once.
 const SEND_PERIOD: Duration = Duration::from_secs(1);
 const NOT_CHECKED: &str = "problems could not be checked; it is retried";
 const NOT_SENT: &str = "notifications could not be read or recorded; it is retried";
@@ -38,5 +38,5 @@ pub(super) fn tasks(
         let (notifier, pool, config) = to_send();
         async move { notifier.send(&pool, &config).await.map(|_| ()) }
     });
-    [check, send]
+    [check, send.woken_by(notifier.outgoing().signal())]
 }

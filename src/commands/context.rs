@@ -12,6 +12,7 @@ use crate::app::Database;
 use crate::config::Config;
 use crate::postgres::Embedded;
 use crate::secret::Secret;
+use crate::settings::Faults;
 use crate::store::migrate;
 
 /// Queries on the control tables take well under a second.
@@ -23,6 +24,8 @@ pub struct Context {
     /// The checked configuration. For commands that read no files (`simulate`, `demo`): the defaults with the overrides
     /// of the environment.
     pub config: Arc<Config>,
+    /// What is wrong with the configuration on disk, for a command that shows the stored state despite it.
+    pub refused: Option<Arc<Faults>>,
     /// The path from `--config` or `TIDEGATE_CONFIG`, for commands that read the files again.
     pub config_path: PathBuf,
     /// Cancelled by the first Ctrl-C or SIGTERM.

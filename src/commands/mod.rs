@@ -102,6 +102,7 @@ pub fn may_embed(context: &Context, command: &Command) -> bool {
 /// Loads the configuration that the command needs. Runs the commands that need nothing else.
 pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
     let env = config::process_env();
+    let mut refused = None;
     let config = match &cli.command {
         Command::Schema(args) => {
             let mut text = Vec::new();
@@ -116,9 +117,16 @@ pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
         Command::Demo(_) => Config::without_files(&demo::quiet(env))?,
         // The catalogue is compiled in; a configuration only adds to it.
         Command::Streams(args) if !args.discovered && !cli.config.exists() => Config::without_files(&env)?,
+        // Alerts name this command, also while a daemon goes on with its previous configuration.
+        Command::Status(_) => {
+            let (config, faults) = Config::load_despite_faults(&cli.config, &env)?;
+            refused = Some(faults).filter(|faults| !faults.is_empty()).map(Arc::new);
+            config
+        }
         _ => Config::load(&cli.config, &env)?,
     };
-    let context = Context { config: Arc::new(config), config_path: cli.config, cancel: CancellationToken::new() };
+    let (config, cancel) = (Arc::new(config), CancellationToken::new());
+    let context = Context { config, refused, config_path: cli.config, cancel };
     Ok(Prepared::Ready(context, cli.command))
 }
 

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::output::{self, Table};
 use super::{CommandError, Context, Exit, NotifyListArgs, NotifyTestArgs, names, show};
-use crate::config::{NotifyFormat, Target};
+use crate::app;
+use crate::config::Target;
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, Timing};
 use crate::schedule;
@@ -43,7 +44,7 @@ pub(crate) async fn test(context: Context, args: NotifyTestArgs) -> anyhow::Resu
         let hint = "write a target under `notify`; see docs/notifications.md";
         return Err(CommandError::failed("no target of notifications is configured", hint).into());
     }
-    let notifier = Notifier::new(Timing::default(), Arc::new(Metrics::default()))?;
+    let notifier = Notifier::new(Timing::default(), Arc::new(Metrics::default()), app::owner())?;
     let tests = context.with_schema(async |database, _| {
         let tests = targets.iter().map(|target| test_one(&context, &notifier, &database.pool, target));
         futures_util::future::join_all(tests).await.into_iter().collect::<anyhow::Result<Vec<Test>>>()
@@ -126,10 +127,7 @@ pub(crate) async fn list(context: Context, args: NotifyListArgs) -> anyhow::Resu
         Some(Listed {
             target: target.name.clone(),
             host: target.host.clone(),
-            format: match target.format {
-                NotifyFormat::Slack => "slack",
-                NotifyFormat::Cloudevents => "cloudevents",
-            },
+            format: target.format.name(),
             state: known.state(),
             last_sent_at: known.last_sent_at,
             last_failed_at: known.last_failed_at,

@@ -2,6 +2,7 @@
 //!
 //! The JSON document is that of the overview page and of `/api/v1/overview`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
@@ -10,12 +11,13 @@ use sqlx::Connection as _;
 use super::held::Held;
 use super::output::{self, Table};
 use super::quota::LimitUse;
-use super::{Context, Exit, StatusArgs, held, quota, show};
+use super::{Context, Exit, StatusArgs, failure, held, quota, show};
 use crate::report::{
-    Document as _, JobState, OpenProblems, Overview, Problem, Query, Reading, StatusReport, limits_used, open_problems,
-    state,
+    Document as _, OpenProblems, Overview, Problem, Query, Reading, StatusReport, count_states, headline, limits_used,
+    open_problems, state,
 };
 use crate::schedule;
+use crate::settings::Faults;
 use crate::store::history::{self, Waiting};
 use crate::store::pause;
 use crate::store::push::{self, BatchCounts};
@@ -38,12 +40,28 @@ struct Everything {
 }
 
 pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
-    if args.json {
-        print_overview(&context).await?;
-    } else {
-        print_text(&context).await?;
+    let shown = if args.json { print_overview(&context).await } else { print_text(&context).await };
+    let Some(faults) = context.refused.as_deref() else { return shown.map(|()| Exit::Done) };
+    if shown.is_err() {
+        // Whatever else is wrong, this has to be mended first.
+        return Err(faults.clone().into());
     }
-    Ok(Exit::Done)
+    failure::say(&failure::hide(&format!("error: {}\n{faults}\n", refusal(faults)), &context.secrets()));
+    Ok(Exit::Usage)
+}
+
+fn refusal(faults: &Faults) -> String {
+    let are = if faults.len() == 1 { "1 fault" } else { &format!("{} faults", faults.len()) };
+    format!("the configuration has {are}; a running daemon keeps the previous one")
+}
+
+/// The refused configuration as the first problem.
+fn refused(faults: &Faults) -> String {
+    let mut text = format!("configuration: {}\n", refusal(faults));
+    let first = faults.iter().next().map(ToString::to_string);
+    trouble(&mut text, first.as_deref(), Some("`tidegate check --offline` shows all faults"));
+    text.push('\n');
+    text
 }
 
 async fn print_overview(context: &Context) -> anyhow::Result<()> {
@@ -54,7 +72,7 @@ async fn print_overview(context: &Context) -> anyhow::Result<()> {
             let config = &context.config;
             let pauses = pause::list(&mut *transaction).await?;
             let conn = &mut transaction;
-            let mut reading = Reading { conn, config, pauses: &pauses, config_refused: false, now };
+            let mut reading = Reading { conn, config, pauses: &pauses, config_refused: context.refused.is_some(), now };
             let overview = Overview::read(&mut reading, &Query::default()).await?;
             transaction.rollback().await?;
             Ok(overview)
@@ -69,31 +87,39 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
         .with_schema(async |_, conn| {
             let now = schedule::clock(conn).await?;
             let used = limits_used(conn, config, config.connections.values()).await?;
-            let report = StatusReport::gather(conn, config, &used, false, now).await?;
+            let report = match context.refused {
+                None => StatusReport::gather(conn, config, &used, false, now).await?,
+                Some(_) => StatusReport::gather_stored(conn, &used, now).await?,
+            };
             let quotas = used.into_iter().map(LimitUse::new).collect::<Vec<_>>();
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(&mut *conn).await?;
-            waiting.retain(|task| config.jobs.contains_key(&task.job));
+            let jobs: BTreeSet<&str> = report.jobs.iter().map(|job| &*job.job).collect();
+            waiting.retain(|task| jobs.contains(&*task.job));
             let problems = open_problems(conn, PROBLEMS_SHOWN).await?;
             Ok((Everything { problems, report, waiting, pushes }, quotas))
         })
         .await?;
     let held = held::with_jobs(config, everything.report.held.clone());
-    output::print(&text(&everything, &held, &quotas))?;
+    let head = context.refused.as_deref().map_or_else(String::new, refused);
+    output::print(&(head + &text(&everything, &held, &quotas)))?;
     Ok(())
 }
 
 fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&everything.report, everything.report.at);
-    let mut text = String::new();
+    let states = count_states(report.streams.iter().map(|stream| (&*stream.state, 1)));
+    let mut text = format!("{}\n\n", headline(&everything.problems, &states));
     if everything.problems.total > 0 {
         text.push_str(&problems(&everything.problems, now));
     }
-    if report.jobs.is_empty() {
+    if report.jobs.is_empty() && report.reload_refused {
+        text.push_str("no running process has stored jobs\n");
+    } else if report.jobs.is_empty() {
         text.push_str("no job is configured; see `config/jobs/lynn.yaml` for one\n");
     } else {
-        text.push_str(&jobs(&report.jobs, now));
+        text.push_str(&jobs(report, now));
     }
     if !everything.waiting.is_empty() {
         section(&mut text, "Waiting", &waiting(&everything.waiting, now));
@@ -131,16 +157,18 @@ fn section(text: &mut String, title: &str, body: &str) {
     let _ = write!(text, "\n{title}\n{body}");
 }
 
-fn jobs(jobs: &[JobState], now: DateTime<Utc>) -> String {
+fn jobs(report: &StatusReport, now: DateTime<Utc>) -> String {
+    // With a refused configuration, the schedules in force are not known.
+    let without = if report.reload_refused { show::NOTHING } else { "by hand" };
     let mut table = Table::new().left(&["JOB", "CONNECTION", "SCHEDULE", "NEXT FIRING", "LAST RUN", "WHEN"]);
-    for job in jobs {
+    for job in &report.jobs {
         let schedule = job.schedule.as_ref().map(|schedule| format!("{schedule} {}", job.timezone));
         let next = if job.paused {
             "paused".to_owned()
         } else if let Some(pause) = &job.pause {
             format!("paused until {}", show::moment(pause.until, now))
         } else {
-            job.next_firing.map_or_else(|| "by hand".to_owned(), |at| show::moment(at, now))
+            job.next_firing.map_or_else(|| without.to_owned(), |at| show::moment(at, now))
         };
         let last = job.last_run.as_ref();
         let when = last.map(|run| run.finished_at.or(run.started_at).unwrap_or(run.created_at));
@@ -346,7 +374,7 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(grouped(&all, &[problem(None)]).len(), 0, "the problem of the connection has them all");
         assert_eq!(grouped(&all, &[problem(Some("marks"))]).len(), 1);
-        let open = OpenProblems { problems: vec![problem(None)], total: 2 };
+        let open = OpenProblems { problems: vec![problem(None)], total: 2, needing: 2, muted: 0 };
         let first = "Problems, worst first: 2\nfailed: acme, 2 streams, since 1970-01-01T00:00:00Z, now\n";
         let cause = "  error: the vendor refused the credentials\n  hint: renew the token\n";
         let expected = format!("{first}{cause}more: the page `/problems` of the daemon\n\n");

@@ -11,7 +11,6 @@ use super::{Context, Exit, UnblockArgs, names, show};
 use crate::quota::{self, LedgerKey};
 use crate::schedule;
 use crate::store::audit::{self, Subject};
-use crate::store::progress;
 use crate::text::plain;
 
 #[derive(Debug, Serialize)]
@@ -39,10 +38,7 @@ pub(crate) async fn run(context: Context, args: UnblockArgs) -> anyhow::Result<E
             let key =
                 LedgerKey::derive(&database.pool, &connection.base_url, &connection.settings.credential()).await?;
             let mut transaction = conn.begin().await?;
-            let lifted = quota::unblock(&mut *transaction, &key, &limits).await?;
-            let sharing = lifted.first().map(|lifted| lifted.connections.clone()).unwrap_or_default();
-            let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
-            let streams_due = progress::wake(&mut *transaction, &sharing, &waiting).await?;
+            let (lifted, streams_due) = quota::unblock(&mut transaction, &key, &limits).await?;
             if !lifted.is_empty() {
                 let names: Vec<&str> = lifted.iter().map(|lifted| &*lifted.limit).collect();
                 let subject = Subject { connection: Some(&connection.name), ..Subject::default() };

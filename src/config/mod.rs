@@ -264,22 +264,51 @@ impl Config {
         })
     }
 
+    /// Loads what can be used despite faults, to show the stored state while a daemon keeps its previous configuration.
+    /// Returns the faults with it; if there are any, jobs and faulty connections are left out, since others are in
+    /// force. Fails if a fault leaves open which database it is.
+    pub fn load_despite_faults(path: &Path, env: &BTreeMap<String, String>) -> Result<(Self, Faults), Faults> {
+        let mut faults = Faults::default();
+        let sources = settings::read_files(path, &mut faults);
+        let (config, faults) = Self::despite_faults(&sources, env, connector::ALL, faults);
+        config.map(|config| (config, faults.clone())).ok_or(faults)
+    }
+
     fn from_sources(
         sources: &[settings::SourceFile],
         env: &BTreeMap<String, String>,
         connectors: &[&'static Connector],
         faults: Faults,
     ) -> Result<Self, Faults> {
+        let (config, faults) = Self::despite_faults(sources, env, connectors, faults);
+        config.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+
+    fn despite_faults(
+        sources: &[settings::SourceFile],
+        env: &BTreeMap<String, String>,
+        connectors: &[&'static Connector],
+        faults: Faults,
+    ) -> (Option<Self>, Faults) {
         let mut faults = faults;
-        let unread = !faults.is_empty();
-        let tree = settings::merge(sources, &mut faults);
-        let Some(mut tree) = tree.filter(|_| !unread) else {
-            faults.sort();
-            return Err(faults);
-        };
+        let is_read = faults.is_empty();
+        let (mut tree, whole) = settings::merge(sources, &mut faults);
+        // A file that cannot be read may name the database.
+        let unread = (!is_read || !whole).then(|| faults.clone());
         settings::apply_overrides(&mut tree, env, &mut faults);
         settings::substitute(&mut tree, &KeyPath::default(), env, &mut faults);
-        check::check(&tree, connectors, faults)
+        let names_one = |node: &settings::Node| ["url", "host"].iter().any(|key| node.get(key).is_some());
+        let is_named = unread.is_none() || tree.get("database").is_some_and(names_one);
+        let (mut config, faults) = check::check(&tree, connectors, faults);
+        let is_known = is_named && !faults.concern("database") && !faults.concern("embedded");
+        if !faults.is_empty() {
+            config.jobs.clear();
+            config.connections.retain(|name, _| !faults.concern(&format!("connections.{name}")));
+        }
+        // What is missing in the other files may only be in one that cannot be read.
+        let mut faults = unread.unwrap_or(faults);
+        faults.sort();
+        (is_known.then_some(config), faults)
     }
 }
 

@@ -53,3 +53,13 @@ pub enum NotifyFormat {
     /// CloudEvents 1.0, a document for each event.
     Cloudevents,
 }
+
+impl NotifyFormat {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Cloudevents => "cloudevents",
+        }
+    }
+}

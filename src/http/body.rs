@@ -150,7 +150,12 @@ impl<'a> Body<'a> {
 
     /// Records what the call cost. Returns the bytes of request and response together.
     pub async fn finish(self) -> Result<u64, HttpError> {
-        self.in_flight.settle(CallOutcome::Ok, BodyRead::Whole).await
+        self.finish_as(CallOutcome::Ok).await
+    }
+
+    /// The same for a body that arrived whole, with the outcome of reading it.
+    pub async fn finish_as(self, outcome: CallOutcome) -> Result<u64, HttpError> {
+        self.in_flight.settle(outcome, BodyRead::Whole).await
     }
 
     /// Ends a call whose body was useless or not read to its end. The vendor counts all that it sent, so at least the

@@ -58,6 +58,7 @@ mod tests {
 
     use base64::Engine as _;
 
+    use super::super::{TlsFault, tls_fault};
     use super::*;
 
     #[tokio::test]
@@ -114,6 +115,9 @@ mod tests {
         let impostor = std::thread::spawn(move || impostor(&listener));
         let error = client.post(url).bearer_auth("s3cret").body("s3cret").send().await.unwrap_err();
         assert!(error.is_connect() && format!("{error:?}").contains("InvalidCertificate"), "{error:?}");
+        assert_eq!(tls_fault(&error), Some(TlsFault::Certificate));
+        let shown = HttpError::transport(error).to_string();
+        assert_eq!(shown, "no complete response: the certificate was not accepted (TLS)");
         assert!(impostor.join().unwrap().is_empty());
     }
 

@@ -1,6 +1,7 @@
 //! Errors of a call, classified by what the caller can do.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -39,6 +40,30 @@ pub enum HttpError {
     /// determined.
     #[error("the vendor handed out {}: {why}", shown(host))]
     Host { host: String, why: &'static str },
+}
+
+/// Why a TLS connection was not made although the other side was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFault {
+    /// Its certificate is not accepted: self-signed, expired, or for another name.
+    Certificate,
+    /// The other side does not speak TLS, or none of our versions of it.
+    Handshake,
+}
+
+/// The TLS fault that a call failed with, if it was one.
+pub fn tls_fault(error: &reqwest::Error) -> Option<TlsFault> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(fault) = cause.downcast_ref::<rustls::Error>() {
+            let is_certificate = matches!(fault, rustls::Error::InvalidCertificate(_));
+            return Some(if is_certificate { TlsFault::Certificate } else { TlsFault::Handshake });
+        }
+        // The source of an I/O error is that of the error inside it.
+        let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = if let Some(inside) = inside { Some(inside) } else { cause.source() };
+    }
+    None
 }
 
 fn shown(host: &str) -> String {
@@ -105,6 +130,11 @@ impl HttpError {
     pub(super) fn transport(error: reqwest::Error) -> Self {
         let what = if error.is_timeout() {
             "it timed out"
+        } else if let Some(fault) = tls_fault(&error) {
+            match fault {
+                TlsFault::Certificate => "the certificate was not accepted (TLS)",
+                TlsFault::Handshake => "the TLS handshake failed",
+            }
         } else if error.is_connect() {
             "the connection could not be made"
         } else if error.is_decode() {

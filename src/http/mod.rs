@@ -32,7 +32,7 @@ mod session;
 pub use body::Body;
 pub use call::{Call, Payload, basic};
 pub use client::client;
-pub use error::{Excerpt, HttpError};
+pub use error::{Excerpt, HttpError, TlsFault, tls_fault};
 pub use hosts::{Hosts, Vetted};
 pub use outcome::CallOutcome;
 pub use recorder::CallRecord;

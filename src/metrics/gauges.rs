@@ -1,5 +1,6 @@
 //! Values that are read or computed at each scrape.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -20,8 +21,9 @@ use super::{
 };
 use crate::pulse::Loop;
 use crate::quota::Usage;
+use crate::store::problem::Persistent;
 use crate::store::reconciliation::Compared;
-use crate::store::status::{FailingStreams, RETIRED, STREAM_STATES, StreamState, Unfinished};
+use crate::store::status::{FailingStreams, PAUSED, RETIRED, STREAM_STATES, StreamState, Unfinished};
 use crate::store::stored_rows::StoredRows;
 use crate::store::topic::Topic;
 
@@ -37,6 +39,8 @@ pub struct Gauges {
     pub streams: Option<Vec<StreamState>>,
     /// The number of streams that no job reads any more.
     pub retired: Option<i64>,
+    /// The problems of streams that a pause does not end.
+    pub persistent: Vec<Persistent>,
     pub unfinished: Option<Vec<Unfinished>>,
     /// How many streams of each job failed when they were last read.
     pub failing: Option<Vec<FailingStreams>>,
@@ -76,7 +80,7 @@ impl Gauges {
         refused.set(i64::from(self.config_refused));
         registry.register(CONFIG_REFUSED, "1 while the configuration on disk is wrong and not in force", refused);
         if let (Some(streams), Some(retired)) = (&self.streams, self.retired) {
-            register_streams(&mut registry, streams, retired, detail);
+            register_streams(&mut registry, streams, retired, &self.persistent, detail);
         }
         self.register_problems(&mut registry);
         if let Some(compared) = &self.compared {
@@ -153,7 +157,13 @@ impl Gauges {
 
 /// Registers what is measured of streams; for a connection, that of its stream that is furthest behind. Retired ones
 /// are only counted, because no data of them are expected.
-fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64, detail: Detail) {
+fn register_streams(
+    registry: &mut Registry,
+    streams: &[StreamState],
+    retired: i64,
+    persistent: &[Persistent],
+    detail: Detail,
+) {
     let streams: Vec<&StreamState> = streams.iter().filter(|stream| stream.state != RETIRED).collect();
     let states: Family<StateLabels, Gauge> = Family::default();
     for state in STREAM_STATES {
@@ -177,7 +187,7 @@ fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i
             gauge.set(seconds.max(gauge.get()));
         }
     }
-    let (problems, hidden) = problems(&streams);
+    let (problems, hidden) = problems(&streams, persistent);
     registry.register(STREAMS, "Streams by state", states);
     registry.register(STREAM_PROBLEM, "1 while the stream has this problem", problems);
     registry.register(STREAM_PROBLEMS_HIDDEN, "Streams with a problem beyond those that are listed", hidden);
@@ -187,11 +197,21 @@ fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i
     registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
 }
 
-/// The streams with a problem, the worst first, and how many there are beyond [`PROBLEMS_MAX`].
-fn problems(streams: &[&StreamState]) -> (Family<ProblemLabels, Gauge>, Gauge) {
+/// The streams with a problem, the worst first, and how many there are beyond [`PROBLEMS_MAX`]. That a stream is paused
+/// hides no problem that a pause does not end.
+fn problems(streams: &[&StreamState], persistent: &[Persistent]) -> (Family<ProblemLabels, Gauge>, Gauge) {
     let family: Family<ProblemLabels, Gauge> = Family::default();
+    let persistent: HashMap<(&str, &str), &str> =
+        persistent.iter().map(|of| ((of.connection.as_str(), of.stream.as_str()), of.kind.as_str())).collect();
+    let streams: Vec<(&str, &StreamState)> = streams
+        .iter()
+        .map(|&stream| {
+            let kind = persistent.get(&(stream.connection.as_str(), stream.stream.as_str())).copied();
+            (kind.filter(|_| stream.state == PAUSED).unwrap_or(&stream.state), stream)
+        })
+        .collect();
     let of_kind = |kind: &'static str| {
-        streams.iter().filter(move |stream| stream.state == kind).map(move |stream| (kind, *stream))
+        streams.iter().filter(move |(found, _)| *found == kind).map(move |(_, stream)| (kind, *stream))
     };
     let mut all = PROBLEMS.into_iter().flat_map(of_kind);
     for (kind, stream) in all.by_ref().take(PROBLEMS_MAX) {

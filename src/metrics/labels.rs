@@ -2,7 +2,7 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use super::{RowChange, RunOutcome};
+use super::{NotificationOutcome, RowChange, RunOutcome};
 use crate::http::CallOutcome;
 use crate::quota::CallKind;
 
@@ -123,4 +123,12 @@ pub(super) fn row_labels(connection: &str, stream: &str, change: RowChange) -> R
 
 pub(super) fn limit_labels(connection: &str, limit: &str) -> LimitLabels {
     LimitLabels { connection: connection.to_owned(), limit: limit.to_owned() }
+}
+
+pub(super) fn notification_labels(target: &str, outcome: NotificationOutcome) -> NotificationLabels {
+    NotificationLabels { target: target.to_owned(), outcome: outcome.label() }
+}
+
+pub(super) fn notifications_to(target: &str) -> impl Iterator<Item = NotificationLabels> {
+    NotificationOutcome::ALL.into_iter().map(move |outcome| notification_labels(target, outcome))
 }

@@ -29,7 +29,8 @@ use prometheus_client::registry::Registry;
 
 use self::labels::{
     CallLabels, ConnectionLabels, KindLabels, LimitLabels, NotificationLabels, RowLabels, RunLabels, StreamLabels,
-    call_labels, calls_of, connection_labels, limit_labels, row_labels, run_labels, runs_of, stream_labels,
+    call_labels, calls_of, connection_labels, limit_labels, notification_labels, notifications_to, row_labels,
+    run_labels, runs_of, stream_labels,
 };
 
 use crate::http::CallOutcome;
@@ -125,6 +126,33 @@ impl RowChange {
             Self::Deleted => "deleted",
             Self::Unchanged => "unchanged",
             Self::Outside => "outside",
+        }
+    }
+}
+
+/// How an attempt to send a notification ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotificationOutcome {
+    Accepted,
+    RateLimited,
+    Refused,
+    ServerError,
+    Timeout,
+    Unreachable,
+}
+
+impl NotificationOutcome {
+    pub const ALL: [Self; 6] =
+        [Self::Accepted, Self::RateLimited, Self::Refused, Self::ServerError, Self::Timeout, Self::Unreachable];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::RateLimited => "rate_limited",
+            Self::Refused => "refused",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -242,6 +270,16 @@ impl Metrics {
                 self.runs.get_or_create(&labels).inc_by(0);
             }
         }
+        for target in names.targets.difference(&configured.targets) {
+            for labels in notifications_to(target) {
+                self.notifications.remove(&labels);
+            }
+        }
+        for target in &configured.targets {
+            for labels in notifications_to(target) {
+                self.notifications.get_or_create(&labels).inc_by(0);
+            }
+        }
         let none = ConnectionNames::default();
         for (connection, before) in &names.connections {
             self.remove(connection, before, configured.connections.get(connection));
@@ -354,8 +392,9 @@ impl Metrics {
     }
 
     /// Counts an attempt to send a notification to a target.
-    pub fn notified(&self, target: &str, outcome: &'static str) {
-        self.notifications.get_or_create(&NotificationLabels { target: target.to_owned(), outcome }).inc();
+    pub fn notified(&self, target: &str, outcome: NotificationOutcome) {
+        self.names().note_target(target);
+        self.notifications.get_or_create(&notification_labels(target, outcome)).inc();
     }
 
     /// Records the time that a run waited for a limit.

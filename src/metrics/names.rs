@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Jobs and connections.
+/// Jobs, connections and targets of notifications.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     pub jobs: BTreeSet<String>,
     pub connections: BTreeMap<String, ConnectionNames>,
+    pub targets: BTreeSet<String>,
 }
 
 /// What belongs to one connection.
@@ -21,6 +22,10 @@ pub struct ConnectionNames {
 impl Names {
     pub(super) fn note_job(&mut self, job: &str) {
         note(&mut self.jobs, job);
+    }
+
+    pub(super) fn note_target(&mut self, target: &str) {
+        note(&mut self.targets, target);
     }
 
     pub(super) fn note_limit(&mut self, connection: &str, limit: &str) {

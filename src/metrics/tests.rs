@@ -2,14 +2,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::quota::{Unit, Usage};
+use crate::store::problem::Persistent;
 use crate::store::status::{FailingStreams, RETIRED, STREAM_STATES, StreamState};
 
-/// Names of one job, and of one connection with one limit and these streams.
+/// Names of one job, of one connection with one limit and these streams, and of one target.
 fn names(job: &str, connection: &str, streams: &[&str]) -> Names {
     let limits = BTreeSet::from(["requests".to_owned()]);
     let streams = streams.iter().map(|stream| (*stream).to_owned()).collect();
     let connections = BTreeMap::from([(connection.to_owned(), ConnectionNames { limits, streams })]);
-    Names { jobs: BTreeSet::from([job.to_owned()]), connections }
+    Names { jobs: BTreeSet::from([job.to_owned()]), connections, targets: BTreeSet::from(["oncall".to_owned()]) }
 }
 
 fn samples(metrics: &Metrics) -> BTreeMap<String, String> {
@@ -39,6 +40,28 @@ fn what_is_configured_is_counted_from_zero() {
     assert_eq!(waited.as_deref(), Some("0.0"));
     let rejected = labels("tidegate_rejected_records_total", "connection=\"acme\",stream=\"users\"");
     assert_eq!(rejected.as_deref(), Some("0"));
+    for outcome in NotificationOutcome::ALL.map(NotificationOutcome::label) {
+        let attempt = format!("target=\"oncall\",outcome=\"{outcome}\"");
+        assert_eq!(labels("tidegate_notifications_total", &attempt).as_deref(), Some("0"), "{found:?}");
+    }
+}
+
+#[test]
+fn attempts_to_notify_are_kept_while_their_target_is_configured() {
+    let metrics = Metrics::default();
+    let with = |targets: &[&str]| Names {
+        targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+        ..Names::default()
+    };
+    metrics.configure(with(&["oncall", "chat"]));
+    let accepted = |target: &str| format!("tidegate_notifications_total{{target=\"{target}\",outcome=\"accepted\"}}");
+    for target in ["oncall", "chat", "removed"] {
+        metrics.notified(target, NotificationOutcome::Accepted);
+    }
+    metrics.configure(with(&["chat", "new"]));
+    let found = samples(&metrics);
+    assert_eq!((&*found[&accepted("chat")], &*found[&accepted("new")]), ("1", "0"));
+    assert!(!found.keys().any(|sample| sample.contains("oncall") || sample.contains("removed")), "{found:?}");
 }
 
 #[test]
@@ -126,6 +149,44 @@ fn every_state_is_counted_and_only_problems_are_listed() {
     for state in STREAM_STATES {
         assert_eq!(none[&format!("tidegate_streams{{state=\"{state}\"}}")], "0");
     }
+}
+
+/// A problem of `acme` that a pause does not end.
+fn persistent(stream: &str, kind: &str) -> Persistent {
+    Persistent { connection: "acme".to_owned(), stream: stream.to_owned(), kind: kind.to_owned() }
+}
+
+#[test]
+fn a_pause_hides_no_problem_that_it_does_not_end_and_none_is_listed_twice() {
+    let gauges = Gauges {
+        streams: Some(vec![
+            stream("acme", "broken", "paused"),
+            stream("acme", "doubtful", "paused"),
+            stream("acme", "well", "paused"),
+            stream("acme", "gone", "retired"),
+            // It is read again, and has not failed since.
+            stream("acme", "late", "late"),
+            stream("acme", "failed", "failed"),
+        ]),
+        retired: Some(1),
+        persistent: vec![
+            persistent("broken", "failed"),
+            persistent("doubtful", "held"),
+            persistent("gone", "failed"),
+            persistent("late", "held"),
+            persistent("failed", "failed"),
+        ],
+        ..Gauges::default()
+    };
+    let text = Metrics::default().encode(&gauges);
+    let listed: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("tidegate_stream_problem{")).collect();
+    let problem = |stream: &str, kind: &str| {
+        format!("tidegate_stream_problem{{connection=\"acme\",stream=\"{stream}\",kind=\"{kind}\"}} 1")
+    };
+    let expected = [("broken", "failed"), ("doubtful", "held"), ("failed", "failed"), ("late", "late")]
+        .map(|(s, k)| problem(s, k));
+    assert_eq!(listed, expected.iter().map(String::as_str).collect::<BTreeSet<_>>(), "{text}");
+    assert!(text.contains("tidegate_streams{state=\"paused\"} 3"), "{text}");
 }
 
 #[test]

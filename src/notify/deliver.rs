@@ -5,9 +5,13 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::config::Target;
+use crate::http::{TlsFault, tls_fault};
+use crate::metrics::NotificationOutcome;
 
 /// Bytes of a response that are read, so that the connection can be used again. They are not kept.
 const RESPONSE_BYTES_MAX: usize = 1 << 10;
+/// For how long they are waited for. The target's next message waits meanwhile.
+const RESPONSE_MAX: Duration = Duration::from_millis(200);
 /// A target that asks for a longer pause gets this one.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
@@ -23,22 +27,30 @@ pub enum Outcome {
     /// It responded with any other status.
     Refused(u16),
     Timeout,
-    /// There was no response.
+    /// No connection was made.
     Unreachable,
+    /// The certificate of the target is not accepted.
+    Certificate,
+    /// The target was reached, but it does not speak TLS as expected.
+    Handshake,
+    /// What the target sent is not an HTTP response, or is none to its end.
+    NoResponse,
     /// The message cannot be sent, because its URL or a header is wrong. The configuration was checked for that.
     Unsendable,
 }
 
 impl Outcome {
-    /// The name in metrics.
-    pub const fn label(self) -> &'static str {
+    /// What metrics count.
+    pub(super) const fn counted(self) -> NotificationOutcome {
         match self {
-            Self::Accepted(_) => "accepted",
-            Self::RateLimited(_) => "rate_limited",
-            Self::Gone | Self::Refused(400..=499) => "refused",
-            Self::Refused(_) => "server_error",
-            Self::Timeout => "timeout",
-            Self::Unreachable | Self::Unsendable => "unreachable",
+            Self::Accepted(_) => NotificationOutcome::Accepted,
+            Self::RateLimited(_) => NotificationOutcome::RateLimited,
+            Self::Gone | Self::Refused(400..=499) => NotificationOutcome::Refused,
+            Self::Refused(_) => NotificationOutcome::ServerError,
+            Self::Timeout => NotificationOutcome::Timeout,
+            Self::Unreachable | Self::Certificate | Self::Handshake | Self::NoResponse | Self::Unsendable => {
+                NotificationOutcome::Unreachable
+            }
         }
     }
 
@@ -50,6 +62,9 @@ impl Outcome {
             Self::Gone => "HTTP 410".to_owned(),
             Self::Timeout => "timeout".to_owned(),
             Self::Unreachable => "no connection".to_owned(),
+            Self::Certificate => "TLS: certificate not accepted".to_owned(),
+            Self::Handshake => "TLS: the handshake failed".to_owned(),
+            Self::NoResponse => "no HTTP response".to_owned(),
             Self::Unsendable => "the URL or a header cannot be sent".to_owned(),
         }
     }
@@ -72,14 +87,18 @@ pub(super) async fn deliver(
 ) -> Outcome {
     let Some(headers) = headers(target, &document) else { return Outcome::Unsendable };
     let request = client.post(target.url.expose()).headers(headers).timeout(timeout).body(document.body);
-    let mut response = match request.send().await {
+    let response = match request.send().await {
         Ok(response) => response,
-        // The error contains the URL.
-        Err(error) if error.is_timeout() => return Outcome::Timeout,
-        Err(error) if error.is_builder() => return Outcome::Unsendable,
-        Err(_) => return Outcome::Unreachable,
+        Err(error) => return failure(&error),
     };
     let outcome = judge(response.status().as_u16(), response.headers());
+    // Otherwise the connection is closed.
+    let _ = tokio::time::timeout(RESPONSE_MAX, drain(response)).await;
+    outcome
+}
+
+/// Reads the beginning of a response.
+async fn drain(mut response: reqwest::Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
@@ -87,7 +106,18 @@ pub(super) async fn deliver(
             break;
         }
     }
-    outcome
+}
+
+/// Why there was no response. The error itself contains the URL.
+fn failure(error: &reqwest::Error) -> Outcome {
+    match tls_fault(error) {
+        _ if error.is_timeout() => Outcome::Timeout,
+        _ if error.is_builder() => Outcome::Unsendable,
+        Some(TlsFault::Certificate) => Outcome::Certificate,
+        Some(TlsFault::Handshake) => Outcome::Handshake,
+        None if error.is_connect() => Outcome::Unreachable,
+        None => Outcome::NoResponse,
+    }
 }
 
 fn headers(target: &Target, document: &Document) -> Option<HeaderMap> {
@@ -115,13 +145,15 @@ fn judge(status: u16, headers: &HeaderMap) -> Outcome {
 
 /// The pause that a target asks for: seconds or a date.
 fn pause(text: Option<&str>) -> Duration {
-    const DEFAULT: Duration = Duration::from_secs(30);
-    let Some(text) = text.map(str::trim) else { return DEFAULT };
-    let asked = text.parse::<u64>().map(Duration::from_secs).ok().or_else(|| {
+    let asked = text.map(str::trim).and_then(|text| {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More digits than a number has are a long time.
+            return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+        }
         let at: SystemTime = chrono::DateTime::parse_from_rfc2822(text).ok()?.into();
         Some(at.duration_since(SystemTime::now()).unwrap_or_default())
     });
-    asked.unwrap_or(DEFAULT).clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
+    asked.unwrap_or(Duration::from_secs(30)).clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
 }
 
 #[cfg(test)]
@@ -132,17 +164,24 @@ mod tests {
     fn a_response_is_judged_by_its_status_alone() {
         let headers = HeaderMap::new();
         assert_eq!(judge(204, &headers), Outcome::Accepted(204));
-        assert_eq!(judge(302, &headers).label(), "server_error");
-        assert_eq!(judge(404, &headers).label(), "refused");
+        assert_eq!(judge(302, &headers).counted(), NotificationOutcome::ServerError);
+        assert_eq!(judge(404, &headers).counted(), NotificationOutcome::Refused);
         assert_eq!(judge(410, &headers), Outcome::Gone);
         assert_eq!(judge(503, &headers).text(), "HTTP 503");
     }
 
     #[test]
     fn a_pause_that_a_target_asks_for_is_bounded() {
-        for (asked, secs) in
-            [(None, 30), (Some("7"), 7), (Some("0"), 1), (Some("86400"), 3_600), (Some("soon"), 30), (Some("-3"), 30)]
-        {
+        for (asked, secs) in [
+            (None, 30),
+            (Some("7"), 7),
+            (Some("0"), 1),
+            (Some("86400"), 3_600),
+            (Some("99999999999999999999999"), 3_600),
+            (Some("soon"), 30),
+            (Some("-3"), 30),
+            (Some(""), 30),
+        ] {
             assert_eq!(pause(asked).as_secs(), secs, "{asked:?}");
         }
         assert_eq!(pause(Some("Sun, 06 Nov 1994 08:49:37 GMT")).as_secs(), 1);

@@ -1,13 +1,14 @@
 //! Notifications: what the tables contain opens and closes problems, and an outbox has the messages to the targets.
 //!
 //! `problems` checks everything and writes, in one transaction, the problems that opened or are over, events, and the
-//! messages that are due. One process at a time does this. `outbox` sends what is due, in any process: a message is
-//! claimed, sent and recorded, so that one that was sent by a process that was killed is sent again under the same id.
-//! `slack` and `cloudevents` write the documents.
+//! messages that are due. One process at a time does this, for the targets of all processes. `outbox` sends what is
+//! due, in any process that has the target: a message is claimed, sent and recorded, so that one that was sent by a
+//! process that was killed is sent again under the same id. `slack` and `cloudevents` write the documents.
 
 mod cloudevents;
 mod deliver;
 mod outbox;
+mod outgoing;
 mod problems;
 mod sentence;
 mod slack;
@@ -16,7 +17,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::http::{self, HttpError};
 use crate::metrics::Metrics;
 use crate::pulse::Loop;
@@ -24,6 +24,7 @@ use crate::store::problem::Patience;
 use crate::store::topic::Topic;
 
 pub use deliver::Outcome;
+pub use outgoing::Outgoing;
 
 /// Periods and limits of notifications. Tests use shorter ones.
 #[derive(Debug, Clone)]
@@ -93,16 +94,12 @@ pub struct Notifier {
     timing: Timing,
     client: reqwest::Client,
     metrics: Arc<Metrics>,
-    /// Targets that responded with 410. Nothing is sent to them until the configuration is loaded again.
-    gone: Mutex<Gone>,
+    /// This process, as in `tidegate.instance`.
+    owner: String,
+    /// The targets that another process states differently. They were logged.
+    differing: Mutex<BTreeSet<String>>,
+    outgoing: Arc<Outgoing>,
     under_way: tokio::sync::Mutex<outbox::UnderWay>,
-}
-
-#[derive(Debug, Default)]
-struct Gone {
-    /// The configuration that they belong to.
-    config: Option<Arc<Config>>,
-    targets: BTreeSet<String>,
 }
 
 impl Timing {
@@ -118,14 +115,21 @@ fn loops() -> [(&'static str, Duration); Loop::ALL.len()] {
 }
 
 impl Notifier {
-    /// An error if no HTTP client can be made.
-    pub fn new(timing: Timing, metrics: Arc<Metrics>) -> Result<Self, HttpError> {
+    /// `owner`: this process. An error if no HTTP client can be made.
+    pub fn new(timing: Timing, metrics: Arc<Metrics>, owner: String) -> Result<Self, HttpError> {
         Ok(Self {
             timing,
             client: http::client()?,
             metrics,
-            gone: Mutex::default(),
+            owner,
+            differing: Mutex::default(),
+            outgoing: Arc::default(),
             under_way: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// What the status port of the process shares with the outbox.
+    pub fn outgoing(&self) -> Arc<Outgoing> {
+        Arc::clone(&self.outgoing)
     }
 }

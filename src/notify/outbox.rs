@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::deliver::{self, Document, Outcome};
-use super::problems::selection;
+use super::problems::{selection, statement};
 use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
@@ -45,7 +45,7 @@ impl Notifier {
         let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
         for target in &config.notify {
             let waits = due.contains(&target.name) && !under_way.contains_key(&target.name);
-            if !waits || self.is_gone(config, target) {
+            if !waits || self.outgoing.is_gone(config, &target.name) {
                 continue;
             }
             let (notifier, pool, config, sent) = (Arc::clone(self), pool.clone(), Arc::clone(config), target.clone());
@@ -61,6 +61,7 @@ impl Notifier {
     }
 
     /// Sends the next message to a target, or the message `only`. `None` if none is due, or another process sends it.
+    /// Test messages are sent before others, and do not wait until a pause of the target is over.
     pub async fn send_next(
         &self,
         pool: &PgPool,
@@ -86,7 +87,7 @@ impl Notifier {
         };
         // No connection of the pool is held meanwhile.
         let outcome = deliver::deliver(&self.client, target, document, self.timing.timeout).await;
-        self.metrics.notified(&target.name, outcome.label());
+        self.metrics.notified(&target.name, outcome.counted());
         let mut conn = pool.acquire().in_time().await?;
         self.record(&mut conn, config, target, &message, outcome).await?;
         Ok(Some(outcome))
@@ -101,17 +102,34 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
+        let only = if only.is_some() { only } else { notification::due_test(&mut *transaction, &target.name).await? };
         if !notification_target::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
             return Ok(None);
         }
-        let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
-        let Some(message) = claimed else { return Ok(None) };
-        let body = match &message.body {
-            Some(body) => Some(body.clone()),
+        let mut is_split = false;
+        let message = loop {
+            let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
+            match claimed {
+                Some(message) if is_of_several(target, &message) => {
+                    split(&mut transaction, target, &message).await?;
+                    is_split = true;
+                }
+                Some(message) => break message,
+                None => {
+                    if is_split {
+                        transaction.commit().in_time().await?;
+                    }
+                    return Ok(None);
+                }
+            }
+        };
+        let stored = message.body.clone().filter(|body| is_in_format(target.format, body));
+        let body = match stored {
+            Some(body) => Some(body),
             None => compose(&mut transaction, config, target, &message).await?,
         };
         match &body {
-            Some(body) if message.body.is_none() => {
+            Some(body) if message.body.as_ref() != Some(body) => {
                 notification::compose(&mut *transaction, message.id, body).await?;
             }
             Some(_) => {}
@@ -136,8 +154,9 @@ impl Notifier {
             return Ok(());
         }
         let pauses = self.pauses(message, outcome);
-        if outcome == Outcome::Gone {
-            self.set_gone(config, target);
+        if outcome == Outcome::Gone && self.outgoing.set_gone(config, &target.name) {
+            let target = &target.name;
+            tracing::error!(target, "the target responded with 410; nothing is sent to it until a reload");
         }
         let retry_secs = pauses.message.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);
@@ -158,25 +177,6 @@ impl Notifier {
         let message = step.filter(|_| message.kind != Kind::Test).map(|step| step.max(asked));
         Pauses { message, target }
     }
-
-    fn is_gone(&self, config: &Arc<Config>, target: &Target) -> bool {
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        if !gone.config.as_ref().is_some_and(|of| Arc::ptr_eq(of, config)) {
-            gone.config = Some(Arc::clone(config));
-            gone.targets.clear();
-        }
-        gone.targets.contains(&target.name)
-    }
-
-    fn set_gone(&self, config: &Arc<Config>, target: &Target) {
-        if !self.is_gone(config, target) {
-            tracing::error!(
-                target = target.name,
-                "the target responded with 410; nothing is sent to it until a reload"
-            );
-            self.gone.lock().unwrap_or_else(PoisonError::into_inner).targets.insert(target.name.clone());
-        }
-    }
 }
 
 /// Removes the attempts that `is_chosen`, and waits for them. Returns how many were made.
@@ -194,6 +194,34 @@ async fn settle(under_way: &mut UnderWay, is_chosen: impl Fn(&Attempt) -> bool) 
     failed.map_or(Ok(made), Err)
 }
 
+/// Whether a message is about several problems although the target receives a document for each. It was written while
+/// the configuration had another format for the target, or by the configuration of another process.
+fn is_of_several(target: &Target, message: &Message) -> bool {
+    target.format == NotifyFormat::Cloudevents && (message.kind == Kind::Digest || message.problems.len() > 1)
+}
+
+/// Replaces a message with one for each of its problems.
+async fn split(transaction: &mut PgConnection, target: &Target, message: &Message) -> Result<(), sqlx::Error> {
+    let problems = problem::of_message(&mut *transaction, &message.problems, &target.name, message.id).await?;
+    notification::remove(&mut *transaction, message.id).await?;
+    for problem in problems {
+        let kind = match (problem.closed_at, problem.is_known) {
+            (None, false) => Kind::Opened,
+            (None, true) => Kind::Reminder,
+            (Some(_), true) => Kind::Recovered,
+            // The target has not received its beginning.
+            (Some(_), false) => continue,
+        };
+        notification::add(&mut *transaction, &target.name, kind, &[problem.id]).await?;
+    }
+    Ok(())
+}
+
+/// Whether a document that was sent before has this format.
+fn is_in_format(format: NotifyFormat, body: &Value) -> bool {
+    body.get("specversion").is_some() == (format == NotifyFormat::Cloudevents)
+}
+
 /// The document of a message. `None` if nothing is left in it.
 async fn compose(
     transaction: &mut PgConnection,
@@ -208,7 +236,7 @@ async fn compose(
         }));
     }
     if let Some(range) = message.range {
-        let activity = activity::read(transaction, range, &selection(target), RUNS_MAX).await?;
+        let activity = activity::read(transaction, range, &selection(&statement(target)), RUNS_MAX).await?;
         let is_empty = activity.runs.is_empty() && activity.actions.is_empty();
         return Ok((!is_empty).then(|| match target.format {
             NotifyFormat::Slack => slack::activity(&config.server.title, config.server.url.as_ref(), &activity),
@@ -220,6 +248,8 @@ async fn compose(
     let mut problems = problem::of_message(transaction, &message.problems, &target.name, message.id).await?;
     // The message about the beginning was given up, so the end is not sent either.
     problems.retain(|problem| problem.closed_at.is_none() || problem.is_known);
+    // A mute withdraws reminders that were stored before it.
+    problems.retain(|problem| !problem.is_muted);
     Ok(match (target.format, problems.first()) {
         (_, None) => None,
         (NotifyFormat::Slack, _) => Some(slack::digest(&config.server.title, config.server.url.as_ref(), &problems)),

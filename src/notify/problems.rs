@@ -1,6 +1,7 @@
 //! The check for problems: they open and close, and the messages about them are written in the same transaction.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 
@@ -9,6 +10,7 @@ use crate::config::{Config, NotifyFormat, Target};
 use crate::pulse::Loop;
 use crate::store::activity::{self, Selection};
 use crate::store::notification::{self, Kind, Received};
+use crate::store::notification_statement::{self, Statement};
 use crate::store::notification_target;
 use crate::store::problem::{self, Change, Scope};
 use crate::store::session::Deadline as _;
@@ -20,14 +22,14 @@ use crate::text;
 const OVERLAP: chrono::TimeDelta = chrono::TimeDelta::minutes(2);
 
 impl Notifier {
-    /// Checks everything that may be wrong. Returns whether it was this process's turn. If the check fails, that is
-    /// recorded as a problem.
+    /// States the targets of this process, and checks everything that may be wrong. Returns whether it was this
+    /// process's turn to check. If the check fails, that is recorded as a problem.
     pub async fn check(&self, pool: &PgPool, config: &Config) -> Result<bool, sqlx::Error> {
-        let error = match in_transaction(pool, async |transaction| self.check_all(transaction, config).await).await {
+        let error = match self.state_and_check(pool, config).await {
             Ok(was_turn) => return Ok(was_turn),
             Err(error) => error,
         };
-        let record = in_transaction(pool, async |transaction| self.record_failure(transaction, config, &error).await);
+        let record = in_transaction(pool, async |transaction| self.record_failure(transaction, &error).await);
         if let Err(second) = record.await {
             // The database itself may be the reason, which probes and metrics show.
             tracing::debug!(error = chain(&second), "it could not be recorded that the check for problems failed");
@@ -35,11 +37,41 @@ impl Notifier {
         Err(error)
     }
 
-    async fn check_all(&self, transaction: &mut PgConnection, config: &Config) -> Result<bool, sqlx::Error> {
+    async fn state_and_check(&self, pool: &PgPool, config: &Config) -> Result<bool, sqlx::Error> {
+        let own: Vec<Statement> = config.notify.iter().map(statement).collect();
+        // Separately: it is stated also if the check fails.
+        let differing = in_transaction(pool, async |transaction| self.state(transaction, &own).await).await?;
+        self.log_differing(differing.into_iter().collect());
+        in_transaction(pool, async |transaction| self.check_all(transaction).await).await
+    }
+
+    /// States the targets of this process. Returns those that another process states differently.
+    async fn state(&self, transaction: &mut PgConnection, own: &[Statement]) -> Result<Vec<String>, sqlx::Error> {
+        notification_statement::state(&mut *transaction, &self.owner, own).await?;
+        notification_statement::differing(transaction, &self.owner).await
+    }
+
+    fn log_differing(&self, differing: BTreeSet<String>) {
+        let mut known = self.differing.lock().unwrap_or_else(PoisonError::into_inner);
+        for target in differing.difference(&known) {
+            tracing::warn!(
+                target,
+                process = self.owner,
+                "another process has different settings for this target of notifications; the newest ones apply"
+            );
+        }
+        for target in known.difference(&differing) {
+            tracing::info!(target, "resolved: processes no longer have different settings for this target");
+        }
+        *known = differing;
+    }
+
+    async fn check_all(&self, transaction: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let Some(last_checked) = problem::take_turn(&mut *transaction, self.timing.check_every).await? else {
             return Ok(false);
         };
-        let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
+        let stated = notification_statement::agreed(&mut *transaction).await?;
+        let targets: Vec<String> = stated.iter().map(|target| target.target.clone()).collect();
         let scope = Scope {
             patience: &self.timing.patience,
             since: last_checked - OVERLAP,
@@ -57,7 +89,7 @@ impl Notifier {
             }
         }
         notification_target::know(&mut *transaction, &targets).await?;
-        for target in &config.notify {
+        for target in &stated {
             // Locks the target, so that no process claims a message to it until this is committed.
             self.write_activity(&mut *transaction, target).await?;
             self.write_messages(&mut *transaction, target, &changes).await?;
@@ -66,30 +98,26 @@ impl Notifier {
     }
 
     /// Records that the check failed, and writes the messages about that.
-    async fn record_failure(
-        &self,
-        transaction: &mut PgConnection,
-        config: &Config,
-        error: &sqlx::Error,
-    ) -> Result<(), sqlx::Error> {
+    async fn record_failure(&self, transaction: &mut PgConnection, error: &sqlx::Error) -> Result<(), sqlx::Error> {
         let summary = format!("the check for problems fails: {}", chain(error));
         let delay = self.timing.delay(Topic::Stalled);
         let opened = problem::check_failed(&mut *transaction, Loop::Problems.name(), &summary, delay).await?;
         if let Some(change) = &opened {
             tracing::warn!(problem = change.id, kind = change.kind, "a problem opened: {}", text::plain(&summary));
         }
-        for target in &config.notify {
+        let stated = notification_statement::agreed(&mut *transaction).await?;
+        for target in &stated {
             self.write_messages(&mut *transaction, target, opened.as_slice()).await?;
         }
         Ok(())
     }
 
     /// Writes a message about runs that finished and actions, if the target receives these and there are any.
-    async fn write_activity(&self, transaction: &mut PgConnection, target: &Target) -> Result<(), sqlx::Error> {
+    async fn write_activity(&self, transaction: &mut PgConnection, target: &Statement) -> Result<(), sqlx::Error> {
         let Timing { lag, first, pause, .. } = self.timing;
-        let new = activity::advance(&mut *transaction, &target.name, &selection(target), lag).await?;
+        let new = activity::advance(&mut *transaction, &target.target, &selection(target), lag).await?;
         match new {
-            Some(range) => activity::collect(transaction, &target.name, range, first, pause).await,
+            Some(range) => activity::collect(transaction, &target.target, range, first, pause).await,
             None => Ok(()),
         }
     }
@@ -98,7 +126,7 @@ impl Notifier {
     async fn write_messages(
         &self,
         transaction: &mut PgConnection,
-        target: &Target,
+        target: &Statement,
         changes: &[Change],
     ) -> Result<(), sqlx::Error> {
         let ids = |is_wanted: &dyn Fn(&Change) -> bool| -> Vec<i64> {
@@ -107,20 +135,21 @@ impl Notifier {
         let opened = ids(&|change| !change.is_over && concerns(target, change));
         let over = ids(&|change| change.is_over);
         if !over.is_empty() {
-            let received = notification::received(&mut *transaction, target.name.as_str(), &over).await?;
+            let received = notification::received(&mut *transaction, &target.target, &over).await?;
             // Reminders of what is over, and messages that were not sent yet.
-            notification::withdraw(transaction, &target.name, &over).await?;
+            notification::withdraw(transaction, &target.target, &over).await?;
             let has_received = |change: &Change, is_accepted: bool| {
                 let of_change = |one: &Received| one.id == change.id && one.is_accepted == is_accepted;
-                change.is_over && !change.is_silent && received.iter().any(of_change)
+                let is_sent = !change.is_silent || target.format == NotifyFormat::Cloudevents.name();
+                change.is_over && is_sent && received.iter().any(of_change)
             };
-            if target.on.contains(&Topic::Recovered) {
+            if target.receives(Topic::Recovered.name()) {
                 self.enqueue(transaction, target, Kind::Recovered, &ids(&|change| has_received(change, true))).await?;
                 self.enqueue_later(transaction, target, &ids(&|change| has_received(change, false))).await?;
             }
         }
         self.enqueue(transaction, target, Kind::Opened, &opened).await?;
-        let open = notification::to_remind_of(&mut *transaction, &target.name, target.repeat).await?;
+        let open = notification::to_remind_of(&mut *transaction, &target.target, target.repeat()).await?;
         self.enqueue(transaction, target, Kind::Reminder, &open).await
     }
 
@@ -129,36 +158,31 @@ impl Notifier {
     async fn enqueue_later(
         &self,
         transaction: &mut PgConnection,
-        target: &Target,
+        target: &Statement,
         problems: &[i64],
     ) -> Result<(), sqlx::Error> {
-        match target.format {
-            NotifyFormat::Slack if !problems.is_empty() => {
-                let pause = self.timing.first;
-                notification::add_together(transaction, &target.name, Kind::Recovered, problems, pause).await
-            }
-            NotifyFormat::Slack => Ok(()),
-            NotifyFormat::Cloudevents => self.enqueue(transaction, target, Kind::Recovered, problems).await,
+        if problems.is_empty() || !is_collected(target) {
+            return self.enqueue(transaction, target, Kind::Recovered, problems).await;
         }
+        let pause = self.timing.first;
+        notification::add_together(transaction, &target.target, Kind::Recovered, problems, pause).await
     }
 
     async fn enqueue(
         &self,
         transaction: &mut PgConnection,
-        target: &Target,
+        target: &Statement,
         kind: Kind,
         problems: &[i64],
     ) -> Result<(), sqlx::Error> {
         if problems.is_empty() {
             return Ok(());
         }
-        match target.format {
-            NotifyFormat::Slack => {
-                let Timing { first, pause, .. } = self.timing;
-                notification::collect(transaction, &target.name, problems, first, pause).await
-            }
-            NotifyFormat::Cloudevents => notification::add(transaction, &target.name, kind, problems).await,
+        if !is_collected(target) {
+            return notification::add(transaction, &target.target, kind, problems).await;
         }
+        let Timing { first, pause, .. } = self.timing;
+        notification::collect(transaction, &target.target, problems, first, pause).await
     }
 }
 
@@ -181,25 +205,42 @@ async fn in_transaction<T>(
     worked
 }
 
-/// The runs and actions that a target receives.
-pub(super) fn selection(target: &Target) -> Selection {
+/// What a target of the configuration receives.
+pub(super) fn statement(target: &Target) -> Statement {
     let names = |names: &Option<BTreeSet<String>>| Some(names.as_ref()?.iter().cloned().collect());
-    Selection {
-        runs: target.on.contains(&Topic::RunFinished),
-        actions: target.on.contains(&Topic::Action),
+    Statement {
+        target: target.name.clone(),
+        format: target.format.name().to_owned(),
+        topics: target.on.iter().map(|topic| topic.name().to_owned()).collect(),
         connections: names(&target.connections),
         jobs: names(&target.jobs),
+        repeat_seconds: target.repeat.as_secs_f64(),
     }
+}
+
+/// The runs and actions that a target receives.
+pub(super) fn selection(target: &Statement) -> Selection {
+    Selection {
+        runs: target.receives(Topic::RunFinished.name()),
+        actions: target.receives(Topic::Action.name()),
+        connections: target.connections.clone(),
+        jobs: target.jobs.clone(),
+    }
+}
+
+/// Whether several problems are one message.
+fn is_collected(target: &Statement) -> bool {
+    target.format == NotifyFormat::Slack.name()
 }
 
 /// Whether a target receives messages about a problem. With `only`, it receives none about a problem of no connection
 /// and no job.
-fn concerns(target: &Target, change: &Change) -> bool {
-    if !Topic::of_problem(&change.kind).is_some_and(|topic| target.on.contains(&topic)) {
+fn concerns(target: &Statement, change: &Change) -> bool {
+    if !target.receives(&change.kind) {
         return false;
     }
     // A target that does not accept messages would not accept one about this.
-    if change.kind == Topic::NotifyStuck.name() && change.scope == target.name {
+    if change.kind == Topic::NotifyStuck.name() && change.scope == target.target {
         return false;
     }
     let of_connection = target
@@ -219,9 +260,9 @@ mod tests {
 
     use super::*;
 
-    fn target(connections: Option<&str>, jobs: Option<&str>) -> Target {
+    fn target(connections: Option<&str>, jobs: Option<&str>) -> Statement {
         let names = |name: &str| BTreeSet::from([name.to_owned()]);
-        Target {
+        statement(&Target {
             name: "oncall".to_owned(),
             url: "https://hooks.example".into(),
             host: "hooks.example".to_owned(),
@@ -232,7 +273,7 @@ mod tests {
             headers: Vec::new(),
             secret: None,
             repeat: Duration::from_hours(24),
-        }
+        })
     }
 
     fn change(kind: Topic, connection: Option<&str>, job: &str) -> Change {

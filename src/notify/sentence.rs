@@ -52,8 +52,11 @@ pub(super) fn sentence(problem: &Problem) -> String {
     let sentence = if let Some(closed_at) = problem.closed_at {
         format!("{subject}: over since {} (it began {since}): {summary}", moment(closed_at))
     } else {
-        let hint = problem.hint.as_ref().map(|hint| format!(". To do: {hint}")).unwrap_or_default();
-        format!("{subject} {verb} since {since}: {summary}{hint}")
+        let begin = format!("{subject} {verb} since {since}: ");
+        match &problem.hint {
+            Some(hint) => format!("{begin}{} To do: {hint}", text::ended(summary)),
+            None => begin + summary,
+        }
     };
     text::plain(&sentence)
 }
@@ -126,6 +129,7 @@ pub(super) fn example() -> Problem {
         summary: "the vendor responded with status 401".to_owned(),
         hint: Some("renew the token".to_owned()),
         is_known: false,
+        is_muted: false,
     }
 }
 
@@ -141,6 +145,9 @@ mod tests {
             "acme-lynn/survey_result fails since 2026-11-29 03:15 UTC: the vendor responded with status 401. To do: renew \
              the token"
         );
+        problem.summary = "write names that look like this.".to_owned();
+        assert!(sentence(&problem).ends_with(" look like this. To do: renew the token"), "{}", sentence(&problem));
+        problem.summary = example().summary;
         (problem.stream, problem.streams, problem.scope) = (None, 12, "acme-lynn".to_owned());
         assert!(sentence(&problem).starts_with("12 streams of acme-lynn fail since "));
         problem.closed_at = Some("2026-11-29T04:00:00Z".parse().unwrap());

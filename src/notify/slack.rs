@@ -14,6 +14,8 @@ use crate::text;
 
 /// Problems that one message names.
 const NAMED_MAX: usize = 10;
+/// What chats make a link of, in lower case; besides `](`.
+const LINKS: [&str; 5] = ["://", "www.", "mailto:", "tel:", "xmpp:"];
 /// Slack refuses blocks of more than 3,000 characters.
 const BLOCK_CHARACTERS_MAX: usize = 2_900;
 
@@ -79,8 +81,10 @@ pub(super) fn test(title: &str) -> Value {
 }
 
 fn message(lines: &[String]) -> Value {
-    let blocks: Vec<Value> =
-        lines.iter().map(|line| json!({ "type": "section", "text": { "type": "mrkdwn", "text": line } })).collect();
+    // `verbatim`: Slack makes no links of its own.
+    let block =
+        |line: &String| json!({ "type": "section", "text": { "type": "mrkdwn", "text": line, "verbatim": true } });
+    let blocks: Vec<Value> = lines.iter().map(block).collect();
     json!({ "text": lines.join("\n"), "blocks": blocks })
 }
 
@@ -119,11 +123,25 @@ fn linked(url: &str, label: &str) -> String {
     format!("<{}|{label}>", url.replace('&', "&amp;"))
 }
 
-/// The text without anything that could mislead: tags of Slack, and mentions and links of Mattermost and Rocket.Chat,
-/// which an invisible character breaks. `*` and backticks still change how text looks.
+/// The text without anything that could mislead: tags of Slack, and mentions and links of all three, which an invisible
+/// character breaks. `*` and backticks still change how text looks.
 fn escape(text: &str) -> String {
-    let text = text::plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = unlinked(&text::plain(text)).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('@', "@\u{200b}").replace("](", "]\u{200b}(")
+}
+
+/// The text with broken addresses, which people can read and chats make no link of. The points are broken too, since a
+/// chat may recognise the name of the host alone.
+fn unlinked(text: &str) -> String {
+    let break_up = |word: &str| {
+        let lower = word.to_ascii_lowercase();
+        if LINKS.iter().any(|link| lower.contains(link)) {
+            word.replace(':', "\u{200b}:\u{200b}").replace('.', "\u{200b}.")
+        } else {
+            word.to_owned()
+        }
+    };
+    text.split_inclusive(char::is_whitespace).map(break_up).collect()
 }
 
 /// The text, cut to the length of a block, without half an escape at its end.
@@ -148,6 +166,8 @@ fn rank(kind: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::store::activity::{Action, FinishedRun};
 
@@ -236,5 +256,53 @@ mod tests {
         let long = digest("prod", None, &[problem]);
         let line = long["blocks"][1]["text"]["text"].as_str().unwrap();
         assert!(line.chars().count() < 3_000 && line.ends_with("&lt;…"), "{line}");
+    }
+
+    #[test]
+    fn p7_an_address_in_foreign_text_is_no_link_and_ours_is_one() {
+        let base = Url::parse("https://www.ops.example").unwrap();
+        let mut problem = sentence::example();
+        problem.summary =
+            "see https://evil.example/p?a=1, HTTP://Evil.example, (www.evil.example) or WWW.evil.example \
+                           or mailto:a@evil.example"
+                .to_owned();
+        problem.hint = Some("ftp://evil.example".to_owned());
+        let document = digest("prod", Some(&base), &[problem.clone()]);
+        let text = document["text"].as_str().unwrap();
+        let (foreign, ours) = text.split_once('<').unwrap();
+        assert_eq!(ours, "https://www.ops.example/streams/acme-lynn/survey_result|open>");
+        let lower = foreign.to_lowercase();
+        assert!(LINKS.iter().all(|link| !lower.contains(link)) && !lower.contains("evil.example"), "{foreign}");
+        let readable = foreign.replace('\u{200b}', "");
+        assert!(readable.contains(&problem.summary) && readable.contains("To do: ftp://evil.example"), "{readable}");
+        assert_eq!(document["blocks"][1]["text"]["verbatim"], true);
+        // What is no address can be copied.
+        assert_eq!(escape("lynn.marks at 03:15: 1.5 MB"), "lynn.marks at 03:15: 1.5 MB");
+    }
+
+    proptest! {
+        #[test]
+        fn p7_no_text_becomes_a_link(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    "[ -~]{0,4}",
+                    prop::sample::select(vec![
+                        "http", "https", "HTTPS", ":", "//", "://", "www", "WWW", ".", "mailto", "tel", "xmpp", " ",
+                        "\u{a0}", "\u{200b}", "\u{ad}", "\n", "evil.example", "&", "<", "@", "](",
+                    ])
+                    .prop_map(ToOwned::to_owned),
+                ],
+                0..12,
+            )
+        ) {
+            let text = parts.concat();
+            let shown = escape(&text);
+            let lower = shown.to_lowercase();
+            prop_assert!(LINKS.iter().all(|link| !lower.contains(link)), "{shown:?}");
+            prop_assert!(!shown.contains("](") && !shown.contains('<'), "{shown:?}");
+            let visible = shown.replace('\u{200b}', "");
+            let readable = visible.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+            prop_assert_eq!(readable, text::plain(&text));
+        }
     }
 }

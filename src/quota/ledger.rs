@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
+use super::changed::wake;
 use super::forecast::Snapshot;
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
@@ -201,8 +202,11 @@ impl Ledger {
             .await?;
             rows.push(LimitRow { id, limit });
         }
-        statement::state(&mut transaction, owner, &self.connection, ledger, &rows).await?;
+        let has_changed = statement::state(&mut transaction, owner, &self.connection, ledger, &rows).await?;
         transaction.commit().in_time().await?;
+        if has_changed {
+            wake(&self.pool).await?;
+        }
         Ok((ledger, rows))
     }
 

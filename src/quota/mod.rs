@@ -5,6 +5,7 @@
 //! because of Tidegate, across restarts and replicas; and at least 95 % of the permitted rate is used while there is
 //! work (for periods of a second and longer). Knows no HTTP; the sender consumes a [`Reservation`].
 
+mod changed;
 mod forecast;
 mod hours;
 mod key;
@@ -18,6 +19,7 @@ mod unblock;
 mod usage;
 mod window;
 
+pub use changed::{limit_waited_for, waiting_for, wake};
 pub use forecast::Snapshot;
 pub use hours::{Hours, Traffic};
 pub use key::{LedgerKey, LedgerKeys};
@@ -26,6 +28,6 @@ pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use refusal::{Refusal, header_wait, parse_wait};
 pub use reservation::{Reservation, Settlement};
 pub use statement::{Dispute, Stated, renew};
-pub use unblock::{Lifted, blocked, unblock, waiting_for};
+pub use unblock::{Lifted, blocked, unblock};
 pub use usage::{LedgerUse, Usage, Uses};
 pub use window::Window;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgConnection, PgPool};
 
+use super::changed::wake;
 use super::ledger::{LimitRow, count, duration, interval, units};
 use super::window::Spans;
 use crate::store::instance;
@@ -36,20 +37,30 @@ pub struct Dispute {
     pub in_force: Stated,
 }
 
-/// Replaces what the process `owner` states for a connection, and puts the resulting limits into force. The caller
-/// holds the ledger's lock.
+/// Replaces what the process `owner` states for a connection, and puts the resulting limits into force. Returns whether
+/// a limit has changed, or the connection has left one: the caller then wakes tasks. It holds the ledger's lock.
 pub(super) async fn state(
     conn: &mut PgConnection,
     owner: &str,
     connection: &str,
     ledger: i64,
     limits: &[LimitRow],
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     instance::touch(&mut *conn, owner).await?;
     let ids: Vec<i64> = limits.iter().map(|row| row.id).collect();
     // Including limits of the ledger that the connection had before its credential changed.
-    sqlx::query!(
-        "delete from tidegate.quota_statement where owner = $1 and connection = $2 and limit_id <> all ($3)",
+    let left = sqlx::query!(
+        "
+        with withdrawn as (
+            delete from tidegate.quota_statement
+            where owner = $1 and connection = $2 and limit_id <> all ($3)
+            returning limit_id
+        )
+
+        update tidegate.quota_limit
+        set changed_at = clock_timestamp()
+        where id in (select limit_id from withdrawn)
+        ",
         owner,
         connection,
         &ids,
@@ -81,16 +92,21 @@ pub(super) async fn state(
     .execute(&mut *conn)
     .in_time()
     .await?;
-    agree(conn, ledger).await
+    Ok(agree(conn, ledger).await? || left.rows_affected() > 0)
 }
 
-/// Puts into force what follows from the statements of all running processes. The caller holds the ledger's lock, or an
-/// older result could replace a newer one.
-async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+/// Puts into force what follows from the statements of all running processes. Returns whether a limit has changed. The
+/// caller holds the ledger's lock, or an older result could replace a newer one.
+async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<bool, sqlx::Error> {
+    let changed = sqlx::query!(
         "
         update tidegate.quota_limit as l
-        set amount = agreed.amount, per = agreed.per, reach = agreed.reach, width = agreed.width
+        set
+            amount = agreed.amount,
+            per = agreed.per,
+            reach = agreed.reach,
+            width = agreed.width,
+            changed_at = clock_timestamp()
         from tidegate.quota_agreed as agreed
         where
             agreed.limit_id = l.id
@@ -103,11 +119,12 @@ async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> 
     .execute(conn)
     .in_time()
     .await?;
-    Ok(())
+    Ok(changed.rows_affected() > 0)
 }
 
-/// Updates the quotas in force after other processes have started or ended. Withdraws what the process `owner` states
-/// for connections that it no longer has. Returns what others state differently from this process.
+/// Updates the quotas in force after other processes have started or ended, and makes tasks due that wait for a limit
+/// which has changed. Withdraws what the process `owner` states for connections that it no longer has. Returns what
+/// others state differently from this process.
 pub async fn renew(pool: &PgPool, owner: &str, connections: &[String]) -> Result<Vec<Dispute>, sqlx::Error> {
     sqlx::query!(
         "delete from tidegate.quota_statement where owner = $1 and connection <> all ($2)",
@@ -136,6 +153,7 @@ pub async fn renew(pool: &PgPool, owner: &str, connections: &[String]) -> Result
         agree(&mut transaction, ledger).await?;
         transaction.commit().in_time().await?;
     }
+    wake(pool).await?;
     disputes(pool, owner).await
 }
 

@@ -1,8 +1,9 @@
 //! Lifts the blocks that the refusals of a vendor left on a ledger.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
+use super::changed::wake;
 use super::key::LedgerKey;
 
 /// A limit whose block was lifted.
@@ -11,13 +12,6 @@ pub struct Lifted {
     pub limit: String,
     /// Until when it was blocked.
     pub blocked_until: DateTime<Utc>,
-    /// Every connection that was ever opened with the ledger's credential.
-    pub connections: Vec<String>,
-}
-
-/// The value of `tidegate.task.waiting_for` for a task that waits for `limit`.
-pub fn waiting_for(limit: &str) -> String {
-    format!("quota {limit}")
 }
 
 /// Those of these limits that are blocked now.
@@ -41,18 +35,18 @@ pub async fn blocked(
     .await
 }
 
-/// Lifts the blocks of these limits of the ledger of `key`, and returns those that were in force. What was used stays
-/// counted. The next refusal is waited out as if it were the first.
+/// Lifts the blocks of these limits of the ledger of `key`. Returns those that were in force, and how many tasks that
+/// waited for one are due now. What was used stays counted. The next refusal is waited out as if it were the first.
 pub async fn unblock(
-    executor: impl PgExecutor<'_>,
+    conn: &mut PgConnection,
     key: &LedgerKey,
     limits: &[String],
-) -> Result<Vec<Lifted>, sqlx::Error> {
-    sqlx::query_as!(
+) -> Result<(Vec<Lifted>, i64), sqlx::Error> {
+    let lifted = sqlx::query_as!(
         Lifted,
         r#"
         with blocked as (
-            select l.id, l.name, l.blocked_until, ledger.connections
+            select l.id, l.name, l.blocked_until
             from tidegate.quota_ledger as ledger
             join tidegate.quota_limit as l on l.ledger_id = ledger.id
             where ledger.key = $1 and l.name = any($2) and l.blocked_until > clock_timestamp()
@@ -62,7 +56,7 @@ pub async fn unblock(
 
         lifted as (
             update tidegate.quota_limit as l
-            set blocked_until = null, blocked_for = null
+            set blocked_until = null, blocked_for = null, changed_at = clock_timestamp()
             from blocked
             where l.id = blocked.id
             returning l.id
@@ -70,8 +64,7 @@ pub async fn unblock(
 
         select
             blocked.name as "limit!",
-            blocked.blocked_until as "blocked_until!",
-            blocked.connections as "connections!"
+            blocked.blocked_until as "blocked_until!"
         from blocked
         join lifted on lifted.id = blocked.id
         order by blocked.id
@@ -79,6 +72,8 @@ pub async fn unblock(
         key.as_str(),
         limits,
     )
-    .fetch_all(executor)
-    .await
+    .fetch_all(&mut *conn)
+    .await?;
+    let due = if lifted.is_empty() { 0 } else { wake(conn).await? };
+    Ok((lifted, due))
 }

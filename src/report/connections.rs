@@ -3,15 +3,17 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use sqlx::types::Json;
 
-use super::events::{self, Event, EventFilter};
+use super::events::Event;
 use super::overview::{self, ConnectionSummary};
 use super::parameters::{AFTER_NAME, SEARCH};
 use super::quotas::LimitState;
 use super::streams::StreamRow;
 use super::{Document, Parameter, Query, ROWS_MAX, ReadError, Reading, streams};
 use crate::quota::Uses;
-use crate::store::reconciliation::{self, Reconciliation};
+use crate::store::reconciliation::{Compared, Difference, Reconciliation};
+use crate::store::session::Deadline as _;
 
 /// Events shown.
 const EVENTS: i64 = 20;
@@ -81,11 +83,11 @@ impl Document for ConnectionPage {
         let config = std::sync::Arc::clone(reading.config);
         let Some(connection) = config.connections.get(query.name("connection")) else { return Ok(None) };
         let name = &connection.name;
-        let own_name = std::slice::from_ref(name);
-        let uses = Uses::read(reading.conn, Some(own_name)).await?.in_use();
-        let Some(summary) = overview::summarize(reading, own_name, &uses).await?.pop() else {
-            return Ok(None);
-        };
+        let uses = Uses::read(reading.conn, Some(std::slice::from_ref(name))).await?.in_use();
+        let mut streams = streams::of_connection(reading, name).await?;
+        let Some(summary) = overview::summarize_one(reading, name, &streams, &uses) else { return Ok(None) };
+        streams.truncate(ROWS_MAX);
+        streams::read_days(reading, &mut streams).await?;
         let own: Vec<_> = uses.into_iter().filter(|one| one.connections.contains(name)).collect();
         let mut shares: Vec<String> = own.iter().flat_map(|one| one.connections.iter().cloned()).collect();
         shares.sort_unstable();
@@ -93,9 +95,7 @@ impl Document for ConnectionPage {
         shares.retain(|other| other != name && config.connections.contains_key(other));
         let jobs: Vec<&String> =
             config.jobs.values().filter(|job| job.connection == *name).map(|job| &job.name).collect();
-        let reconciliation = reconciliation::last(reading.conn, own_name, DIFFERENCES).await?;
-        let events = EventFilter { connection: Some(name), limit: EVENTS, ..EventFilter::default() };
-        let events = events::list(reading.conn, events).await?;
+        let (reconciliation, events) = reconciliation_and_events(reading, name).await?;
         Ok(Some(Self {
             at: reading.now,
             connection: name.clone(),
@@ -106,9 +106,69 @@ impl Document for ConnectionPage {
             limits: own.iter().map(|one| LimitState::from(&one.usage)).collect(),
             jobs_total: jobs.len(),
             jobs: jobs.into_iter().take(JOBS).cloned().collect(),
-            streams: streams::of_connection(reading, name).await?,
+            streams,
             reconciliation,
             events,
         }))
     }
+}
+
+/// The last comparison with the vendor's totals, the newest that differ, and the newest events.
+async fn reconciliation_and_events(
+    reading: &mut Reading<'_>,
+    connection: &str,
+) -> Result<(Reconciliation, Vec<Event>), sqlx::Error> {
+    let found = sqlx::query!(
+        r#"
+        select
+            last.checked_at as "checked_at?",
+            last.compared as "compared?",
+            last.differences as "differences?",
+            differences.list as "newest!: Json<Vec<Difference>>",
+            events.list as "events!: Json<Vec<Event>>"
+        from (
+            select coalesce(json_agg(newest order by newest.bucket_start desc, newest.metric), '[]') as list
+            from (
+                select
+                    connection, metric, bucket_start, bucket_end, vendor_total, our_count,
+                    our_count - vendor_total as difference
+                from tidegate.reconciliation_difference
+                -- JSON has no other numbers.
+                where connection = $1 and abs(vendor_total) < 'infinity'
+                order by bucket_start desc, metric
+                limit $2
+            ) as newest
+        ) as differences
+        cross join (
+            select coalesce(json_agg(newest order by newest.id desc), '[]') as list
+            from (
+                select id, at, kind, connection, stream, job, run_id, actor, summary
+                from tidegate.event
+                where connection = $1
+                order by id desc
+                limit $3
+            ) as newest
+        ) as events
+        left join tidegate.reconciliation as last on last.connection = $1
+        "#,
+        connection,
+        DIFFERENCES,
+        EVENTS,
+    )
+    .fetch_one(&mut *reading.conn)
+    .in_time()
+    .await?;
+    let last = found.checked_at.zip(found.compared).zip(found.differences);
+    let compared = last.map(|((checked_at, compared), differences)| Compared {
+        connection: connection.to_owned(),
+        checked_at,
+        compared,
+        differences,
+    });
+    let reconciliation = Reconciliation {
+        differences: compared.as_ref().map_or(0, |compared| compared.differences),
+        connections: compared.into_iter().collect(),
+        newest: found.newest.0,
+    };
+    Ok((reconciliation, found.events.0))
 }

@@ -10,7 +10,7 @@ use crate::store::push;
 use crate::store::session::Deadline as _;
 
 /// The newest rejected records that are counted.
-const REJECTS_SEARCHED: i64 = 50_000;
+const REJECTS_SEARCHED: i64 = 20_000;
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Rejects {

@@ -11,7 +11,8 @@ use sqlx::PgConnection;
 use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
 use super::quotas::{self, LimitState, Urgency};
-use super::{Document, Query, ReadError, Reading, state};
+use super::streams::StreamRow;
+use super::{Document, Query, ReadError, Reading, headline, state};
 use crate::config::{Config, Job};
 use crate::cron::NextFirings;
 use crate::quota::{LedgerUse, Usage, Uses};
@@ -35,6 +36,9 @@ pub struct Overview {
     pub version: &'static str,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
+    /// Whether something needs a person, in a sentence. It says that nothing does only if no stream is failed, held or
+    /// late or has a gap.
+    pub headline: String,
     /// How many streams are in each state. Every state is there; streams that no job reads are not counted.
     pub streams: Vec<StateCount>,
     /// What needs a person, worst first.
@@ -106,7 +110,8 @@ pub struct ConnectionSummary {
     /// Everything was read up to here, in every stream that has windows.
     pub complete_until: Option<DateTime<Utc>>,
     /// The last 30 days in UTC, as far as the streams with windows are read without a gap: `complete` if every stream
-    /// has all of the day, `missing` if none has any of it, else `partial`, as today.
+    /// has all that its jobs ask for of the day, `missing` if none has any of it, else `partial`, as today. Days that
+    /// no job asks for are left out, unless they were read.
     pub days: Vec<DaySpan>,
     /// The quota that matters most: one that is blocked, else the one that is used most.
     pub fullest: Option<LimitState>,
@@ -119,8 +124,24 @@ struct Part {
     streams: i64,
 }
 
-/// From when to when a stream with windows is complete.
-type Extent = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+/// What of a stream with windows its jobs ask for, and what was read.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    wanted_from: DateTime<Utc>,
+    /// From when to when it is complete.
+    read: Option<(DateTime<Utc>, DateTime<Utc>)>,
+}
+
+impl Extent {
+    /// `None` for a list, of which no range is wanted.
+    fn new(
+        wanted_from: Option<DateTime<Utc>>,
+        covers_from: Option<DateTime<Utc>>,
+        complete_until: Option<DateTime<Utc>>,
+    ) -> Option<Self> {
+        wanted_from.map(|wanted_from| Self { wanted_from, read: covers_from.zip(complete_until) })
+    }
+}
 
 /// A stream of a connection that is shown.
 struct ShownStream {
@@ -150,13 +171,13 @@ impl Document for Overview {
             }
         }
         let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
-        let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
-        let counts = state::STATES.iter().filter(|state| state.name != "retired");
+        let counts = count_states(parts.iter().map(|part| (&*part.state, part.streams)));
         Ok(Some(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
             config_refused: reading.config_refused,
-            streams: counts.map(|state| StateCount { state: state.name, streams: counted(state.name) }).collect(),
+            headline: headline(&problems, &counts),
+            streams: counts,
             problems: problems.problems,
             problems_total: problems.total,
             running_total: total(&running),
@@ -177,6 +198,24 @@ impl Overview {
     pub fn streams_total(&self) -> i64 {
         self.streams.iter().map(|count| count.streams).sum()
     }
+
+    /// Streams that are failed, held, late or have a gap.
+    pub fn streams_unwell(&self) -> i64 {
+        let unwell = |count: &&StateCount| headline::UNWELL.iter().any(|(state, ..)| *state == count.state);
+        self.streams.iter().filter(unwell).map(|count| count.streams).sum()
+    }
+}
+
+/// How many streams are in each state, without those that no job reads. Every other state is there.
+pub fn count_states<'s>(streams: impl Iterator<Item = (&'s str, i64)>) -> Vec<StateCount> {
+    let all = state::STATES.iter().filter(|state| state.name != "retired");
+    let mut counts: Vec<StateCount> = all.map(|state| StateCount { state: state.name, streams: 0 }).collect();
+    for (state, number) in streams {
+        if let Some(count) = counts.iter_mut().find(|count| count.state == state) {
+            count.streams += number;
+        }
+    }
+    counts
 }
 
 /// The states of all streams. Those that no job reads are left out.
@@ -186,13 +225,14 @@ async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
         r#"
         select connection as "connection!", state as "state!", count(*) as "streams!"
         from tidegate.stream_state
-        where state <> 'retired'
         group by connection, state
         "#,
     )
     .fetch_all(conn)
     .in_time()
     .await
+    // In the statement, the state of each stream would be computed twice.
+    .map(|parts| parts.into_iter().filter(|part| part.state != "retired").collect())
 }
 
 /// The streams of these connections, without those that no job reads; and how many totals of vendors differ from the
@@ -207,7 +247,7 @@ async fn streams_and_differences(
             total.differences as "differences!",
             state.connection as "connection?",
             state.state as "state?",
-            state.wanted_from is not null as "has_windows!",
+            state.wanted_from,
             state.covers_from,
             state.complete_until
         from (select coalesce(sum(differences), 0)::bigint as differences from tidegate.reconciliation) as total
@@ -220,7 +260,7 @@ async fn streams_and_differences(
     .await?;
     let differences = rows.first().map_or(0, |row| row.differences);
     let streams = rows.into_iter().filter_map(|row| {
-        let extent = row.has_windows.then_some((row.covers_from, row.complete_until));
+        let extent = Extent::new(row.wanted_from, row.covers_from, row.complete_until);
         Some(ShownStream { connection: row.connection?, state: row.state?, extent })
     });
     Ok((streams.collect(), differences))
@@ -334,8 +374,30 @@ pub(super) async fn summarize(
     uses: &[LedgerUse],
 ) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
     let (streams, _) = streams_and_differences(reading.conn, names).await?;
+    Ok(summaries(names, (&parts_of(&streams), &streams), uses, (reading.config, reading.now)))
+}
+
+/// The connection that has these streams.
+pub(super) fn summarize_one(
+    reading: &Reading<'_>,
+    connection: &str,
+    streams: &[StreamRow],
+    uses: &[LedgerUse],
+) -> Option<ConnectionSummary> {
+    let shown = |row: &StreamRow| ShownStream {
+        connection: connection.to_owned(),
+        state: row.state.clone(),
+        extent: Extent::new(row.wanted_from, row.covers_from, row.complete_until),
+    };
+    let streams: Vec<ShownStream> = streams.iter().map(shown).collect();
+    let names = [connection.to_owned()];
+    summaries(&names, (&parts_of(&streams), &streams), uses, (reading.config, reading.now)).pop()
+}
+
+/// How many of the streams are in each state.
+fn parts_of(streams: &[ShownStream]) -> Vec<Part> {
     let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-    for stream in &streams {
+    for stream in streams {
         *counts.entry((&stream.connection, &stream.state)).or_default() += 1;
     }
     let part = |((connection, state), streams): ((&str, &str), i64)| Part {
@@ -343,8 +405,7 @@ pub(super) async fn summarize(
         state: state.to_owned(),
         streams,
     };
-    let parts: Vec<Part> = counts.into_iter().map(part).collect();
-    Ok(summaries(names, (&parts, &streams), uses, (reading.config, reading.now)))
+    counts.into_iter().map(part).collect()
 }
 
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.
@@ -395,7 +456,7 @@ fn summaries(
         let own_parts = parts.iter().filter(|part| part.connection == *name);
         let own_streams = streams.iter().filter(|stream| stream.connection == *name);
         let extents: Vec<Extent> = own_streams.filter_map(|stream| stream.extent).collect();
-        let until: Option<Vec<_>> = extents.iter().map(|(_, until)| *until).collect();
+        let until: Option<Vec<_>> = extents.iter().map(|extent| extent.read.map(|(_, until)| until)).collect();
         let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.usage);
         ConnectionSummary {
             connection: name.clone(),
@@ -414,26 +475,32 @@ fn urgency(usage: &Usage) -> Urgency {
 }
 
 /// The last days, and what of each was read. As in `mart.day_status`, a day is complete at its end, so that today never
-/// is, and is missing only if nothing of it was read.
+/// is, and is missing only if it is wanted and nothing of it was read.
 fn days(extents: &[Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
     let today = now.date_naive();
     let Some(first) = today.checked_sub_days(Days::new(DAYS - 1)) else { return Vec::new() };
-    let state = |day: NaiveDate| {
-        let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
-        let end = begin + Days::new(1);
-        let mut read = extents.iter().filter_map(|(from, until)| from.zip(*until));
-        if !read.clone().any(|(from, until)| from < end && begin < until) {
-            "missing"
-        } else if read.clone().count() == extents.len() && read.all(|(from, until)| from <= begin && end <= until) {
-            "complete"
-        } else {
-            "partial"
-        }
+    let days = first.iter_days().take_while(|day| *day <= today);
+    spans(days.filter_map(|day| Some((day, day_state(extents, day)?))))
+}
+
+/// The state of a day. `None` if no job asks for it and nothing of it was read.
+fn day_state(extents: &[Extent], day: NaiveDate) -> Option<&'static str> {
+    let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
+    let end = begin + Days::new(1);
+    let is_read = |one: &&Extent| one.read.is_some_and(|(from, until)| from < end && begin < until);
+    let has_all =
+        |one: &&Extent, since: DateTime<Utc>| one.read.is_some_and(|(from, until)| from <= since && end <= until);
+    let wanted: Vec<&Extent> = extents.iter().filter(|one| one.wanted_from < end).collect();
+    let is_complete = match wanted[..] {
+        // What a backfill has read before the jobs' start.
+        [] => extents.iter().filter(is_read).all(|one| has_all(&one, begin)),
+        _ => wanted.iter().all(|one| has_all(one, begin.max(one.wanted_from))),
     };
-    if extents.is_empty() {
-        Vec::new()
-    } else {
-        spans(first.iter_days().take_while(|day| *day <= today).map(|day| (day, state(day))))
+    match (wanted.is_empty(), extents.iter().any(|one| is_read(&one))) {
+        (true, false) => None,
+        (false, false) => Some("missing"),
+        (_, true) if is_complete => Some("complete"),
+        (_, true) => Some("partial"),
     }
 }
 
@@ -459,27 +526,47 @@ fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Fi
 mod tests {
     use super::*;
 
-    fn extent(from: &str, until: &str) -> Extent {
-        (Some(from.parse().unwrap()), Some(until.parse().unwrap()))
+    fn extent(wanted_from: &str, from: &str, until: &str) -> Extent {
+        let read = (from.parse().unwrap(), until.parse().unwrap());
+        Extent { wanted_from: wanted_from.parse().unwrap(), read: Some(read) }
     }
 
-    /// The state of the last three days.
-    fn lately(extents: &[Extent]) -> Vec<String> {
-        let days = days(extents, "2026-11-30T10:00:00Z".parse().unwrap());
-        let each = days.iter().flat_map(|span| vec![span.state.clone(); usize::try_from(span.days()).unwrap()]);
-        each.collect::<Vec<_>>().split_off(27)
+    /// The states of the last three days; empty for a day that is left out.
+    fn lately(extents: &[Extent]) -> [String; 3] {
+        let spans = days(extents, "2026-11-30T10:00:00Z".parse().unwrap());
+        ["2026-11-28", "2026-11-29", "2026-11-30"].map(|day| {
+            let day: NaiveDate = day.parse().unwrap();
+            let span = spans.iter().find(|span| span.from <= day && day <= span.to);
+            span.map(|span| span.state.clone()).unwrap_or_default()
+        })
     }
 
     #[test]
     fn p11_today_is_partial_and_a_day_is_missing_only_if_no_stream_has_read_of_it() {
-        let healthy = extent("2026-10-01T00:00:00Z", "2026-11-30T09:45:00Z");
+        let begin = "2026-10-01T00:00:00Z";
+        let healthy = extent(begin, begin, "2026-11-30T09:45:00Z");
         assert_eq!(lately(&[healthy, healthy]), ["complete", "complete", "partial"]);
-        let behind = extent("2026-10-01T00:00:00Z", "2026-11-28T12:00:00Z");
+        let behind = extent(begin, begin, "2026-11-28T12:00:00Z");
         assert_eq!(lately(&[behind]), ["partial", "missing", "missing"]);
         assert_eq!(lately(&[healthy, behind]), ["partial", "partial", "partial"]);
-        assert_eq!(lately(&[healthy, (None, None)]), ["partial", "partial", "partial"]);
-        assert_eq!(lately(&[(None, None)]), ["missing", "missing", "missing"]);
-        let new = extent("2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z");
+        let unread = Extent { read: None, ..healthy };
+        assert_eq!(lately(&[healthy, unread]), ["partial", "partial", "partial"]);
+        assert_eq!(lately(&[unread]), ["missing", "missing", "missing"]);
+        let new = extent(begin, "2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z");
         assert_eq!(lately(&[new]), ["missing", "complete", "missing"]);
+    }
+
+    #[test]
+    fn p11_a_day_that_no_job_asks_for_is_not_missing() {
+        let (begin, until) = ("2026-11-29T03:00:00Z", "2026-11-30T09:45:00Z");
+        let new = extent(begin, begin, until);
+        assert_eq!(lately(&[new]), ["", "complete", "partial"], "the first day begins with what is asked for");
+        assert_eq!(lately(&[Extent { read: None, ..new }]), ["", "missing", "missing"]);
+        let old = extent("2026-10-01T00:00:00Z", "2026-10-01T00:00:00Z", until);
+        assert_eq!(lately(&[new, old]), ["complete", "complete", "partial"], "one stream is newer than another");
+        assert_eq!(lately(&[new, Extent { read: None, ..old }]), ["missing", "partial", "partial"]);
+        assert_eq!(lately(&[extent(begin, "2026-11-28T12:00:00Z", until)]), ["partial", "complete", "partial"]);
+        assert_eq!(lately(&[extent(begin, "2026-11-28T00:00:00Z", until)]), ["complete", "complete", "partial"]);
+        assert_eq!(lately(&[]), ["", "", ""], "a connection of lists has no days");
     }
 }

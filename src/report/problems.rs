@@ -33,6 +33,8 @@ pub struct Problem {
     pub run_id: Option<i64>,
     /// How many streams it concerns.
     pub streams: i32,
+    /// When it began. Problems that must last for a while are shown and sent later: `late` after 10 minutes, `gap`
+    /// after an hour.
     pub opened_at: DateTime<Utc>,
     /// `None` while it is open.
     pub closed_at: Option<DateTime<Utc>>,
@@ -47,23 +49,30 @@ pub struct Problem {
 pub struct Open {
     pub problems: Vec<Problem>,
     pub total: i64,
+    /// Those that need a person, as [`Surroundings`](super::Surroundings) count them.
+    pub needing: i64,
+    pub muted: i64,
 }
 
 /// The open problems, worst first, those that are muted last.
 pub async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::Error> {
-    let mut total = 0;
+    let (mut total, mut needing, mut muted) = (0, 0, 0);
     let problems = sqlx::query!(
         r#"
         select
-            id, kind, scope, connection, stream, job, run_id, streams, opened_at as "opened_at!", summary, hint,
+            id, kind, scope, connection, stream, job, run_id, streams, seen_first_at as opened_at, summary, hint,
             case when muted_until > statement_timestamp() then muted_until end as muted_until,
-            count(*) over () as "total!"
+            count(*) over () as "total!",
+            count(*) filter (
+                where kind <> 'schema' and not coalesce(muted_until > statement_timestamp(), false)
+            ) over () as "needing!",
+            count(*) filter (where muted_until > statement_timestamp()) over () as "muted!"
         from tidegate.problem
         where closed_at is null and opened_at is not null
         order by
             coalesce(muted_until > statement_timestamp(), false),
             array_position($1::text[], kind) nulls last,
-            opened_at,
+            seen_first_at,
             id
         limit $2
         "#,
@@ -75,7 +84,7 @@ pub async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::E
     .await?
     .into_iter()
     .map(|row| {
-        total = row.total;
+        (total, needing, muted) = (row.total, row.needing, row.muted);
         Problem {
             id: row.id,
             kind: row.kind,
@@ -93,7 +102,7 @@ pub async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::E
         }
     })
     .collect();
-    Ok(Open { problems, total })
+    Ok(Open { problems, total, needing, muted })
 }
 
 impl Document for Problems {
@@ -107,8 +116,8 @@ impl Document for Problems {
             Problem,
             r#"
             select
-                id, kind, scope, connection, stream, job, run_id, streams, opened_at as "opened_at!", closed_at, summary,
-                hint, null::timestamptz as muted_until
+                id, kind, scope, connection, stream, job, run_id, streams, seen_first_at as opened_at, closed_at,
+                summary, hint, null::timestamptz as muted_until
             from tidegate.problem
             where closed_at > statement_timestamp() - interval '7 days' and opened_at is not null
             order by closed_at desc, id desc

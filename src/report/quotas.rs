@@ -1,6 +1,7 @@
 //! How much of each quota is used, when work goes on, and who uses it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -12,7 +13,7 @@ use super::parameters::{CONNECTION, SEARCH, parameter};
 use super::{Document, Parameter, ParameterKind, Query, ReadError, Reading};
 use crate::config::Config;
 use crate::connector::Connection;
-use crate::quota::{LedgerKeys, Limit, Usage, Uses, waiter_of_task};
+use crate::quota::{LedgerKeys, Limit, Usage, Uses, limit_waited_for, waiter_of_task};
 use crate::store::session::Deadline as _;
 
 /// Credentials on one page, fewer than rows of other lists: each has several limits, a week of hours and its waiters.
@@ -42,7 +43,8 @@ pub struct Credential {
     /// The configured connections that use it.
     pub connections: Vec<String>,
     pub limits: Vec<LimitState>,
-    /// Calls that wait, in the order in which they are expected to be sent.
+    /// Calls that wait, in the order in which they are expected to be sent: of running tasks, and the next one of each
+    /// task that waits for a limit.
     pub waiters: Vec<Waiter>,
     pub waiters_total: usize,
     /// The last week by the hour, for hours in which something was used, waited for or refused.
@@ -75,6 +77,7 @@ pub struct Waiter {
     pub stream: Option<String>,
     pub limits: Vec<String>,
     pub priority: i32,
+    /// When it is expected to be sent, or until when its task waits.
     pub expected_at: DateTime<Utc>,
 }
 
@@ -200,7 +203,10 @@ struct WaitingRow {
     limits: Option<Vec<String>>,
     run_id: Option<i64>,
     job: Option<String>,
+    connection: Option<String>,
     stream: Option<String>,
+    /// What the task waits for, if `expected_at` is to come.
+    waiting_for: Option<String>,
 }
 
 async fn waiting_rows(
@@ -219,7 +225,9 @@ async fn waiting_rows(
             found.limits as "limits?",
             found.run_id as "run_id?",
             found.job as "job?",
-            found.stream as "stream?"
+            found.connection as "connection?",
+            found.stream as "stream?",
+            found.waiting_for as "waiting_for?"
         from (
             (
                 select
@@ -235,7 +243,9 @@ async fn waiting_rows(
                     ) as limits,
                     null::bigint as run_id,
                     null::text as job,
-                    null::text as stream
+                    null::text as connection,
+                    null::text as stream,
+                    null::text as waiting_for
                 from tidegate.quota_waiter as waiter
                 where waiter.ledger_id = any($1) and waiter.expires_at > statement_timestamp()
                 order by waiter.expected_at, waiter.priority desc
@@ -243,17 +253,20 @@ async fn waiting_rows(
             )
             union all
             (
-                select null, null, null, null, null, run.id, run.job, task.stream
+                select
+                    null, null, run.priority, task.waiting_until, null, run.id, run.job, run.connection, task.stream,
+                    case
+                        when task.state = 'waiting' and task.waiting_until > statement_timestamp() then task.waiting_for
+                    end
                 from tidegate.run
                 inner join tidegate.task on task.run_id = run.id
                 where
-                    run.state in ('running', 'waiting')
+                    run.state in ('queued', 'running', 'waiting')
                     and task.state in ('running', 'waiting')
                     and run.connection = any($2)
                 limit $4
             )
         ) as found
-        order by found.expected_at, found.priority desc
         "#,
         ledgers,
         connections,
@@ -265,31 +278,63 @@ async fn waiting_rows(
     .await
 }
 
+/// A task that may wait.
+struct Task {
+    run_id: i64,
+    job: String,
+    stream: String,
+}
+
 async fn add_waiters(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> Result<(), sqlx::Error> {
     let ledgers: Vec<i64> = shown.iter().map(|(ledger, _)| *ledger).collect();
     let connections: Vec<String> = shown.iter().flat_map(|(_, credential)| credential.connections.clone()).collect();
     let rows = waiting_rows(conn, &ledgers, &connections).await?;
-    let mut tasks: HashMap<Uuid, (i64, String, String)> = HashMap::new();
+    let mut tasks: HashMap<Uuid, Task> = HashMap::new();
     let mut waiting: BTreeMap<i64, Vec<(Uuid, Waiter)>> = BTreeMap::new();
+    let mut postponed = Vec::new();
     for row in rows {
-        if let (Some(run), Some(job), Some(stream)) = (row.run_id, row.job, row.stream) {
-            tasks.insert(waiter_of_task(run, &stream), (run, job, stream));
-        } else if let (Some(ledger), Some(id), Some(priority), Some(expected_at)) =
-            (row.ledger, row.waiter, row.priority, row.expected_at)
-        {
-            let limits = row.limits.unwrap_or_default();
-            let waiter = Waiter { run_id: None, job: None, stream: None, limits, priority, expected_at };
+        let limits = row.limits.unwrap_or_default();
+        let waiter = row.priority.zip(row.expected_at).map(|(priority, expected_at)| Waiter {
+            run_id: None,
+            job: None,
+            stream: None,
+            limits,
+            priority,
+            expected_at,
+        });
+        if let (Some(run_id), Some(job), Some(stream)) = (row.run_id, row.job, row.stream) {
+            let id = waiter_of_task(run_id, &stream);
+            tasks.insert(id, Task { run_id, job, stream });
+            let limit = row.waiting_for.as_deref().and_then(limit_waited_for);
+            if let (Some(limit), Some(connection), Some(waiter)) = (limit, row.connection, waiter) {
+                postponed.push((connection, id, Waiter { limits: vec![limit.to_owned()], ..waiter }));
+            }
+        } else if let (Some(ledger), Some(id), Some(waiter)) = (row.ledger, row.waiter, waiter) {
             waiting.entry(ledger).or_default().push((id, waiter));
         }
     }
+    // A task that waits for long has given up its place in the queue. One that still has it is there already.
+    let known: HashSet<Uuid> = waiting.values().flatten().map(|(id, _)| *id).collect();
+    for (connection, id, waiter) in postponed {
+        let is_of = |credential: &Credential| {
+            credential.connections.contains(&connection)
+                && credential.limits.iter().any(|limit| waiter.limits.contains(&limit.limit))
+        };
+        if !known.contains(&id)
+            && let Some((ledger, _)) = shown.iter().find(|(_, credential)| is_of(credential))
+        {
+            waiting.entry(*ledger).or_default().push((id, waiter));
+        }
+    }
     for (ledger, credential) in shown {
-        let of_ledger = waiting.remove(&*ledger).unwrap_or_default();
+        let mut of_ledger = waiting.remove(&*ledger).unwrap_or_default();
+        of_ledger.sort_by_key(|(id, waiter)| (waiter.expected_at, Reverse(waiter.priority), *id));
         credential.waiters_total = of_ledger.len();
         let named = |(id, mut waiter): (Uuid, Waiter)| {
-            if let Some((run, job, stream)) = tasks.get(&id) {
-                waiter.run_id = Some(*run);
-                waiter.job = Some(job.clone());
-                waiter.stream = Some(stream.clone());
+            if let Some(task) = tasks.get(&id) {
+                waiter.run_id = Some(task.run_id);
+                waiter.job = Some(task.job.clone());
+                waiter.stream = Some(task.stream.clone());
             }
             waiter
         };

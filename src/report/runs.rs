@@ -8,7 +8,7 @@ use super::events::{self, Event, EventFilter};
 use super::parameters::{AFTER_ID, ANY_CONNECTION, ANY_JOB, FROM, TO, parameter};
 use super::{Document, Parameter, ParameterKind, Query, QueryError, ROWS_MAX, ReadError, Reading};
 use crate::store::history::{self, Run, RunFilter, Task};
-use crate::store::run;
+use crate::store::{held, run};
 
 /// Events of a run that are shown.
 const EVENTS: i64 = 50;
@@ -32,6 +32,8 @@ pub struct RunPage {
     pub start_delay_seconds: Option<f64>,
     /// One per stream.
     pub tasks: Vec<Task>,
+    /// Its held streams that still have held slices which no operator has released.
+    pub unreleased: Vec<String>,
     /// Newest first.
     pub events: Vec<Event>,
 }
@@ -82,6 +84,13 @@ impl Document for RunPage {
         let filter = RunFilter { id: Some(id), limit: 1, ..RunFilter::default() };
         let Some(run) = history::runs(&mut *reading.conn, filter).await?.pop() else { return Ok(None) };
         let tasks = history::tasks(&mut *reading.conn, &[id]).await?;
+        let held: Vec<String> =
+            tasks.iter().filter(|task| task.state == "held").map(|task| task.stream.clone()).collect();
+        let unreleased = if held.is_empty() {
+            Vec::new()
+        } else {
+            held::unreleased(&mut *reading.conn, &run.connection, &held).await?
+        };
         let events = events::list(reading.conn, EventFilter { run: Some(id), limit: EVENTS, ..EventFilter::default() });
         let due = run.scheduled_for.unwrap_or(run.created_at);
         Ok(Some(Self {
@@ -89,6 +98,7 @@ impl Document for RunPage {
             owner: run.owner.clone().filter(|_| run.finished_at.is_none()),
             start_delay_seconds: run.started_at.map(|started| (started - due).as_seconds_f64().max(0.0)),
             tasks,
+            unreleased,
             events: events.await?,
             run,
         }))

@@ -1,6 +1,6 @@
 //! The data of the status page, `/status.json` and the `status` command: the state of jobs, streams and quotas.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -102,26 +102,70 @@ impl StatusReport {
         now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
         let configured = configured(config);
-        let last_runs = status::last_runs(conn, &configured.jobs).await?;
-        let mut last_runs: HashMap<String, LastRun> = last_runs.into_iter().map(|run| (run.job.clone(), run)).collect();
+        let mut last_runs = last_runs(conn, &configured.jobs).await?;
         let pauses = pause::list(&mut *conn).await?;
         let mut firings = NextFirings::default();
         let job = |job| JobState::new(job, last_runs.remove(&job.name), &pauses, (now, &mut firings));
         let jobs = config.jobs.values().map(job).collect();
+        Ok(Self { reload_refused, jobs, ..Self::of(conn, &configured, used, now).await? })
+    }
+
+    /// The same of the jobs and streams that running processes have stored, while the configuration on disk is refused.
+    /// Which schedules are in force is not known.
+    pub async fn gather_stored(
+        conn: &mut PgConnection,
+        used: &[(&Connection, Usage)],
+        now: DateTime<Utc>,
+    ) -> Result<Self, sqlx::Error> {
+        let readers = status::readers(conn).await?;
+        let connections: BTreeMap<String, String> =
+            readers.iter().map(|reader| (reader.job.clone(), reader.connection.clone())).collect();
+        let (of, names) = readers.into_iter().map(|reader| (reader.connection, reader.stream)).unzip();
+        let streams = Streams { connections: of, names };
+        let configured = Configured { jobs: connections.keys().cloned().collect(), streams };
+        let mut last_runs = last_runs(conn, &configured.jobs).await?;
+        let pauses = pause::list(&mut *conn).await?;
+        let job = |(job, connection): (String, String)| JobState {
+            connection,
+            schedule: None,
+            timezone: chrono_tz::Tz::UTC.name().to_owned(),
+            paused: false,
+            pause: pause::of_job(&pauses, &job).cloned(),
+            next_firing: None,
+            last_run: last_runs.remove(&job),
+            job,
+        };
+        let jobs = connections.into_iter().map(job).collect();
+        Ok(Self { jobs, reload_refused: true, ..Self::of(conn, &configured, used, now).await? })
+    }
+
+    /// The state of these jobs and streams, without the jobs themselves.
+    async fn of(
+        conn: &mut PgConnection,
+        configured: &Configured,
+        used: &[(&Connection, Usage)],
+        now: DateTime<Utc>,
+    ) -> Result<Self, sqlx::Error> {
         Ok(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
-            reload_refused,
-            jobs,
+            reload_refused: false,
+            jobs: Vec::new(),
             streams: status::streams(conn, &configured.streams).await?,
             quotas: used.iter().map(QuotaUse::new).collect(),
             unfinished: status::unfinished(conn, &configured.jobs).await?,
-            failures: status::failures(conn, &configured, FAILURES_MAX).await?,
+            failures: status::failures(conn, configured, FAILURES_MAX).await?,
             held: held::list(&mut *conn, Some(&configured.streams), HELD_MAX).await?,
             reconciliation: reconciliation::last(conn, &configured.connections(), DIFFERENCES_MAX).await?,
             stored: stored_rows::list(conn).await?,
         })
     }
+}
+
+/// The newest run of each of these jobs.
+async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<HashMap<String, LastRun>, sqlx::Error> {
+    let runs = status::last_runs(conn, jobs).await?;
+    Ok(runs.into_iter().map(|run| (run.job.clone(), run)).collect())
 }
 
 impl JobState {

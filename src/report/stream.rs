@@ -3,12 +3,13 @@
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 
 use super::day::{Day, spans};
 use super::parameters::parameter;
 use super::{Document, Parameter, ParameterKind, Query, QueryError, ReadError, Reading};
-use crate::store::held::{self, Release};
+use crate::store::held::Release;
 use crate::store::session::Deadline as _;
 
 /// Tasks and changes shown; there may be more.
@@ -56,6 +57,8 @@ pub struct StreamPage {
     pub expected_every_seconds: Option<i64>,
     /// The run that reads it now.
     pub reader_run: Option<i64>,
+    /// What it waits for, also if it is late or has a gap.
+    pub waiting: Option<StreamWait>,
     /// The year of `days`.
     pub year: i32,
     /// The years that have days.
@@ -72,6 +75,19 @@ pub struct StreamPage {
     pub tasks: Vec<StreamTask>,
     pub changes: Vec<Change>,
     pub rejects: Vec<Reason>,
+}
+
+/// What a stream waits for: the first task that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StreamWait {
+    pub run_id: i64,
+    pub job: String,
+    /// `quota` and the name of the limit, `export`, `vendor` or another reason.
+    pub waiting_for: Option<String>,
+    /// `None` if the time has come and it waits for a worker.
+    pub until: Option<DateTime<Utc>>,
+    /// Temporary errors in a row.
+    pub attempts: i32,
 }
 
 /// Days in a row that are not complete.
@@ -118,7 +134,7 @@ pub struct StreamTask {
 
 /// A change of the table.
 #[expect(clippy::struct_field_names, reason = "the names are those of the API")]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub changed_at: DateTime<Utc>,
     pub column: Option<String>,
@@ -129,11 +145,22 @@ pub struct Change {
 
 /// How many records were rejected for a reason.
 #[expect(clippy::struct_field_names, reason = "the names are those of the API")]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     pub reason: String,
     pub records: i64,
     pub newest_at: DateTime<Utc>,
+}
+
+impl StreamWait {
+    /// From columns that are null together.
+    pub(super) fn of(
+        (run_id, job): (Option<i64>, Option<String>),
+        (waiting_for, until): (Option<String>, Option<DateTime<Utc>>),
+        attempts: Option<i32>,
+    ) -> Option<Self> {
+        Some(Self { run_id: run_id?, job: job?, waiting_for, until, attempts: attempts? })
+    }
 }
 
 impl StreamPage {
@@ -174,7 +201,15 @@ impl Document for StreamPage {
                 state.last_success_at,
                 state.expected_by,
                 state.expected_every_seconds,
-                reader.id as "reader_run?"
+                released.slices as "released_slices!",
+                released.at as released_at,
+                released.by as released_by,
+                reader.id as "reader_run?",
+                waits.run_id as "waiting_run?",
+                waits.job as "waiting_job?",
+                waits.waiting_for as "waiting_for?",
+                waits.until as "waiting_until?",
+                waits.attempts as "waiting_attempts?"
             from tidegate.stream_state as state
             inner join tidegate.stream on stream.connection = state.connection and stream.stream = state.stream
             left join tidegate.run as reader
@@ -182,6 +217,35 @@ impl Document for StreamPage {
                     reader.id = stream.holder_run
                     and reader.state = 'running'
                     and reader.lease_until > statement_timestamp()
+            cross join lateral (
+                select
+                    count(*) as slices,
+                    max(released_at) as at,
+                    (array_agg(released_by order by released_at desc nulls last))[1] as by
+                from tidegate.slice
+                where
+                    slice.connection = state.connection
+                    and slice.stream = state.stream
+                    and slice.held_since is not null
+                    and slice.released
+            ) as released
+            left join lateral (
+                select
+                    run.id as run_id,
+                    run.job,
+                    task.waiting_for,
+                    case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
+                    task.attempts
+                from tidegate.run
+                inner join tidegate.task on task.run_id = run.id
+                where
+                    run.connection = state.connection
+                    and run.state in ('queued', 'waiting', 'running')
+                    and task.stream = state.stream
+                    and task.state = 'waiting'
+                order by task.waiting_until, run.id
+                limit 1
+            ) as waits on true
             where state.connection = $1 and state.stream = $2
             "#,
             connection,
@@ -191,17 +255,21 @@ impl Document for StreamPage {
         .in_time()
         .await?;
         let Some(known) = known else { return Ok(None) };
-        let release =
-            if known.held_slices > 0 { held::release_of(&mut *reading.conn, connection, stream).await? } else { None };
+        let waiting = StreamWait::of(
+            (known.waiting_run, known.waiting_job),
+            (known.waiting_for, known.waiting_until),
+            known.waiting_attempts,
+        );
+        let release = Release { slices: known.released_slices, at: known.released_at, by: known.released_by };
         let table = format!("{}.{}", known.schema, known.name);
         let mut days = days(reading, connection, &table).await?;
         let is_cut = days.len() > DAYS_MAX;
         days.drain(..days.len().saturating_sub(DAYS_MAX));
         let timezone = known.day_zone.unwrap_or(known.timezone);
         let zone: Tz = timezone.parse().unwrap_or(Tz::UTC);
-        let (tasks, changes) =
-            (tasks(reading, connection, stream).await?, changes(reading, &known.schema, &known.name).await?);
-        let rejects = rejects(reading, connection, stream).await?;
+        let tasks = tasks(reading, connection, stream).await?;
+        let (changes, rejects) =
+            changes_and_rejects(reading, (&known.schema, &known.name), (connection, stream)).await?;
         let newest = days.last().map_or(reading.now.date_naive(), |day| day.day);
         let mut years: Vec<i32> = days.iter().map(|day| chrono::Datelike::year(&day.day)).collect();
         years.dedup();
@@ -235,12 +303,13 @@ impl Document for StreamPage {
             newest_data_until: known.newest_data_until,
             has_gap: known.has_gap,
             held_slices: known.held_slices,
-            release,
+            release: Some(release).filter(|release| release.slices > 0),
             failures: known.failures,
             last_success_at: known.last_success_at,
             expected_by: known.expected_by,
             expected_every_seconds: known.expected_every_seconds,
             reader_run: known.reader_run,
+            waiting,
             year,
             years,
             days_from: days.first().filter(|_| is_cut).map(|day| day.day),
@@ -334,47 +403,54 @@ async fn tasks(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Res
     .await
 }
 
-async fn changes(reading: &mut Reading<'_>, schema: &str, table: &str) -> Result<Vec<Change>, sqlx::Error> {
-    sqlx::query_as!(
-        Change,
+/// The newest changes of the table, and why records of the stream were rejected.
+async fn changes_and_rejects(
+    reading: &mut Reading<'_>,
+    (schema, table): (&str, &str),
+    (connection, stream): (&str, &str),
+) -> Result<(Vec<Change>, Vec<Reason>), sqlx::Error> {
+    let found = sqlx::query!(
         r#"
-        select changed_at, column_name as "column", change, old_type, new_type
-        from tidegate.schema_change
-        where table_schema = $1 and table_name = $2
-        order by id desc
-        limit $3
+        select
+            changes.list as "changes!: Json<Vec<Change>>",
+            rejects.list as "rejects!: Json<Vec<Reason>>"
+        from (
+            select coalesce(json_agg(newest order by newest.id desc), '[]') as list
+            from (
+                select id, changed_at, column_name as "column", change, old_type, new_type
+                from tidegate.schema_change
+                where table_schema = $1 and table_name = $2
+                order by id desc
+                limit $3
+            ) as newest
+        ) as changes
+        cross join (
+            select coalesce(json_agg(counted order by counted.records desc, counted.reason), '[]') as list
+            from (
+                select reason, count(*) as records, max(rejected_at) as newest_at
+                from (
+                    select reason, rejected_at
+                    from tidegate.rejected_record
+                    where connection = $4 and stream = $5
+                    limit $6
+                ) as rejected
+                group by reason
+                order by count(*) desc, reason
+                limit 20
+            ) as counted
+        ) as rejects
         "#,
         schema,
         table,
         CHANGES_MAX,
-    )
-    .fetch_all(&mut *reading.conn)
-    .in_time()
-    .await
-}
-
-async fn rejects(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Result<Vec<Reason>, sqlx::Error> {
-    sqlx::query_as!(
-        Reason,
-        r#"
-        select reason as "reason!", count(*) as "records!", max(rejected_at) as "newest_at!"
-        from (
-            select reason, rejected_at
-            from tidegate.rejected_record
-            where connection = $1 and stream = $2
-            limit $3
-        ) as rejected
-        group by reason
-        order by count(*) desc, reason
-        limit 20
-        "#,
         connection,
         stream,
         REJECTS_SEARCHED,
     )
-    .fetch_all(&mut *reading.conn)
+    .fetch_one(&mut *reading.conn)
     .in_time()
-    .await
+    .await?;
+    Ok((found.changes.0, found.rejects.0))
 }
 
 #[cfg(test)]

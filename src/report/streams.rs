@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::day::{DaySpan, spans};
 use super::overview::StateCount;
 use super::parameters::{ANY_CONNECTION, SEARCH, parameter};
+use super::stream::StreamWait;
 use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
 use crate::store::session::Deadline as _;
 use crate::store::status::STREAM_STATES;
@@ -41,8 +42,13 @@ pub struct StreamRow {
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
+    /// What it waits for, also if it is late or has a gap.
+    pub waiting: Option<StreamWait>,
     /// The last 90 days. Empty for a list.
     pub days: Vec<DaySpan>,
+    /// Start of the data that its jobs ask for. `None` for a list.
+    #[serde(skip)]
+    pub wanted_from: Option<DateTime<Utc>>,
 }
 
 impl Document for Streams {
@@ -101,12 +107,10 @@ struct Filter<'a> {
     limit: usize,
 }
 
-/// The streams of a connection, at most as many as a page shows.
+/// All streams of a connection, without their days.
 pub(super) async fn of_connection(reading: &mut Reading<'_>, connection: &str) -> Result<Vec<StreamRow>, sqlx::Error> {
-    let filter = Filter { connection: Some(connection), limit: ROWS_MAX, ..Filter::default() };
-    let (_, mut rows) = rows(reading, filter).await?;
-    read_days(reading, &mut rows).await?;
-    Ok(rows)
+    let filter = Filter { connection: Some(connection), limit: usize::MAX, ..Filter::default() };
+    rows(reading, filter).await.map(|(_, rows)| rows)
 }
 
 /// How many streams are in a state.
@@ -130,6 +134,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 last_success_at,
                 expected_by,
                 last_error,
+                wanted_from,
                 array_position($1::text[], state) as rank,
                 coalesce(complete_until, '-infinity') as until
             from tidegate.stream_state
@@ -167,6 +172,21 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 )
             order by rank, until, connection, stream
             limit $7
+        ),
+
+        waits as (
+            select distinct on (run.connection, task.stream)
+                run.connection,
+                task.stream,
+                run.id as run_id,
+                run.job,
+                task.waiting_for,
+                case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
+                task.attempts
+            from tidegate.run
+            inner join tidegate.task on task.run_id = run.id
+            where run.state in ('queued', 'waiting', 'running') and task.state = 'waiting'
+            order by run.connection, task.stream, task.waiting_until, run.id
         )
 
         select
@@ -182,9 +202,16 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             listed.newest_data_until,
             listed.last_success_at,
             listed.expected_by,
-            listed.last_error
+            listed.last_error,
+            listed.wanted_from,
+            waits.run_id as "waiting_run?",
+            waits.job as "waiting_job?",
+            waits.waiting_for as "waiting_for?",
+            waits.until as "waiting_until?",
+            waits.attempts as "waiting_attempts?"
         from counted
         left join listed on true
+        left join waits on waits.connection = listed.connection and waits.stream = listed.stream
         order by listed.rank, listed.until, listed.connection, listed.stream
         "#,
         &state::names(),
@@ -219,7 +246,13 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             last_success_at: row.last_success_at,
             expected_by: row.expected_by,
             last_error: row.last_error,
+            waiting: StreamWait::of(
+                (row.waiting_run, row.waiting_job),
+                (row.waiting_for, row.waiting_until),
+                row.waiting_attempts,
+            ),
             days: Vec::new(),
+            wanted_from: row.wanted_from,
         });
     }
     Ok((counted, rows))
@@ -227,7 +260,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
 
 /// Reads the days of the bars. The days of the part without gaps are complete by its definition, so only the others are
 /// read, which are few.
-async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {
+pub(super) async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {
     let (connections, tables): (Vec<String>, Vec<String>) =
         rows.iter().map(|row| (row.connection.clone(), row.table.clone())).unzip();
     let (firsts, lasts): (Vec<Option<NaiveDate>>, Vec<Option<NaiveDate>>) = rows.iter().map(complete_days).unzip();
@@ -300,7 +333,9 @@ mod tests {
             last_success_at: None,
             expected_by: None,
             last_error: None,
+            waiting: None,
             days: Vec::new(),
+            wanted_from: None,
         }
     }
 

@@ -91,33 +91,19 @@ impl Document for System {
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let processes = processes(reading).await?;
-        let tables = tables(reading).await?;
         let targets = targets(reading).await?;
-        let database = sqlx::query!(
-            r#"
-            select
-                current_setting('server_version') as "version!",
-                current_database()::text as "name!",
-                pg_database_size(current_database()) as "bytes!"
-            "#,
-        )
-        .fetch_one(&mut *reading.conn)
-        .in_time()
-        .await?;
-        // sqlx makes this table, so it is not there when statements are checked.
-        let migration = sqlx::query_scalar("select max(version) from tidegate._sqlx_migrations")
-            .fetch_one(&mut *reading.conn)
-            .in_time()
-            .await?;
+        let tables = tables(reading).await?;
+        // The list of migrations is one of the tables, so there is a row.
+        let database = tables.first().ok_or(sqlx::Error::RowNotFound)?;
         Ok(Some(Self {
             at: reading.now,
             version: env!("CARGO_PKG_VERSION"),
             processes,
-            postgres_version: database.version,
-            database: database.name,
-            database_bytes: database.bytes,
-            tables,
-            migration,
+            postgres_version: database.version.clone(),
+            database: database.database.clone(),
+            database_bytes: database.database_bytes,
+            migration: database.migration,
+            tables: tables.into_iter().map(TableSize::from).collect(),
             own_migration: migrations::newest(),
             stored: stored_rows::list(reading.conn).await?,
             targets,
@@ -159,20 +145,52 @@ fn failing(loops: &BTreeMap<String, f64>) -> Vec<String> {
     loops.iter().filter(|(name, age)| is_failing(name, **age)).map(|(name, _)| name.clone()).collect()
 }
 
-async fn tables(reading: &mut Reading<'_>) -> Result<Vec<TableSize>, sqlx::Error> {
-    sqlx::query_as!(
-        TableSize,
-        r#"
-        select
-            class.relname::text as "table!",
-            pg_total_relation_size(class.oid) as "bytes!",
-            greatest(class.reltuples, 0)::bigint as "rows!"
-        from pg_catalog.pg_class as class
-        inner join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
-        where namespace.nspname = 'tidegate' and class.relkind in ('r', 'p')
-        order by pg_total_relation_size(class.oid) desc, class.relname
-        limit 10
-        "#,
+/// One of the largest tables of the control schema, with what holds for the database.
+#[derive(sqlx::FromRow)]
+struct LargeTable {
+    version: String,
+    database: String,
+    database_bytes: i64,
+    /// The newest migration.
+    migration: Option<i64>,
+    name: String,
+    bytes: i64,
+    rows: i64,
+}
+
+impl From<LargeTable> for TableSize {
+    fn from(table: LargeTable) -> Self {
+        Self { table: table.name, bytes: table.bytes, rows: table.rows }
+    }
+}
+
+async fn tables(reading: &mut Reading<'_>) -> Result<Vec<LargeTable>, sqlx::Error> {
+    // Not a checked query: sqlx makes the list of migrations, so it is not there when statements are checked.
+    sqlx::query_as(
+        "
+        select database.version, database.database, database.database_bytes, database.migration,
+            largest.name, largest.bytes, largest.rows
+        from (
+            select
+                current_setting('server_version') as version,
+                current_database()::text as database,
+                pg_database_size(current_database()) as database_bytes,
+                max(version) as migration
+            from tidegate._sqlx_migrations
+        ) as database
+        cross join (
+            select
+                class.relname::text as name,
+                pg_total_relation_size(class.oid) as bytes,
+                greatest(class.reltuples, 0)::bigint as rows
+            from pg_catalog.pg_class as class
+            inner join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+            where namespace.nspname = 'tidegate' and class.relkind in ('r', 'p')
+            order by pg_total_relation_size(class.oid) desc, class.relname
+            limit 10
+        ) as largest
+        order by largest.bytes desc, largest.name
+        ",
     )
     .fetch_all(&mut *reading.conn)
     .in_time()

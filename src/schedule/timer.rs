@@ -28,6 +28,8 @@ pub struct PeriodicTask {
     name: &'static str,
     period: Duration,
     work_max: Duration,
+    /// Lets it work now.
+    signal: Arc<Notify>,
     work: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>,
 }
 
@@ -49,13 +51,19 @@ impl PeriodicTask {
         W: FnMut() -> F + Send + 'static,
     {
         let work = Box::new(move || -> BoxFuture<'static, ()> { Box::pin(work()) });
-        Self { name, period: period.max(PERIOD_MIN), work_max: WORK_MAX, work }
+        Self { name, period: period.max(PERIOD_MIN), work_max: WORK_MAX, signal: Arc::default(), work }
     }
 
     /// The same task with another time limit for its work.
     #[must_use]
     pub fn within(self, work_max: Duration) -> Self {
         Self { work_max, ..self }
+    }
+
+    /// The same task, which also works as soon as `signal` is given.
+    #[must_use]
+    pub fn woken_by(self, signal: Arc<Notify>) -> Self {
+        Self { signal, ..self }
     }
 }
 
@@ -79,11 +87,10 @@ pub async fn run(tasks: Vec<PeriodicTask>, token: CancellationToken) -> Result<(
     let stop = token.child_token();
     let _stop_loops = stop.clone().drop_guard();
     for task in tasks {
-        let signal = Arc::new(Notify::new());
-        let sender = Arc::clone(&signal);
+        let sender = Arc::clone(&task.signal);
         let period = Duration::from_secs(task.period.as_secs());
         scheduler.add(Job::new_repeated(period, move |_, _| sender.notify_one())?).await?;
-        loops.spawn(work_repeatedly(task, signal, stop.clone()));
+        loops.spawn(work_repeatedly(task, stop.clone()));
     }
     scheduler.start().await?;
 
@@ -102,7 +109,7 @@ pub async fn run(tasks: Vec<PeriodicTask>, token: CancellationToken) -> Result<(
 }
 
 /// Works once at the start, and then once for any number of signals since the work began.
-async fn work_repeatedly(mut task: PeriodicTask, signal: Arc<Notify>, token: CancellationToken) {
+async fn work_repeatedly(mut task: PeriodicTask, token: CancellationToken) {
     let silence_max = task.period * SILENT_PERIODS_MAX;
     while !token.is_cancelled() {
         if tokio::time::timeout(task.work_max, (task.work)()).await.is_err() {
@@ -111,7 +118,7 @@ async fn work_repeatedly(mut task: PeriodicTask, signal: Arc<Notify>, token: Can
         }
         tokio::select! {
             () = token.cancelled() => break,
-            signalled = tokio::time::timeout(silence_max, signal.notified()) => {
+            signalled = tokio::time::timeout(silence_max, task.signal.notified()) => {
                 if signalled.is_err() {
                     tracing::debug!(task = task.name, "no signal from the scheduler, working anyway");
                 }
@@ -168,6 +175,24 @@ mod tests {
         token.cancel();
         timer.await.unwrap().unwrap();
         assert_eq!(steps.try_recv(), Ok("ended"));
+    }
+
+    #[tokio::test]
+    async fn a_signal_lets_a_task_work_before_its_period_is_over() {
+        let (sender, mut done) = mpsc::unbounded_channel();
+        let signal = Arc::new(Notify::new());
+        let task = PeriodicTask::new("woken", Duration::from_hours(1), move || {
+            let sender = sender.clone();
+            async move { sender.send(()).unwrap() }
+        });
+        let token = CancellationToken::new();
+        let timer = tokio::spawn(run(vec![task.woken_by(Arc::clone(&signal))], token.clone()));
+        for _ in 0..3 {
+            tokio::time::timeout(Duration::from_secs(30), done.recv()).await.unwrap().unwrap();
+            signal.notify_one();
+        }
+        token.cancel();
+        timer.await.unwrap().unwrap();
     }
 
     #[tokio::test]

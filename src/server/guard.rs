@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::Url;
 
 use super::auth::{self, Login, NoLogin};
 use super::pages;
+use super::places::Place;
 use super::problem::api_error;
 use super::routes::{AppState, HEADERS};
 use crate::config::Server;
@@ -22,6 +23,8 @@ use crate::config::Server;
 const WRONG_LOGIN_TAKES: Duration = Duration::from_millis(300);
 /// Wrong logins that may take so long at the same time; the others are refused at once.
 pub(super) const WRONG_LOGINS_MAX: usize = 8;
+/// Seconds after which a request may be repeated that had no seat.
+const BUSY_FOR: &str = "2";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) const JSON: &str = "application/json";
@@ -35,6 +38,8 @@ pub(super) struct Peer(pub(super) SocketAddr);
 pub(super) enum Refusal {
     /// Many wrong logins at the same time.
     TooMany,
+    /// Many requests at the same time.
+    Busy,
     /// Its path is not UTF-8 after decoding or has a NUL, so it names nothing.
     Path,
     /// It names another host: a page of someone else may have made the browser send it here (DNS rebinding).
@@ -59,7 +64,7 @@ pub(super) struct Head<'a> {
 /// Who sends the request, or why it is refused.
 pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
     let path = head.uri.path();
-    if matches!(path, "/healthz" | "/readyz") {
+    if is_probe(path) {
         return Ok(Login::Open);
     }
     // A scraper may use any name of the service.
@@ -90,6 +95,15 @@ pub(super) fn judge(server: &Server, head: Head<'_>) -> Result<Login, Refusal> {
         return Err(Refusal::Kind);
     }
     Ok(login)
+}
+
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+/// Whether there is a seat for a request; probes need none.
+fn has_seat(request: &Request) -> bool {
+    is_probe(request.uri().path()) || request.extensions().get::<Arc<Place>>().is_none_or(|place| place.take_seat())
 }
 
 /// Whether a path is text after its `%` are decoded, and has no NUL, which Postgres cannot store.
@@ -172,10 +186,11 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
     let config = Arc::clone(&desk.sources.config.borrow());
     let head = Head { method: request.method(), uri: request.uri(), headers: request.headers() };
     let mut refusal = match judge(&config.server, head) {
-        Ok(login) => {
+        Ok(login) if has_seat(&request) => {
             request.extensions_mut().insert(login);
             return next.run(request).await;
         }
+        Ok(_) => Refusal::Busy,
         Err(refusal) => refusal,
     };
     if refusal == Refusal::Login(NoLogin::Wrong) {
@@ -196,8 +211,11 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
         (status, HEADERS, format!("{text}\n")).into_response()
     };
     if status == StatusCode::UNAUTHORIZED {
-        let challenge = axum::http::HeaderValue::from_static("Basic realm=\"Tidegate\", charset=\"UTF-8\"");
+        let challenge = HeaderValue::from_static("Basic realm=\"Tidegate\", charset=\"UTF-8\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if refusal == Refusal::Busy {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(BUSY_FOR));
     }
     response
 }
@@ -211,6 +229,9 @@ impl Refusal {
             ),
             Self::Path => (StatusCode::BAD_REQUEST, "the path is not UTF-8, or has a NUL"),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many wrong logins at this moment; try again"),
+            Self::Busy => {
+                (StatusCode::TOO_MANY_REQUESTS, "too many requests at this moment; try again in a few seconds")
+            }
             Self::Login(NoLogin::Missing) => (StatusCode::UNAUTHORIZED, "log in with the user of `server.auth`"),
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),
             Self::CrossSite => (

@@ -3,9 +3,10 @@
 //! Without a login (`server.auth`) it serves `GET` only and changes nothing. With one, operators may act
 //! ([`crate::actions`]); `guard` decides which requests reach a route. It shows no credential and no row of the
 //! warehouse.
-//! A hostile client can neither keep it busy (few connections, short deadlines, one request each) nor use up the
-//! database connections that workers need (data from Postgres is read once for all clients within a short time, with a
-//! deadline, a few pages at the same time).
+//! A hostile client can neither keep out probes (few connections, short deadlines, one request each, and slow clients
+//! leave places for them) nor use up the memory (large texts are shared) or the database connections that workers need
+//! (data from Postgres is read once for all clients within a short time, with a deadline, a few pages at the same
+//! time).
 
 mod auth;
 mod guard;
@@ -13,9 +14,11 @@ mod health;
 mod listen;
 mod openapi;
 mod pages;
+mod places;
 mod problem;
 mod routes;
 mod routing;
+mod shared_text;
 
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};

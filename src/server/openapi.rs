@@ -8,7 +8,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::guard::JSON;
-use super::pages::{self, BODY_BYTES_MAX, Page, Visitor};
+use super::pages::{self, BODY_BYTES_MAX, BODY_READ_MAX, Page, Visitor};
 use super::problem::{ApiError, PROBLEM};
 use crate::actions::{ACTIONS, Action, Field, FieldKind, Outcome, Proposal, REQUEST};
 use crate::report::{API, StatusReport, api_path};
@@ -90,7 +90,7 @@ const COMMON: [(&str, &str); 5] = [
     ("400", "the path is not UTF-8, or has a NUL"),
     ("401", "no login, or a wrong one"),
     ("421", "the request names another host"),
-    ("429", "too many wrong logins at this moment"),
+    ("429", "too many requests, or too many wrong logins, at this moment"),
     ("500", "a fault of Tidegate"),
 ];
 /// Those of requests that read.
@@ -101,7 +101,7 @@ const ACTING: [(&str, &str); 5] = [
     ("404", "what the path names does not exist"),
     ("409", "it is not possible in the present state"),
     ("422", "a field is missing, wrong or unknown"),
-    ("503", "the database did not respond: the call has done nothing, or that is not known"),
+    ("503", "the database did not do it: the call has done nothing, or that is not known"),
 ];
 
 impl Description {
@@ -160,7 +160,9 @@ impl Description {
         responses.insert("403".to_owned(), self.problem(refused));
         let reused = "it is not possible in the present state, or the id of the request was used for something else";
         responses.insert("409".to_owned(), self.problem(reused));
-        responses.insert("400".to_owned(), self.problem("the body is not a JSON object of plain values"));
+        responses.insert("400".to_owned(), self.problem("the body is not a JSON object of plain values, or is broken"));
+        let late = format!("the body did not arrive within {} s", BODY_READ_MAX.as_secs());
+        responses.insert("408".to_owned(), self.problem(&late));
         let large = format!("the body is larger than {BODY_BYTES_MAX} bytes");
         responses.insert("413".to_owned(), self.problem(&large));
         responses.insert("415".to_owned(), self.problem("the body is not `application/json`"));

@@ -1,5 +1,7 @@
 //! The routes of the status port, and the database reads behind them.
 
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,13 +21,17 @@ use tokio::time::timeout;
 
 use super::pages::{self, Shelf};
 use super::routing::{Routes, of};
+use super::shared_text::SharedText;
 use super::{Health, guard};
 use crate::clock;
 use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
+use crate::notify::Outgoing;
 use crate::pulse::{Loop, Pulse};
 use crate::report::{StatusReport, configured, limits_used};
+use crate::store::failure::Failure;
 use crate::store::trouble::Repeats;
+use crate::store::usable::usable;
 use crate::store::{notification_target, problem, reconciliation, session, status, stored_rows};
 use crate::text;
 
@@ -35,7 +41,7 @@ const READY_MAX: Duration = Duration::from_secs(1);
 pub(super) const READ_MAX: Duration = Duration::from_secs(3);
 /// How much later than Postgres this side gives up, so that the error says which statement was slow.
 const READ_GRACE: Duration = Duration::from_millis(250);
-/// Results younger than this are shared with further clients, so that many clients cause no more queries than one.
+/// A result younger than this is shared with further clients, so that many clients cause no more queries than one.
 const FRESH: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -47,6 +53,8 @@ pub struct StatusSources {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub pulse: Arc<Pulse>,
+    /// What this port and the outbox of notifications share.
+    pub outgoing: Arc<Outgoing>,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
 }
@@ -59,9 +67,9 @@ pub(super) struct AppState {
     pub(super) wrong_logins: Semaphore,
     /// Actions that are done at the same time.
     pub(super) actions: Semaphore,
-    ready: Cached<Result<(), &'static str>>,
-    report: Cached<Option<StatusReport>>,
-    gauges: Cached<Gauges>,
+    ready: Cached<Result<(), String>>,
+    report: SharedText<Failure>,
+    metrics: SharedText<Infallible>,
     /// Limits how often a failed read of Postgres is logged, since monitoring repeats it.
     trouble: Repeats,
 }
@@ -94,8 +102,8 @@ impl StatusSources {
             sources: self,
             wrong_logins: Semaphore::new(guard::WRONG_LOGINS_MAX),
             ready: Cached::new(),
-            report: Cached::new(),
-            gauges: Cached::new(),
+            report: SharedText::new(),
+            metrics: SharedText::new(),
             trouble: Repeats::default(),
         };
         let desk = Arc::new(desk);
@@ -113,154 +121,118 @@ pub(super) fn routes() -> Routes {
         .add("/metrics", of(&["get"]), get(show_metrics))
 }
 
-/// Why something could not be read from the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// The database does not respond.
-    Gone,
-    /// The database responds, but this took longer than [`READ_MAX`].
-    Slow,
-    /// The database refused a statement.
-    Refused,
-    /// Other requests read, and took too long.
-    Busy,
-}
-
-impl Unread {
-    /// `began`: whether the database had responded before.
-    fn from_error(error: &sqlx::Error, began: bool) -> Self {
-        match error {
-            sqlx::Error::Database(refused) if refused.code().as_deref() == Some(CANCELED) => Self::Slow,
-            sqlx::Error::Database(_) if !session::is_lost(error) => Self::Refused,
-            sqlx::Error::Io(late) if began && late.kind() == std::io::ErrorKind::TimedOut => Self::Slow,
-            _ => Self::Gone,
-        }
-    }
-
-    /// What is wrong, as a sentence without a final point.
-    pub(super) const fn sentence(self) -> &'static str {
-        match self {
-            Self::Gone => "the database did not respond; see /readyz",
-            Self::Slow => {
-                "the database did not return this within 3 s: it is busy, or another session holds a lock; \
-                 `pg_stat_activity` shows which"
-            }
-            Self::Refused => "the database refused a statement; see the log of the daemon",
-            Self::Busy => "other requests take long; try again in a few seconds",
-        }
-    }
-}
-
 impl AppState {
     /// Limits how often the same trouble is logged.
     pub(super) const fn trouble(&self) -> &Repeats {
         &self.trouble
     }
 
-    async fn ready(&self) -> Result<(), &'static str> {
+    async fn ready(&self) -> Result<(), Cow<'static, str>> {
         // Never cached: a process that stops must say so at once.
         if let Some(obstacle) = self.sources.health.obstacle() {
-            return Err(obstacle);
+            return Err(obstacle.into());
         }
         if let Some(obstacle) = self.sources.pulse.obstacle() {
-            return Err(obstacle);
+            return Err(obstacle.into());
         }
-        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_RESPONSE)) }).await
+        let silent = || Err(format!("{} within {} s", Failure::Gone.what(), READY_MAX.as_secs()));
+        let ready =
+            self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or_else(|_| silent()) }).await;
+        (*ready).clone().map_err(Cow::from)
     }
 
-    async fn ask_database(&self) -> Result<(), &'static str> {
-        let mut conn = self.sources.pool.acquire().await.map_err(|_| UNREACHABLE)?;
-        let is_writable = sqlx::query_scalar!(
-            r#"
-            select
-                exists (select from tidegate.setting)
-                and current_setting('transaction_read_only') = 'off'
-                and not pg_is_in_recovery() as "is_writable!"
-            "#
-        )
-        .fetch_one(&mut *conn)
-        .await;
-        match is_writable {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+    async fn ask_database(&self) -> Result<(), String> {
+        let acquired = session::acquire_unless_refused(&self.sources.pool).await;
+        let mut conn = acquired.map_err(|error| Failure::of(&error).what().to_owned())?;
+        match usable(&mut conn).await {
+            Ok(found) if found.is_writable => {
+                about(&found.missing, |tables| format!("{}: {tables}", Failure::Missing.what()))?;
+                let refused = Failure::Refused.what();
+                about(&found.refused, |tables| format!("{refused}: the role may not read and write {tables}"))
+            }
+            Ok(_) => {
                 session::purge(&self.sources.pool);
                 // Unreachable: this case is handled above.
                 drop(conn.detach());
-                Err(session::ONLY_READS)
+                Err(Failure::OnlyReads.what().to_owned())
             }
             Err(error) => {
                 session::judge(&self.sources.pool, &error);
-                Err(not_ready(&error))
+                Err(Failure::of(&error).what().to_owned())
             }
         }
     }
 
-    /// The report, or `None` if Postgres did not respond in time.
-    async fn report(&self) -> Arc<Option<StatusReport>> {
-        self.report
-            .get(async {
-                let config = Arc::clone(&self.sources.config.borrow());
-                let refused = self.sources.health.is_reload_refused();
-                let read = self.read(async |conn| {
-                    let used = limits_used(conn, &config, config.connections.values()).await?;
-                    StatusReport::gather(conn, &config, &used, refused, clock::now()).await
-                });
-                read.await.ok()
-            })
-            .await
+    /// The document of `/status.json`.
+    async fn report(&self) -> Result<String, Failure> {
+        let config = Arc::clone(&self.sources.config.borrow());
+        let refused = self.sources.health.is_reload_refused();
+        let read = self.read(async |conn| {
+            let used = limits_used(conn, &config, config.connections.values()).await?;
+            StatusReport::gather(conn, &config, &used, refused, clock::now()).await
+        });
+        let document = serde_json::to_string(&read.await?).map_err(|error| {
+            tracing::error!(%error, "the report is not JSON; this is a bug");
+            Failure::Unexpected
+        })?;
+        if let Cow::Owned(escaped) = text::json(&document) {
+            return Ok(escaped);
+        }
+        Ok(document)
     }
 
-    async fn gauges(&self) -> Arc<Gauges> {
-        self.gauges
-            .get(async {
-                let config = Arc::clone(&self.sources.config.borrow());
-                let configured = configured(&config);
-                let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
-                let read = self.read(async |conn| {
-                    let streams = status::streams(conn, &configured.streams).await?;
-                    let retired = status::retired(conn).await?;
-                    let compared = reconciliation::compared(conn, &configured.connections()).await?;
-                    let stored = stored_rows::list(conn).await?;
-                    let unfinished = status::unfinished(conn, &configured.jobs).await?;
-                    let failing = status::failing(conn, &configured.jobs).await?;
-                    let used = limits_used(conn, &config, config.connections.values()).await?;
-                    let problems = problem::open(&mut *conn).await?;
-                    let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
-                    let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
-                    Ok(Gauges {
-                        quotas: Some(
-                            used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect(),
-                        ),
-                        problems: Some(problems),
-                        notifications: Some(oldest.collect()),
-                        streams: Some(streams),
-                        retired: Some(retired),
-                        unfinished: Some(unfinished),
-                        failing: Some(failing),
-                        compared: Some(compared),
-                        stored: Some(stored),
-                        ..Gauges::default()
-                    })
-                });
-                let shared = read.await.unwrap_or_default();
-                Gauges {
-                    config_refused: self.sources.health.is_reload_refused(),
-                    ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
-                    skew: Some(clock::skew()),
-                    ..shared
-                }
+    /// The text of `/metrics`.
+    async fn metrics(&self) -> Result<String, Infallible> {
+        Ok(self.sources.metrics.encode(&self.gauges().await))
+    }
+
+    async fn gauges(&self) -> Gauges {
+        let config = Arc::clone(&self.sources.config.borrow());
+        let configured = configured(&config);
+        let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
+        let read = self.read(async |conn| {
+            let streams = status::streams(conn, &configured.streams).await?;
+            let retired = status::retired(conn).await?;
+            let compared = reconciliation::compared(conn, &configured.connections()).await?;
+            let stored = stored_rows::list(conn).await?;
+            let unfinished = status::unfinished(conn, &configured.jobs).await?;
+            let failing = status::failing(conn, &configured.jobs).await?;
+            let used = limits_used(conn, &config, config.connections.values()).await?;
+            let problems = problem::open(&mut *conn).await?;
+            let persistent = problem::persistent(&mut *conn).await?;
+            let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
+            let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
+            Ok(Gauges {
+                quotas: Some(used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect()),
+                problems: Some(problems),
+                notifications: Some(oldest.collect()),
+                streams: Some(streams),
+                retired: Some(retired),
+                persistent,
+                unfinished: Some(unfinished),
+                failing: Some(failing),
+                compared: Some(compared),
+                stored: Some(stored),
+                ..Gauges::default()
             })
-            .await
+        });
+        let shared = read.await.unwrap_or_default();
+        Gauges {
+            config_refused: self.sources.health.is_reload_refused(),
+            ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
+            skew: Some(clock::skew()),
+            ..shared
+        }
     }
 
     /// Reads within a deadline that Postgres enforces too, so that no query continues after its response was given up.
     pub(super) async fn read<T>(
         &self,
         read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Unread> {
-        let began = AtomicBool::new(false);
+    ) -> Result<T, Failure> {
+        let (asked_at, began) = (clock::now(), AtomicBool::new(false));
         let reading = async {
-            let mut conn = self.sources.pool.acquire().await?;
+            let mut conn = session::acquire_unless_refused(&self.sources.pool).await?;
             // Filters are optional, and a plan that suits none of their values reads everything.
             let begin = format!(
                 "begin read only; set local statement_timeout = {}; set local plan_cache_mode = force_custom_plan",
@@ -272,39 +244,26 @@ impl AppState {
             transaction.rollback().await?;
             Ok::<T, sqlx::Error>(value)
         };
-        match timeout(READ_MAX + READ_GRACE, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX))) {
-            Ok(value) => {
-                self.trouble.over(NOT_READ);
-                Ok(value)
-            }
-            Err(error) => {
-                self.trouble.warn(NOT_READ, &error);
-                Err(Unread::from_error(&error, began.load(Ordering::Relaxed)))
-            }
+        let read = timeout(READ_MAX + READ_GRACE, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX)));
+        let read = read.map_err(|error| {
+            self.trouble.warn(NOT_READ, &error);
+            if began.load(Ordering::Relaxed) { Failure::in_session(&error) } else { Failure::of(&error) }
+        });
+        if read.is_ok() {
+            self.trouble.over(NOT_READ);
         }
+        self.shelf.record(read.as_ref().err().copied(), asked_at);
+        read
     }
 }
 
-/// Of a statement that took longer than `statement_timeout`.
-const CANCELED: &str = "57014";
 /// Actions that are done at the same time: each has a transaction.
 const ACTIONS_MAX: usize = 2;
 const NOT_READ: &str = "the database could not be read for the status port";
-const NO_RESPONSE: &str = "the database did not respond within a second";
-const UNREACHABLE: &str = "the database cannot be reached";
-const NO_TABLES: &str = "the database responds, but Tidegate's tables are missing";
-const REFUSED: &str = "the database refuses to read Tidegate's tables; `tidegate check` names the cause";
-/// Of a table, and of a schema, that does not exist.
-const MISSING: [&str; 2] = ["42P01", "3F000"];
 
-/// Why the check of `/readyz` failed.
-fn not_ready(error: &sqlx::Error) -> &'static str {
-    match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
-        Some(code) if MISSING.contains(&&*code) => NO_TABLES,
-        _ if session::is_read_only(error) => session::ONLY_READS,
-        Some(_) if !session::is_lost(error) => REFUSED,
-        _ => UNREACHABLE,
-    }
+/// An obstacle that concerns these tables of the schema `tidegate`, if there are any.
+fn about(tables: &[String], obstacle: impl FnOnce(String) -> String) -> Result<(), String> {
+    if tables.is_empty() { Ok(()) } else { Err(obstacle(format!("tidegate.{}", tables.join(", tidegate.")))) }
 }
 
 /// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.
@@ -336,38 +295,13 @@ async fn readyz(State(desk): State<Arc<AppState>>) -> Response {
 }
 
 async fn show_metrics(State(desk): State<Arc<AppState>>) -> Response {
-    let text = desk.sources.metrics.encode(&*desk.gauges().await);
+    let Ok(text) = desk.metrics.get(desk.metrics()).await;
     (HEADERS, [(CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
 async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
-    let report = desk.report().await;
-    match (*report).as_ref().map(serde_json::to_string) {
-        Some(Ok(document)) => {
-            let document = text::json(&document).into_owned();
-            (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response()
-        }
-        _ => no_report(),
-    }
-}
-
-fn no_report() -> Response {
-    let text = "the database did not respond; see /readyz and the log\n";
-    (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_kit::PostgresError;
-
-    #[test]
-    fn p12_a_server_that_restarts_is_not_one_without_tables() {
-        let of = |code| not_ready(&sqlx::Error::Database(Box::new(PostgresError(code))));
-        assert_eq!(["42P01", "3F000"].map(of), [NO_TABLES; 2]);
-        assert_eq!(["57P01", "57P03"].map(of), [UNREACHABLE; 2]);
-        assert_eq!(of("25006"), session::ONLY_READS);
-        assert_eq!(["42501", "XX000"].map(of), [REFUSED; 2]);
-        assert_eq!(not_ready(&sqlx::Error::PoolTimedOut), UNREACHABLE);
+    match desk.report.get(desk.report()).await {
+        Ok(document) => (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response(),
+        Err(failure) => (StatusCode::SERVICE_UNAVAILABLE, HEADERS, format!("{failure}\n")).into_response(),
     }
 }

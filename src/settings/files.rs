@@ -242,9 +242,9 @@ fn refuse(path: &Path, problem: String, faults: &mut Faults) {
     faults.add(place, String::new(), problem);
 }
 
-/// Parses all sources and merges them: sections by key, connections and jobs by name. `None` if one cannot be read,
-/// since its content would cause further faults elsewhere.
-pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> Option<Node> {
+/// Parses all sources and merges them: sections by key, connections and jobs by name. Also returns whether all of them
+/// could be read; the content of one that could not would cause further faults elsewhere.
+pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> (Node, bool) {
     let start =
         sources.first().map_or_else(|| SourceFile::new(0, "configuration", String::new()).place(0), |s| s.place(0));
     let mut merged: Vec<(String, Node)> = Vec::new();
@@ -274,7 +274,7 @@ pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> Option<Node> {
             }
         }
     }
-    whole.then(|| Node::new(start, Kind::Map(merged)))
+    (Node::new(start, Kind::Map(merged)), whole)
 }
 
 /// Where each key of each section is, so that thousands of them need not be searched for each further one.

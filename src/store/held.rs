@@ -102,6 +102,27 @@ pub async fn list(
     .await
 }
 
+/// Which of these streams have held slices that are not released, by name.
+pub async fn unreleased(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    streams: &[String],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select distinct stream as "stream!"
+        from tidegate.slice
+        where connection = $1 and stream = any($2) and held_since is not null and not released
+        order by 1
+        "#,
+        connection,
+        streams,
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
+}
+
 /// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none.
 pub async fn of_stream(
     executor: impl PgExecutor<'_>,

@@ -17,6 +17,9 @@ pub struct OpenProblem {
     pub stream: Option<String>,
     pub job: Option<String>,
     pub summary: String,
+    /// Until when and by whom it is muted at present.
+    pub muted_until: Option<DateTime<Utc>>,
+    pub muted_by: Option<String>,
 }
 
 /// The open problem with this id.
@@ -24,7 +27,15 @@ pub async fn find(executor: impl PgExecutor<'_>, problem: i64) -> Result<Option<
     sqlx::query_as!(
         OpenProblem,
         "
-        select kind, scope, connection, stream, job, summary
+        select
+            kind,
+            scope,
+            connection,
+            stream,
+            job,
+            summary,
+            case when muted_until > now() then muted_until end as muted_until,
+            muted_by
         from tidegate.problem
         where id = $1 and closed_at is null and opened_at is not null
         ",

@@ -143,6 +143,23 @@ pub async fn add_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Uui
         .await
 }
 
+/// The oldest test message that is due to `target`.
+pub async fn due_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        select id
+        from tidegate.notification
+        where target = $1 and kind = 'test' and state = 'due' and due_at <= clock_timestamp()
+        order by created_at, id
+        limit 1
+        ",
+        target,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await
+}
+
 /// A problem about which a target has received a message, or may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Received {
@@ -202,7 +219,8 @@ pub async fn withdraw(transaction: &mut PgConnection, target: &str, problems: &[
     Ok(())
 }
 
-/// The open problems about which the last message to the target was sent `repeat` ago or longer.
+/// The open problems about which the last message to the target was sent, or given up, `repeat` ago or longer. None is
+/// on its way.
 pub async fn to_remind_of(
     executor: impl PgExecutor<'_>,
     target: &str,
@@ -217,10 +235,13 @@ pub async fn to_remind_of(
             and problem.opened_at <= now() - $2::interval
             and coalesce(problem.muted_until <= now(), true)
             and (
-                select max(coalesce(message.sent_at, message.created_at))
+                -- A message that was given up was due when it was attempted for the last time.
+                select
+                    max(coalesce(message.sent_at, message.due_at)) <= now() - $2::interval
+                    and bool_and(message.state <> 'due')
                 from tidegate.notification as message
                 where message.target = $1 and message.problems @> array[problem.id]
-            ) <= now() - $2::interval
+            )
         order by problem.id
         ",
         target,

@@ -35,7 +35,8 @@ pub struct Change {
     pub run_id: Option<i64>,
     pub summary: String,
     pub is_over: bool,
-    /// Whether no message about its end is sent, because something else is wrong instead.
+    /// Whether its end is of no interest to people: it became part of another problem, or its stream is not read any
+    /// more. A program that received its beginning receives its end.
     pub is_silent: bool,
     /// The jobs that it concerns.
     pub jobs: Vec<String>,
@@ -218,6 +219,8 @@ pub struct Problem {
     pub hint: Option<String>,
     /// Whether the target has received a message about it before, or may have.
     pub is_known: bool,
+    /// Whether the message would be a reminder of it, and it is muted.
+    pub is_muted: bool,
 }
 
 /// These problems, in the order in which they opened. `target` and `message`: the target of a message, and its id.
@@ -245,17 +248,21 @@ pub async fn of_message(
             state.complete_until as "complete_until?",
             problem.summary,
             problem.hint,
-            exists (
-                select
-                from tidegate.notification as earlier
-                where
-                    earlier.target = $2
-                    and earlier.id <> $3
-                    and earlier.attempts > 0
-                    and earlier.state <> 'given_up'
-                    and earlier.problems @> array[problem.id]
-            ) as "is_known!"
+            coalesce(earlier.is_known, false) as "is_known!",
+            problem.closed_at is null
+            and coalesce(problem.muted_until > now(), false)
+            and earlier.is_known is not null as "is_muted!"
         from tidegate.problem
+        cross join lateral (
+            -- Null if no other message about it was attempted.
+            select bool_or(message.state <> 'given_up') as is_known
+            from tidegate.notification as message
+            where
+                message.target = $2
+                and message.id <> $3
+                and message.attempts > 0
+                and message.problems @> array[problem.id]
+        ) as earlier
         left join tidegate.stream_state as state
             on problem.connection = state.connection and problem.stream = state.stream
         where problem.id = any($1)
@@ -281,6 +288,45 @@ pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, s
         "#
     );
     Ok(found.fetch_all(executor).await?.into_iter().map(|row| (row.kind, row.count)).collect())
+}
+
+/// A stream with an open problem that a pause does not end: `failed` or `held`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Persistent {
+    pub connection: String,
+    pub stream: String,
+    pub kind: String,
+}
+
+/// The streams whose problem a pause does not end, each once with the worse one. A problem of a connection concerns
+/// those of its streams that fail or are held.
+pub async fn persistent(executor: impl PgExecutor<'_>) -> Result<Vec<Persistent>, sqlx::Error> {
+    sqlx::query_as!(
+        Persistent,
+        "
+        select distinct on (stream.connection, stream.stream)
+            stream.connection,
+            stream.stream,
+            problem.kind
+        from tidegate.problem
+        inner join tidegate.stream
+            on
+                problem.connection = stream.connection
+                and (problem.stream is null or problem.stream = stream.stream)
+        where
+            problem.closed_at is null
+            and problem.opened_at is not null
+            and (
+                (problem.kind = 'failed' and (stream.needs_operator or stream.failures >= 3))
+                or (problem.kind = 'held' and stream.held_slices > 0)
+            )
+        -- 'failed' sorts before 'held'.
+        order by stream.connection, stream.stream, problem.kind
+        "
+    )
+    .fetch_all(executor)
+    .in_time()
+    .await
 }
 
 /// Deletes up to `limit` problems that were over longer than `keep` ago. Returns how many.

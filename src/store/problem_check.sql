@@ -10,87 +10,129 @@ with setting as (
 ),
 
 unclosed as (
-    select id, kind, scope, cause, connection, stream, opened_at, missed, seen_last_at
+    select id, kind, scope, cause, connection, stream, seen_first_at, opened_at, missed, seen_last_at
     from tidegate.problem
     where closed_at is null
 ),
 
--- Streams that a run will read, and whether it waits for something.
+open_now as (
+    select kind, scope, array_agg(cause) as causes
+    from unclosed
+    where opened_at is not null
+    group by kind, scope
+),
+
+-- Streams that a run will read, and what they wait for, the first end of a wait first.
 live as (
-    select run.connection, task.stream, bool_or(task.state = 'waiting') as is_waiting
+    select
+        run.connection,
+        task.stream,
+        bool_or(task.state = 'waiting') as is_waiting,
+        (array_agg(task.waiting_for order by task.waiting_until) filter (where task.state = 'waiting'))[1]
+            as waiting_for,
+        min(task.waiting_until) filter (where task.state = 'waiting') as waiting_until
     from tidegate.run
     inner join tidegate.task on run.id = task.run_id
     where run.state in ('queued', 'waiting', 'running') and task.state in ('queued', 'waiting', 'running')
     group by run.connection, task.stream
 ),
 
--- A pause does not end what is `failed` or `held`, and opens nothing: for a problem of a paused stream that is open, the
--- columns are checked from which the view would take the state.
+-- The state of each stream that a job reads, and everything that is wrong with it, also what the state does not show
+-- because the stream is paused or because something else is worse.
 stream_now as (
     select
         state.connection,
         state.stream,
-        coalesce(persistent.kind, state.state) as state,
+        state.state,
         state.last_error,
-        failure.cause,
-        known.jobs[1] as job
+        state.expected_by,
+        state.complete_until,
+        known.jobs[1] as job,
+        md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g')) as cause,
+        live.stream is not null as is_live,
+        coalesce(live.is_waiting, false) as is_waiting,
+        live.waiting_for,
+        live.waiting_until,
+        known.needs_operator or known.failures >= 3 as is_failed,
+        known.held_slices > 0 as is_held,
+        -- What was expected during a pause of an operator is not late. Nothing is expected during one of the
+        -- configuration.
+        state.is_late
+        or (
+            state.state = 'paused'
+            and coalesce(state.expected_by < coalesce(pause.since, now()), false)
+            and coalesce(known.last_success_at <= known.expected_after, true)
+        ) as is_late,
+        known.has_gap
     from tidegate.stream_state as state
     inner join tidegate.stream as known on state.connection = known.connection and state.stream = known.stream
+    left join live on state.connection = live.connection and state.stream = live.stream
     cross join lateral (
-        select md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g')) as cause
-    ) as failure
-    left join lateral (
-        select unclosed.kind
-        from unclosed
+        select min(by_operator.since) as since
+        from tidegate.pause as by_operator
         where
             state.state = 'paused'
-            and unclosed.opened_at is not null
-            and unclosed.scope in (state.connection, state.connection || '/' || state.stream)
-            and (
-                (
-                    unclosed.kind = 'failed'
-                    and (known.needs_operator or known.failures >= 3)
-                    and unclosed.cause in ('', failure.cause)
-                )
-                or (unclosed.kind = 'held' and known.held_slices > 0)
-            )
-        -- 'failed' sorts before 'held'.
-        order by unclosed.kind
-        limit 1
-    ) as persistent
-        on true
+            and by_operator.until > now()
+            and (by_operator.job = '' or by_operator.job = any(known.active_jobs))
+    ) as pause
+    where state.state <> 'retired'
 ),
 
--- A stream that waits for a limit or for a fault to pass is not yet a problem. A problem that is open stays open.
+-- The state decides what opens. A stream that waits for a limit or for a fault to pass is not yet a problem. What is
+-- open stays open until it is over itself: a pause, a wait and something worse do not end it.
 stream_trouble as (
     select
-        state.state as kind,
+        own.kind,
         state.connection,
         state.stream,
-        case when state.state = 'failed' then state.cause else '' end as cause,
+        case when own.kind = 'failed' then state.cause else '' end as cause,
         state.job,
         null::bigint as run_id,
-        case state.state
+        case own.kind
             when 'failed' then coalesce(state.last_error, 'the last readings failed')
-            when 'held' then coalesce(state.last_error, 'the last reading was too doubtful to delete rows')
-            when 'late' then 'nothing succeeded in time'
-            else 'data before the newest are missing'
-        end as summary
+            when 'held'
+                then coalesce(
+                    case when not state.is_failed then state.last_error end,
+                    'the last reading was too doubtful to delete rows'
+                )
+            when 'gap' then 'data before the newest are missing'
+        end as summary,
+        state.last_error,
+        state.expected_by,
+        state.complete_until,
+        state.is_live,
+        state.is_waiting,
+        state.waiting_for,
+        state.waiting_until
     from stream_now as state
-    left join live on state.connection = live.connection and state.stream = live.stream
+    cross join lateral (
+        values
+        ('failed', state.is_failed),
+        ('held', state.is_held),
+        ('late', state.is_late),
+        ('gap', state.has_gap)
+    ) as own (kind, holds)
+    left join open_now as of_stream
+        on own.kind = of_stream.kind and state.connection || '/' || state.stream = of_stream.scope
+    left join open_now as of_connection
+        on own.kind = of_connection.kind and state.connection = of_connection.scope
     where
-        state.state in ('failed', 'held')
-        or (state.state = 'late' and not coalesce(live.is_waiting, false))
-        or (state.state = 'gap' and live.stream is null)
-        or (
-            state.state in ('late', 'gap')
-            and exists (
-                select
-                from unclosed
-                where
-                    unclosed.kind = state.state
-                    and unclosed.scope in (state.connection, state.connection || '/' || state.stream)
-                    and unclosed.opened_at is not null
+        own.holds
+        and (
+            (
+                own.kind = state.state
+                and case own.kind when 'late' then not state.is_waiting when 'gap' then not state.is_live else true end
+            )
+            or (
+                own.kind <> 'failed'
+                and (of_stream.kind is not null or of_connection.kind is not null)
+            )
+            or (
+                own.kind = 'failed'
+                and (
+                    of_stream.kind is not null
+                    or coalesce('' = any(of_connection.causes) or state.cause = any(of_connection.causes), false)
+                )
             )
         )
     union all
@@ -104,7 +146,14 @@ stream_trouble as (
         format(
             '%s could not become rows',
             case when sum(task.records_rejected) = 1 then '1 record' else sum(task.records_rejected) || ' records' end
-        )
+        ),
+        null,
+        null,
+        null,
+        null,
+        null,
+        null,
+        null
     from tidegate.run
     inner join tidegate.task on run.id = task.run_id
     where run.finished_at >= $4 and task.records_rejected > 0
@@ -137,6 +186,13 @@ placed as (
         caused.job,
         caused.run_id,
         caused.summary,
+        caused.last_error,
+        caused.expected_by,
+        caused.complete_until,
+        caused.is_live,
+        caused.is_waiting,
+        caused.waiting_for,
+        caused.waiting_until,
         case when caused.by_cause then caused.cause else '' end as cause,
         (
             caused.by_cause
@@ -164,7 +220,15 @@ stream_problem as (
         min(placed.stream) as example,
         max(placed.run_id) as run_id,
         count(*)::integer as streams,
-        mode() within group (order by placed.summary) as summary
+        mode() within group (order by placed.summary) as summary,
+        min(placed.expected_by) as expected_by,
+        case when count(placed.complete_until) = count(*) then min(placed.complete_until) end as complete_until,
+        bool_or(placed.is_live) as is_live,
+        bool_or(placed.is_waiting) as is_waiting,
+        (array_agg(placed.waiting_for order by placed.waiting_until) filter (where placed.is_waiting))[1]
+            as waiting_for,
+        min(placed.waiting_until) filter (where placed.is_waiting) as waiting_until,
+        mode() within group (order by placed.last_error) as last_error
     from placed
     group by
         placed.kind,
@@ -172,6 +236,21 @@ stream_problem as (
         placed.is_group,
         placed.cause,
         case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end
+),
+
+-- A problem of a connection that takes over open problems of its streams is open, and as old as the oldest of them.
+taken_over as (
+    select
+        placed.kind,
+        placed.connection as scope,
+        placed.cause,
+        min(unclosed.seen_first_at) as seen_first_at,
+        bool_or(unclosed.opened_at is not null) as is_open
+    from placed
+    inner join unclosed
+        on placed.kind = unclosed.kind and placed.connection || '/' || placed.stream = unclosed.scope
+    where placed.is_group
+    group by placed.kind, placed.connection, placed.cause
 ),
 
 found as (
@@ -184,12 +263,54 @@ found as (
         trouble.job,
         coalesce(trouble.run_id, last.run_id) as run_id,
         trouble.streams,
-        trouble.summary,
+        case
+            when trouble.kind = 'late'
+                then concat_ws(
+                    '; ',
+                    format(
+                        '%s expected by %s UTC',
+                        case when trouble.streams = 1 then 'data were' else 'the first data were' end,
+                        to_char(trouble.expected_by at time zone 'UTC', 'YYYY-MM-DD HH24:MI')
+                    ),
+                    coalesce(
+                        concat(case when trouble.streams > 1 then 'all are ' end, 'complete until ')
+                        || to_char(trouble.complete_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI" UTC"'),
+                        case
+                            when trouble.streams = 1 then 'not read to the end yet'
+                            else 'not all are read to the end yet'
+                        end
+                    ),
+                    case
+                        when trouble.is_waiting
+                            then concat(
+                                case when trouble.streams = 1 then 'it waits for ' else 'the first waits for ' end,
+                                coalesce(trouble.waiting_for, 'its next attempt'),
+                                to_char(trouble.waiting_until at time zone 'UTC', '" until "YYYY-MM-DD HH24:MI" UTC"')
+                            )
+                        when trouble.last_error is not null then 'the last error: ' || trouble.last_error
+                    end
+                )
+            else trouble.summary
+        end as summary,
         case trouble.kind
             when 'failed' then last.hint
             when 'held'
                 then 'compare with the vendor; if the rows are really gone, run `tidegate held release`'
-            when 'late' then 'see `tidegate status` for what it waits for'
+            when 'late'
+                then case
+                    when trouble.is_waiting and trouble.waiting_for like 'quota %'
+                        then concat(
+                            'see the use of the quotas with `tidegate quota --connection ', trouble.connection, '`'
+                        )
+                    else
+                        concat(
+                            'see the last runs with `tidegate runs',
+                            ' ' || trouble.job,
+                            ' --tasks`',
+                            case when not trouble.is_live then '; to read now, run `tidegate sync' end,
+                            case when not trouble.is_live then coalesce(' ' || trouble.job, '') || '`' end
+                        )
+                end
             when 'gap' then 'read the missing days with `tidegate backfill`'
             when 'rejects' then 'see the reasons with `tidegate rejects`'
         end as hint
@@ -271,10 +392,22 @@ found as (
         null,
         null,
         0,
-        'the configuration on disk is wrong, so the previous one stays in force',
-        'run `tidegate check --offline`'
+        coalesce(
+            (array_agg(newest.summary order by newest.id desc) filter (where newest.kind = 'reload_refused'))[1],
+            'the configuration on disk is wrong'
+        ),
+        'run `tidegate check --offline`; until it finds no fault, the previous configuration stays in force'
     from tidegate.instance
-    where config_refused and seen_at > now() - interval '1 minute'
+    -- The event of a refusal names the first fault with its file and line. It may not be stored yet, or no longer.
+    left join lateral (
+        select event.id, event.kind, event.summary
+        from tidegate.event
+        where event.kind in ('reload', 'reload_refused') and event.actor = instance.owner
+        order by event.id desc
+        limit 1
+    ) as newest
+        on true
+    where instance.config_refused and instance.seen_at > now() - interval '1 minute'
     having count(*) > 0
     union all
     select
@@ -374,11 +507,16 @@ seen as (
         condition.streams,
         condition.summary,
         condition.hint,
+        coalesce(taken_over.seen_first_at, now()),
         now(),
-        now(),
-        case when setting.delay <= interval '0' then now() end
+        case when setting.delay <= interval '0' or coalesce(taken_over.is_open, false) then now() end
     from condition
     inner join setting on condition.kind = setting.kind
+    left join taken_over
+        on
+            condition.kind = taken_over.kind
+            and condition.scope = taken_over.scope
+            and condition.cause = taken_over.cause
     order by condition.kind, condition.scope, condition.cause
     on conflict (kind, scope, cause) where closed_at is null
     do update set
@@ -403,7 +541,8 @@ seen as (
         problem.summary, problem.opened_at
 ),
 
--- A problem that became part of another one, such as that of its connection, ends at once and without a message.
+-- A problem that became part of another one of the same kind, such as that of its connection, ends at once. That one is
+-- open.
 absent as (
     select
         unclosed.id,
@@ -416,12 +555,15 @@ absent as (
                 then exists (
                     select
                     from placed
-                    where placed.connection = unclosed.connection and placed.stream = unclosed.stream
+                    where
+                        placed.kind = unclosed.kind
+                        and placed.connection = unclosed.connection
+                        and placed.stream = unclosed.stream
                 )
             else exists (
                 select
                 from placed
-                where placed.connection = unclosed.connection and placed.kind = unclosed.kind
+                where placed.kind = unclosed.kind and placed.connection = unclosed.connection
             )
         end as is_covered
     from unclosed
@@ -477,29 +619,24 @@ change as (
         missed.run_id,
         missed.summary,
         true,
-        -- No message is sent for a stream that is no longer read, or that has another problem.
+        -- A chat receives no message for a stream that is no longer read.
         missed.is_covered
         or missed.kind = 'schema'
         or (
             missed.kind in ('failed', 'held', 'late', 'gap')
-            and not exists (
-                select
-                from tidegate.stream_state as state
-                inner join tidegate.stream as known
-                    on state.connection = known.connection and state.stream = known.stream
-                where
-                    state.connection = missed.connection
-                    and state.stream = coalesce(missed.stream, state.stream)
-                    and (
-                        state.state not in ('retired', 'paused', 'failed', 'held', 'late', 'gap')
-                        -- It was put right during the pause. What was late or had a gap has ended because of the pause.
-                        or (
-                            state.state = 'paused'
-                            and missed.kind in ('failed', 'held')
-                            and not (known.needs_operator or known.failures >= 3 or known.held_slices > 0)
-                        )
+            and case
+                when missed.stream is not null
+                    then not exists (
+                        select
+                        from stream_now as state
+                        where state.connection = missed.connection and state.stream = missed.stream
                     )
-            )
+                else not exists (
+                    select
+                    from stream_now as state
+                    where state.connection = missed.connection
+                )
+            end
         )
     from missed
     where missed.closed_at is not null

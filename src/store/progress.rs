@@ -1,4 +1,4 @@
-//! The progress of runs that a command waits for, and how such runs are cancelled, woken and resumed.
+//! The progress of runs that a command waits for, and how such runs are cancelled and resumed.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -100,66 +100,6 @@ pub async fn run_of(executor: impl PgExecutor<'_>, run: i64) -> Result<Option<Ru
         .fetch_optional(executor)
         .in_time()
         .await
-}
-
-/// Makes tasks of these connections due now that wait for one of `waiting_for`, and their runs with them. Returns how
-/// many tasks.
-pub async fn wake(
-    executor: impl PgExecutor<'_>,
-    connections: &[String],
-    waiting_for: &[String],
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        -- Runs before their tasks, as everyone locks them.
-        with locked as (
-            select run.id
-            from tidegate.run
-            where
-                run.connection = any($1)
-                and run.state in ('queued', 'waiting', 'running')
-                and exists (
-                    select
-                    from tidegate.task
-                    where
-                        task.run_id = run.id
-                        and task.state = 'waiting'
-                        and task.waiting_for = any($2)
-                        and task.waiting_until > clock_timestamp()
-                )
-            order by run.id
-            for update
-        ),
-
-        woken as (
-            update tidegate.task
-            set waiting_until = clock_timestamp()
-            from locked
-            where
-                locked.id = task.run_id
-                and task.state = 'waiting'
-                and task.waiting_for = any($2)
-                and task.waiting_until > clock_timestamp()
-            returning task.run_id
-        ),
-
-        runs as (
-            update tidegate.run
-            set due_at = clock_timestamp()
-            where
-                run.id in (select run_id from woken)
-                and run.state = 'waiting'
-                and run.due_at > clock_timestamp()
-        )
-
-        select count(*) as "tasks!"
-        from woken
-        "#,
-        connections,
-        waiting_for,
-    )
-    .fetch_one(executor)
-    .await
 }
 
 /// Resumes the unfinished backfill of exactly this range and these streams, if there is one. Finished tasks stay

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::error::DatabaseError;
 use sqlx::{Connection as _, PgConnection};
 
@@ -20,7 +20,7 @@ const NO_VIEW: &str = "42P01";
 const TOO_LONG: &str = "57014";
 
 /// A total that differs from the number of rows.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     pub connection: String,
     pub metric: String,

@@ -5,16 +5,20 @@
 //! as long as Postgres works on it ([`watched`]).
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::DateTime;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, Row as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::failure::Failure;
 use super::ident;
 use super::trouble::Repeats;
 use crate::clock;
@@ -25,6 +29,8 @@ pub const STATEMENT_MAX: Duration = Duration::from_secs(20);
 const PING_MAX: Duration = Duration::from_secs(3);
 /// A connection that was idle for this long is tested before it is used again.
 const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+/// How long to wait for a connection of the pool before the server is asked whether it refuses connections.
+const REFUSED_AFTER: Duration = Duration::from_millis(100);
 /// How long to wait for a statement of a load before the server is asked about it, and how often after that.
 const WATCH_AFTER: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
@@ -91,10 +97,10 @@ pub fn is_read_only(error: &sqlx::Error) -> bool {
 
 /// What an error of the database is in a few words: a refusal is a response too.
 pub fn summary(error: &sqlx::Error) -> &'static str {
-    match error {
-        error if is_read_only(error) => ONLY_READS,
-        sqlx::Error::Database(_) if !is_lost(error) => "the database refused a statement",
-        _ => "the database did not respond",
+    match Failure::of(error) {
+        failure @ (Failure::Gone | Failure::OnlyReads | Failure::Unable | Failure::Unexpected) => failure.what(),
+        // The table may be one of the warehouse, and a statement without a limit ends early only if it is cancelled.
+        Failure::Slow | Failure::Missing | Failure::Refused | Failure::Busy => Failure::Refused.what(),
     }
 }
 
@@ -226,6 +232,34 @@ pub fn judge(pool: &PgPool, error: &sqlx::Error) {
     if is_lost(error) {
         *SUSPECT.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         purge(pool);
+    }
+}
+
+/// A connection of the pool, or at once the error of a server that refuses connections. The pool itself would try again
+/// until its time is up, which suits work that has to be done, but not a page that is waited for.
+pub async fn acquire_unless_refused(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    tokio::select! {
+        biased;
+        acquired = pool.acquire() => acquired,
+        refused = refused(pool) => Err(refused.into()),
+    }
+}
+
+/// Returns once the server refuses a connection. It is asked once, after [`REFUSED_AFTER`]: a connection that the pool
+/// has, or can make, is there sooner.
+async fn refused(pool: &PgPool) -> io::Error {
+    sleep(REFUSED_AFTER).await;
+    let options = pool.connect_options();
+    let (host, port) = (options.get_host(), options.get_port());
+    let folder = options.get_socket().map(PathBuf::as_path).or_else(|| host.starts_with('/').then(|| Path::new(host)));
+    let connecting = match folder {
+        Some(folder) => UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await.map(drop),
+        None => TcpStream::connect((host, port)).await.map(drop),
+    };
+    match connecting {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+        // The pool has the reason, or waits for a connection of its own.
+        Ok(()) | Err(_) => std::future::pending().await,
     }
 }
 

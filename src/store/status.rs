@@ -32,11 +32,37 @@ impl Configured {
     }
 }
 
+/// A stream, and a job that reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    pub connection: String,
+    pub stream: String,
+    pub job: String,
+}
+
+/// Which jobs of running processes read which streams, as these processes have stored it.
+pub async fn readers(conn: &mut PgConnection) -> Result<Vec<Reader>, sqlx::Error> {
+    sqlx::query_as!(
+        Reader,
+        r#"
+        select stream.connection, stream.stream, reader.job as "job!"
+        from tidegate.stream
+        cross join unnest(stream.jobs) as reader (job)
+        order by stream.connection, stream.stream, reader.job
+        "#,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
 /// The states of a stream: `state` of the view `tidegate.stream_state`, which defines them.
 pub const STREAM_STATES: [&str; 10] =
     ["retired", "paused", "failed", "held", "late", "gap", "waiting", "reading", "pending", "on time"];
 /// The state of a stream that no job reads any more.
 pub const RETIRED: &str = "retired";
+/// The state of a stream while every job that reads it is paused.
+pub const PAUSED: &str = "paused";
 
 /// How many runs are searched for failures.
 const RUNS_SEARCHED: i64 = 1_000;

@@ -214,6 +214,7 @@ pub async fn end(
             hint = $6,
             waiting_for = $7,
             waiting_until = $8,
+            waiting_since = case when $4 = 'waiting' then clock_timestamp() else task.waiting_since end,
             attempts = attempts + $9::boolean::int,
             finished_at = case when $4 in ('succeeded', 'held', 'failed') then clock_timestamp() end
         from tidegate.run

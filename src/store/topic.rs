@@ -59,9 +59,4 @@ impl Topic {
             Self::Action => "action",
         }
     }
-
-    /// The kind of problem with this name.
-    pub fn of_problem(name: &str) -> Option<Self> {
-        Self::PROBLEMS.into_iter().find(|topic| topic.name() == name)
-    }
 }

@@ -165,9 +165,21 @@ impl Browser {
         Some(found[ELEMENT].as_str()?.to_owned())
     }
 
+    async fn element(&self, selector: &str) -> String {
+        self.find(selector).await.unwrap_or_else(|| panic!("there is no {selector}"))
+    }
+
     pub(crate) async fn click(&self, selector: &str) {
-        let element = self.find(selector).await.unwrap_or_else(|| panic!("there is no {selector}"));
+        let element = self.element(selector).await;
         self.post(&format!("element/{element}/click"), json!({})).await;
+    }
+
+    pub(crate) async fn double_click(&self, selector: &str) {
+        let element = self.element(selector).await;
+        let there = json!({ "type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": { ELEMENT: element } });
+        let (down, up) = (json!({ "type": "pointerDown", "button": 0 }), json!({ "type": "pointerUp", "button": 0 }));
+        let mouse = json!({ "type": "pointer", "id": "mouse", "actions": [there, down, up, down, up] });
+        self.post("actions", json!({ "actions": [mouse] })).await;
     }
 
     /// The text of an element as it is shown; empty if there is none.
@@ -182,6 +194,13 @@ impl Browser {
         let entries = self.post("se/log", json!({ "type": "browser" })).await;
         let entries = entries.as_array().unwrap();
         entries.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// From now on, the system asks for less motion.
+    pub(crate) async fn reduce_motion(&self) {
+        let features = json!([{ "name": "prefers-reduced-motion", "value": "reduce" }]);
+        let emulate = json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
+        self.post("goog/cdp/execute", emulate).await;
     }
 
     pub(crate) async fn set_width(&self, width: u32) {

@@ -1,4 +1,4 @@
-//! The pages in a real browser: accessibility, keyboard, refreshing, and what remains without the script.
+//! The pages in a real browser: accessibility, keyboard, zoom, login, refreshing, and what remains without the script.
 //!
 //! They are skipped, with a printed line, on machines without chromedriver. `.ci/run` installs it, and sets
 //! `TIDEGATE_BROWSER=required` so that they must run.
@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
 mod driver;
+mod login;
 #[expect(dead_code, unused_imports, reason = "shared with the other tests, which use all of it")]
 #[path = "../it/support/mod.rs"]
 mod support;
+mod zoom;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -316,7 +318,7 @@ async fn the_keyboard_leads_from_the_overview_to_a_started_backfill() {
             .fetch_one(&site.pool)
             .await
             .unwrap();
-    assert_eq!((&*actor, stream.as_deref()), ("operator operator from 127.0.0.1", Some("survey_result")));
+    assert_eq!((&*actor, stream.as_deref()), ("operator from 127.0.0.1", Some("survey_result")));
     assert!(browser.text("h1").await.contains(&format!("Run {run}")), "{}", browser.text("h1").await);
     browser.close().await;
 }
@@ -325,6 +327,15 @@ async fn the_keyboard_leads_from_the_overview_to_a_started_backfill() {
 const OUTSIDE: &str = "const found = [...document.querySelectorAll(arguments[0])];
     const outside = found.filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0);
     return found.length === 0 ? -1 : outside.length";
+
+/// Scrolls a table sideways. Returns whether the shade at its right edge is over it, instead of below the strip in the
+/// padding of the last column.
+const SHADE: &str = "const scroller = document.querySelector('.scroll');
+    scroller.scrollLeft = arguments[0];
+    const edge = scroller.getBoundingClientRect().right;
+    const strip = scroller.querySelector('tbody tr > :last-child').getBoundingClientRect().right;
+    const shade = getComputedStyle(scroller, '::after');
+    return shade.position === 'sticky' && parseFloat(shade.right) === 0 && Math.abs(strip - edge) > 1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
@@ -343,10 +354,19 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
         (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
         ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
         ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
+        ("/", "#data td:nth-child(3), #data td:nth-child(4), #now [aria-label=Waiting] td"),
+        ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4)"),
+        ("/quotas", "tbody td"),
     ] {
         browser.open(&site.url(page)).await;
         let outside: i64 = browser.run(OUTSIDE, json!([selector])).await;
         assert_eq!(outside, 0, "{page}: of {selector}");
+    }
+    // What is wider than the window shows it with a shade at its edge, until one has scrolled to the end.
+    browser.open(&site.url("/runs")).await;
+    for (place, is_shown) in [(0, true), (10_000, false)] {
+        let shade: bool = browser.run(SHADE, json!([place])).await;
+        assert_eq!(shade, is_shown, "scrolled to {place}");
     }
     let highest = "return Math.max(...[...document.querySelectorAll('tbody tr')].map((row) => row.offsetHeight))";
     for page in ["/jobs/lynn-hourly", "/runs", "/streams"] {
@@ -453,8 +473,9 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_script_everything_can_be_read_and_used() {
-    let site = Site::new("problems").await;
+    let site = Site::new("login").await;
     let Some(browser) = Browser::start(Look::Light, false).await else { return };
+    site.log_in(&browser).await;
     for (page, expected) in
         [("/", "What needs you"), ("/streams/acme-lynn/survey_result", "missing"), ("/system", "host-1")]
     {
@@ -470,13 +491,18 @@ async fn without_the_script_everything_can_be_read_and_used() {
         (main.contains("(UTC)") && browser.path().await == "/system").then_some(())
     })
     .await;
+    browser.open(&site.url("/jobs/lynn-hourly/runs")).await;
+    browser.click("#action button.main").await;
+    let shown = async || browser.path().await.strip_prefix("/runs/").and_then(|run| run.parse::<i64>().ok());
+    eventually(SOON, shown).await;
     browser.close().await;
 }
 
 /// Makes the trouble a recent one, as a reader expects.
 const RECENT: &str = "
     delete from tidegate.problem where kind = 'config_refused';
-    update tidegate.problem set opened_at = now() - interval '3 hours', streams = 1,
+    update tidegate.problem
+    set seen_first_at = now() - interval '3 hours', opened_at = now() - interval '3 hours', streams = 1,
         summary = case kind when 'gap' then 'data before the newest are missing' else summary end,
         hint = case kind when 'gap' then 'read the missing days with `tidegate backfill`' else 'renew the token' end;
     update tidegate.run set job = 'lynn-by-hand' where id = 4;

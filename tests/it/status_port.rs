@@ -196,6 +196,46 @@ async fn problems_are_measured_while_they_last_and_retired_streams_only_counted(
     port.close().await;
 }
 
+/// So alerts on them neither end nor begin with a pause.
+#[tokio::test]
+async fn a_pause_of_everything_hides_no_stream_that_still_needs_someone() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    fill(&pool).await;
+    sqlx::raw_sql(
+        "update tidegate.stream set jobs = '{lynn-hourly}', active_jobs = '{lynn-hourly}';
+         update tidegate.stream set failures = 3 where stream = 'survey_result';
+         update tidegate.stream set held_slices = 1 where stream = 'menu_detail';
+         insert into tidegate.problem (kind, scope, connection, stream, summary, opened_at)
+         values ('failed', 'acme-lynn/survey_result', 'acme-lynn', 'survey_result', 'refused', now()),
+                ('held', 'acme-lynn', 'acme-lynn', null, 'doubtful', now())",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let pause =
+        "insert into tidegate.pause (job, until, reason, actor) values ('', now() + interval '1 hour', 'x', 'y')";
+    let mended = "update tidegate.stream set failures = 0, held_slices = 0";
+    let problem =
+        |stream: &str, kind: &str| format!("{{connection=\"acme-lynn\",stream=\"{stream}\",kind=\"{kind}\"}} 1");
+    let both = vec![problem("menu_detail", "held"), problem("survey_result", "failed")];
+    let steps =
+        [("select 1", 0, &both), (pause, 3, &both), ("delete from tidegate.pause", 0, &both), (pause, 3, &both)];
+    for (step, paused, expected) in steps.into_iter().chain([(mended, 3, &Vec::new())]) {
+        sqlx::raw_sql(step).execute(&pool).await.unwrap();
+        // Another port, because scrapes within a moment share what was read.
+        let port = Port::open(pool.clone()).await;
+        let (_, text) = port.get("/metrics").await;
+        let mut found: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("tidegate_stream_problem")).map(str::to_owned).collect();
+        found.retain(|line| line.starts_with('{'));
+        found.sort();
+        assert_eq!(&found, expected, "after {step}: {text}");
+        assert!(text.contains(&format!("tidegate_streams{{state=\"paused\"}} {paused}\n")), "after {step}: {text}");
+        port.close().await;
+    }
+}
+
 /// A connection, a stream and a job that are not in the configuration.
 const REMOVED: &str = "
 insert into tidegate.run (job, connection, kind, state, finished_at) values
@@ -261,7 +301,7 @@ async fn clients_that_use_every_connection_are_dropped_and_the_port_stops_in_tim
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool()).await;
     let mut silent = Vec::new();
-    for _ in 0..70 {
+    for _ in 0..140 {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
         silent.push(stream);

@@ -1,7 +1,8 @@
 //! Turns the configuration as written into the checked types and reports every fault at once.
 //!
 //! A refused setting is replaced by its default for the rest of the check, so that one fault does not hide the next.
-//! The default is never used, since any fault refuses the whole configuration.
+//! The default is never used: any fault refuses the whole configuration, and what only reads the stored state despite
+//! faults leaves out what has one.
 
 mod auth;
 mod database;
@@ -20,8 +21,8 @@ use crate::connector::{self, Connector, SliceUse};
 use crate::cron::Schedules;
 use crate::settings::{Faults, KeyPath, Node, Report, check_name, entries, read};
 
-/// Checks everything in `tree`.
-pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faults) -> Result<Config, Faults> {
+/// Checks everything in `tree`. With faults, the configuration has defaults where they are.
+pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faults) -> (Config, Faults) {
     let mut report = Report::new(tree, faults);
     let root = KeyPath::default();
     let raw: raw::Root = read(tree, &root, &[], "", &mut report);
@@ -65,23 +66,7 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
     let known_names = notify::Known { connections: names_of("connections"), jobs: names_of("jobs") };
     let notify = notify::check(raw.notify.unwrap_or_default(), &known_names, &mut report);
 
-    let mut faults = report.into_faults();
-    if faults.is_empty() {
-        let unread = Vec::new();
-        return Ok(Config {
-            database,
-            embedded,
-            server,
-            notify,
-            worker,
-            history,
-            log,
-            mart,
-            connections,
-            jobs,
-            unread,
-        });
-    }
-    faults.sort();
-    Err(faults)
+    let unread = Vec::new();
+    let config = Config { database, embedded, server, notify, worker, history, log, mart, connections, jobs, unread };
+    (config, report.into_faults())
 }

@@ -26,14 +26,41 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// Texts as files with these names.
+fn sources(files: &[(&str, &str)]) -> Vec<SourceFile> {
+    let source = |(order, (name, text)): (usize, &(&str, &str))| SourceFile::new(order, name, (*text).to_owned());
+    files.iter().enumerate().map(source).collect()
+}
+
 /// Loads texts as files with these names.
 fn load_texts(files: &[(&str, &str)], env: &BTreeMap<String, String>) -> Result<Config, Faults> {
-    let sources: Vec<SourceFile> = files
-        .iter()
-        .enumerate()
-        .map(|(order, (name, text))| SourceFile::new(order, name, (*text).to_owned()))
-        .collect();
-    Config::from_sources(&sources, env, connector::ALL, Faults::default())
+    Config::from_sources(&sources(files), env, connector::ALL, Faults::default())
+}
+
+/// Names and contents.
+type Files<'a> = &'a [(&'a str, &'a str)];
+
+#[test]
+fn despite_faults_the_database_is_known_unless_it_depends_on_one() {
+    const DATABASE: &str = "database: { url: \"postgres://u:s3cret@db/x\" }\n";
+    let wrong_job = format!("{DATABASE}{}", MINIMAL.replace("2026-01-01", "2026-13-01"));
+    let wrong_connection = format!("{DATABASE}{}", MINIMAL.replace("vendor: lynn_reporting", "vendor: lin"));
+    let wrong_database = format!("database: {{ hots: db }}\n{MINIMAL}");
+    let cases: [(Files<'_>, Option<usize>); 5] = [
+        (&[("tidegate.yaml", wrong_job.as_str())], Some(1)),
+        (&[("tidegate.yaml", wrong_connection.as_str())], Some(0)),
+        (&[("tidegate.yaml", DATABASE), ("jobs/a.yaml", MINIMAL), ("jobs/b.yaml", "jobs: [\n")], Some(1)),
+        (&[("tidegate.yaml", "database: [\n"), ("jobs/a.yaml", MINIMAL)], None),
+        (&[("tidegate.yaml", wrong_database.as_str())], None),
+    ];
+    for (files, connections) in cases {
+        let (config, faults) =
+            Config::despite_faults(&sources(files), &credentials(), connector::ALL, Faults::default());
+        assert!(!faults.is_empty(), "{files:?}");
+        assert_eq!(config.as_ref().map(|config| config.connections.len()), connections, "{files:?}: {faults}");
+        assert!(config.is_none_or(|config| config.jobs.is_empty()), "the jobs in force are other ones");
+        assert!(load_texts(files, &credentials()).is_err(), "{files:?}");
+    }
 }
 
 /// The minimal connection and job.

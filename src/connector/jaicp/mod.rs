@@ -40,7 +40,6 @@ use self::wire::Paging;
 use super::body;
 use super::request::{self, Attempts};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, export};
-use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
 
@@ -207,11 +206,10 @@ impl Jaicp {
         let mut splitter = Splitter::new(format.member);
         let writer = RecordWriter::new(records, format.kind, &self.token, &self.warned);
         let mut writer = writer.of(format.page, format.of_session);
-        let bytes = body::read(body, &mut writer, |chunk, writer| splitter.feed(chunk, writer)).await?;
-        let paging = match splitter.finish() {
-            Err(DecodeError::Empty) if accept_empty => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
-            envelope => Paging::read(&envelope?, format.member)?,
-        };
+        let arrived = body::read(body, &mut writer, |chunk, writer| splitter.feed(chunk, writer)).await?;
+        let (envelope, bytes) = arrived.end_or_empty(splitter.finish(), accept_empty).await?;
+        let Some(envelope) = envelope else { return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }) };
+        let paging = Paging::read(&envelope, format.member)?;
         Ok(Page { ids: writer.ids, size: paging.page_size, total: paging.total(), bytes })
     }
 }

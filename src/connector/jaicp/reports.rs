@@ -330,13 +330,13 @@ impl Reports<'_> {
         let form = &self.0.settings.csv;
         let mut splitter = form.splitter(delimiter);
         let mut writer = RecordWriter::new(records, OTHER, &self.0.token, &self.0.warned);
-        let bytes =
+        let arrived =
             body::read_file(body, form, &self.0.redactor, &mut writer, |text, writer: &mut RecordWriter<'_, _>| {
                 writer.ids.clear();
                 splitter.feed(text, writer)
             })
             .await?;
-        splitter.finish(&mut writer)?;
+        let (_, bytes) = arrived.end(splitter.finish(&mut writer)).await?;
         Ok(bytes)
     }
 }

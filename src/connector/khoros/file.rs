@@ -117,9 +117,9 @@ impl Khoros {
         let known = (request.stream.name == "conversation").then_some(spelling as csv::Spelling);
         let form = &self.settings.csv;
         let mut rows = Rows::new(self.settings.report_format, form, known, self.settings.timezone_offset);
-        let bytes =
+        let arrived =
             body::read_file(body, form, &self.redactor, records, |text, records| rows.feed(text, records)).await?;
-        rows.finish(records, &self.redactor)?;
+        let ((), bytes) = arrived.end(rows.finish(records, &self.redactor)).await?;
         Ok(bytes)
     }
 }

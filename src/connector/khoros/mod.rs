@@ -152,10 +152,10 @@ impl Khoros {
         let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
         let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new("result");
-        let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        match splitter.finish() {
-            Err(DecodeError::Empty) if accept_empty => {}
-            envelope => file::check_list(&envelope?, &self.redactor)?,
+        let arrived = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
+        let (envelope, bytes) = arrived.end_or_empty(splitter.finish(), accept_empty).await?;
+        if let Some(envelope) = envelope {
+            file::check_list(&envelope, &self.redactor)?;
         }
         Ok(bytes)
     }

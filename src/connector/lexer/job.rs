@@ -190,10 +190,10 @@ impl Lexer {
         let mut splitter = form.splitter(None);
         let typed = (request.stream.name == "mention_sla_export").then(ObjectWriter::default);
         let mut tagged = Tagged { inner: records, prefix, typed, record: Vec::new() };
-        let bytes =
+        let arrived =
             body::read_file(body, form, &self.redactor, &mut tagged, |text, tagged| splitter.feed(text, tagged))
                 .await?;
-        let end = splitter.finish(&mut tagged)?;
+        let (end, bytes) = arrived.end(splitter.finish(&mut tagged)).await?;
         warn_of_missing_columns(request.stream, &end);
         Ok(bytes)
     }

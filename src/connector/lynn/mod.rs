@@ -25,7 +25,6 @@ pub use super::lynn_account::Product;
 use super::lynn_account::{self, Tokens};
 use super::request::Attempts;
 use super::{Connector, Expected, Outcome, Records, Source, StepError, StepRequest, Window};
-use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
@@ -234,10 +233,11 @@ impl Lynn {
         let body = session.send(call).await?;
         let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new("result");
-        let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        let response = match splitter.finish() {
-            Err(DecodeError::Empty) if accept_empty => Response::empty(),
-            envelope => Response::read(&envelope?, &self.settings, &self.redactor.and(token))?,
+        let arrived = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
+        let (envelope, bytes) = arrived.end_or_empty(splitter.finish(), accept_empty).await?;
+        let response = match envelope {
+            None => Response::empty(),
+            Some(envelope) => Response::read(&envelope, &self.settings, &self.redactor.and(token))?,
         };
         Ok((response, bytes))
     }

@@ -25,7 +25,7 @@ pub use self::config::{Settings, TaskWords};
 pub use self::streams::VENDOR;
 use super::body;
 use super::lynn_account::{self, Tokens};
-use super::request::{self, Attempts};
+use super::request::Attempts;
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
@@ -192,13 +192,10 @@ impl LynnOutbound {
         let body = session.send(call).await?;
         let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut reader = ListReader::begin();
-        let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
-        let rows = match self.ended(reader, token, records) {
-            Err(error) if accept_empty && request::is_empty(&error) => 0,
-            rows => rows?,
-        };
+        let arrived = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
+        let (rows, bytes) = arrived.end_or_empty(self.ended(reader, token, records), accept_empty).await?;
         records.flush().await?;
-        Ok(Listed { bytes, rows })
+        Ok(Listed { bytes, rows: rows.unwrap_or_default() })
     }
 
     fn ended(&self, reader: ListReader, token: &Secret, records: &mut dyn Records) -> Result<u64, StepError> {

@@ -150,17 +150,41 @@ total as (
         false
     from lexer_total t
 ),
+-- Texts are converted once, and not for each bucket: that takes most of the time.
+answer as materialized (
+    select _connection as connection, _window_start as window_start, answered_at, score
+    from {{lexer.nps_submissions}} t
+),
+answered as materialized (
+    select
+        t.connection,
+        t.bucket_start,
+        count(*) as answers,
+        count(*) filter (where a.score >= 9) as promoters,
+        count(*) filter (where a.score >= 7 and a.score < 9) as passives,
+        count(*) filter (where a.score < 7) as detractors
+    from total t
+    inner join tidegate.slice o on o.connection = t.connection
+        and o.stream = t.our_stream
+        and o.window_start < t.bucket_end
+        and o.window_end > t.bucket_start
+    inner join answer a on a.connection = o.connection and a.window_start = o.window_start
+    where t.metric = 'nps answers'
+        and (t.is_same_slice or (a.answered_at >= t.bucket_start and a.answered_at < t.bucket_end))
+    group by t.connection, t.bucket_start
+),
+ended_case as materialized (
+    select
+        _connection as connection,
+        coalesce(nullif(case_id, ''), _row_key::text) as id,
+        coalesce(ended_at, tidegate.time_after(started_at, resolution_seconds)) as ended_at
+    from {{lexer.case_details}} t
+),
 -- A case is reported in each slice in which something happened to it. The vendor counts it in each day on which it was
 -- closed, so one that was reopened counts in each bucket in which any of its rows says that it was closed.
 closed as (
     select c.connection, s.window_start as bucket_start, count(distinct c.id) as cases
-    from (
-        select
-            _connection as connection,
-            coalesce(nullif(case_id, ''), _row_key::text) as id,
-            coalesce(ended_at, tidegate.time_after(started_at, resolution_seconds)) as ended_at
-        from {{lexer.case_details}} t
-    ) c
+    from ended_case c
     cross join lateral (
         select s.window_start, s.window_end
         from lexer_slice s
@@ -172,19 +196,22 @@ closed as (
     group by c.connection, s.window_start
 ),
 -- Connections whose rows do not have the times or scores that are counted.
-unfit as (
+unfit as materialized (
     select distinct _connection as connection, 'mentions' as metric, false as is_same_slice
     from lexer.mention_sla_export
     where customer_publish_date_utc is null
     union all
-    select distinct _connection, metric, is_same_slice
-    from {{lexer.nps_submissions}} t
+    select distinct n.connection, m.metric, m.is_same_slice
+    from (
+        select distinct connection, answered_at is null as lacks_time, score is null as lacks_score
+        from answer
+    ) n
     cross join (
         values
             ('nps answers', false), ('nps promoters', false), ('nps passives', false), ('nps detractors', false),
             ('nps promoters', true), ('nps passives', true), ('nps detractors', true)
     ) as m (metric, is_same_slice)
-    where case when is_same_slice then score is null else answered_at is null or score is null end
+    where n.lacks_score or (n.lacks_time and not m.is_same_slice)
 ),
 counted as (
     select
@@ -216,22 +243,19 @@ counted as (
             when t.metric = 'closed cases' then coalesce(
                 (select c.cases from closed c where c.connection = t.connection and c.bucket_start = t.bucket_start), 0
             )
-            else (
-                select count(*) filter (
-                    where case t.metric
-                        when 'nps answers' then true
-                        when 'nps promoters' then n.score >= 9
-                        when 'nps passives' then n.score >= 7 and n.score < 9
-                        else n.score < 7
-                    end
-                )
-                from tidegate.slice o
-                inner join {{lexer.nps_submissions}} n on n._connection = o.connection and n._window_start = o.window_start
-                where o.connection = t.connection
-                    and o.stream = t.our_stream
-                    and o.window_start < t.bucket_end
-                    and o.window_end > t.bucket_start
-                    and (t.is_same_slice or (n.answered_at >= t.bucket_start and n.answered_at < t.bucket_end))
+            else coalesce(
+                (
+                    select
+                        case t.metric
+                            when 'nps answers' then a.answers
+                            when 'nps promoters' then a.promoters
+                            when 'nps passives' then a.passives
+                            else a.detractors
+                        end
+                    from answered a
+                    where a.connection = t.connection and a.bucket_start = t.bucket_start
+                ),
+                0
             )
         end as our_count
     from total t

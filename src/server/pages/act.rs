@@ -3,33 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Extension, RawPathParams, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::super::auth::Login;
 use super::super::guard::{JSON, Peer};
 use super::super::problem::{api_error, wrong_parameter};
-use super::super::routes::{AppState, HEADERS, READ_MAX, Unread};
+use super::super::routes::{AppState, HEADERS, READ_MAX};
 use super::super::routing::{self, Routes};
 use super::{API, Visit, html, query, unavailable, views};
 use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal, plan};
 use crate::config::Config;
 use crate::report::{Query, QueryError, Surroundings};
+use crate::store::failure::Failure;
 use crate::{clock, text};
 
 /// Forms are small.
 pub(in super::super) const BODY_BYTES_MAX: usize = 8 * 1024;
+/// A client that has not sent its body within this time gets an error.
+pub(in super::super) const BODY_READ_MAX: Duration = Duration::from_secs(5);
 /// How long an action waits for others.
 const TURN_MAX: Duration = Duration::from_secs(10);
 const NOT_POSSIBLE: &str = "Not possible";
+const NOT_DONE: &str = "an action could not be done";
 const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
                       commands.";
 
@@ -53,7 +58,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 enum Undone {
     Action(ActionError),
     /// The database could not be read.
-    Unread(Unread),
+    Unread(Failure),
 }
 
 impl Undone {
@@ -67,8 +72,9 @@ impl Undone {
     fn response(&self) -> Response {
         match self {
             Self::Action(ActionError::Field(error)) => wrong_parameter(StatusCode::UNPROCESSABLE_ENTITY, error),
+            Self::Action(error @ (ActionError::Database(_) | ActionError::Late(_))) => unavailable(&error.to_string()),
             Self::Action(error) => api_error(status(error), &error.to_string()),
-            Self::Unread(unread) => unavailable(*unread),
+            Self::Unread(failure) => unavailable(&failure.to_string()),
         }
     }
 }
@@ -77,7 +83,7 @@ impl std::fmt::Display for Undone {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Action(error) => write!(formatter, "{error}"),
-            Self::Unread(unread) => formatter.write_str(unread.sentence()),
+            Self::Unread(failure) => write!(formatter, "{failure}"),
         }
     }
 }
@@ -87,7 +93,7 @@ const fn status(error: &ActionError) -> StatusCode {
         ActionError::NotFound(_) => StatusCode::NOT_FOUND,
         ActionError::Invalid(_) | ActionError::Field(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ActionError::Refused(_) | ActionError::Reused => StatusCode::CONFLICT,
-        ActionError::Database(_) | ActionError::Unconfirmed { .. } | ActionError::Quota(_) => {
+        ActionError::Database(_) | ActionError::Late(_) | ActionError::Unconfirmed { .. } | ActionError::Quota(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     }
@@ -122,11 +128,12 @@ fn is_open(config: &Config) -> bool {
 /// What would happen, and what surrounds every page.
 async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Proposal, Surroundings), Undone> {
     let config = Arc::clone(&desk.sources.config.borrow());
-    let Some(_permit) = desk.shelf.permit().await else { return Err(Undone::Unread(Unread::Busy)) };
+    let gone = desk.sources.outgoing.gone(&config);
+    let _permit = desk.shelf.permit().await.map_err(Undone::Unread)?;
     let read = desk
         .read(async |conn| {
             let surroundings = Surroundings::read(conn).await?;
-            let asked = Asked { conn, config: &config, query, actor: "", now: clock::now() };
+            let asked = Asked { conn, config: &config, query, actor: "", now: clock::now(), gone: &gone };
             match action.propose(asked).await {
                 Err(ActionError::Database(error)) => Err(error),
                 proposal => Ok(proposal.map(|proposal| (proposal, surroundings))),
@@ -138,7 +145,7 @@ async fn proposed(action: &Action, desk: &AppState, query: &Query) -> Result<(Pr
     match timeout(READ_MAX, plan::with_quotas(&desk.sources.pool, &config, &mut proposal.plan)).await {
         Ok(Ok(())) => Ok((proposal, surroundings)),
         Ok(Err(error)) => Err(Undone::Action(error.into())),
-        Err(_) => Err(Undone::Unread(Unread::Slow)),
+        Err(_) => Err(Undone::Unread(Failure::Slow)),
     }
 }
 
@@ -161,7 +168,7 @@ async fn show(
             (chrome.problems, chrome.pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
             html(StatusCode::OK, views::action(&chrome, action, &proposal, &query), None)
         }
-        Err(Undone::Unread(unread)) => visit.unread(&desk, unread, None),
+        Err(Undone::Unread(failure)) => visit.unread(&desk, failure, None),
         Err(error) => refused(&visit, &desk, action, &query, &error),
     }
 }
@@ -195,27 +202,40 @@ async fn perform(
     login: Login,
     peer: Peer,
     request: Uuid,
-) -> Result<Outcome, Undone> {
-    let Ok(Ok(_turn)) = timeout(TURN_MAX, desk.actions.acquire()).await else {
-        return Err(Undone::Unread(Unread::Busy));
-    };
+) -> Result<Outcome, ActionError> {
+    let turn = desk.shelf.wait(TURN_MAX, desk.actions.acquire()).await;
+    let Ok(_turn) = turn.map_err(ActionError::Late)? else { return Err(ActionError::Late(Failure::Busy)) };
     let config = Arc::clone(&desk.sources.config.borrow());
-    let name = match (login, &config.server.auth) {
-        (Login::Basic, Some(auth)) => auth.user.clone(),
-        _ => "with the token".to_owned(),
+    let who = match (login, &config.server.auth) {
+        (Login::Basic, Some(auth)) if auth.user == "operator" => "operator".to_owned(),
+        (Login::Basic, Some(auth)) => format!("operator {}", auth.user),
+        _ => "operator with the token".to_owned(),
     };
-    let actor = format!("operator {name} from {}", peer.0.ip().to_canonical());
-    let outcome = action.perform(&desk.sources.pool, &config, query, &actor, request).await;
+    let actor = format!("{who} from {}", peer.0.ip().to_canonical());
+    let asked_at = clock::now();
+    let gone = desk.sources.outgoing.gone(&config);
+    let outcome = action.perform(&desk.sources.pool, &config, &gone, query, &actor, request).await;
     match &outcome {
         Ok(outcome) if outcome.repeated => {}
-        Ok(outcome) => tracing::info!(actor, run = outcome.run_id, action = outcome.summary, "an operator acted"),
-        Err(ActionError::Database(error)) => desk.trouble().warn("an action could not be done", error),
+        Ok(outcome) => {
+            tracing::info!(actor, run = outcome.run_id, action = outcome.summary, "an operator acted");
+            // It may have written a message.
+            desk.sources.outgoing.wake();
+        }
+        Err(ActionError::Database(error)) => {
+            desk.shelf.record(Some(Failure::of(error)), asked_at);
+            desk.trouble().warn(NOT_DONE, error);
+        }
+        Err(error @ ActionError::Late(failure)) => {
+            desk.shelf.record(Some(*failure), asked_at);
+            desk.trouble().warn(NOT_DONE, error);
+        }
         Err(ActionError::Unconfirmed { source, .. }) => desk.trouble().warn("an action was not confirmed", source),
         Err(error) => tracing::info!(actor, %error, "an action was refused"),
     }
     // The page that follows shows it.
     desk.shelf.clear();
-    outcome.map_err(Undone::Action)
+    outcome
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
@@ -237,9 +257,13 @@ async fn act(
         let links = ways_back(&visit, action, &query(&names, None));
         return visit.message_with(&desk, StatusCode::UNPROCESSABLE_ENTITY, NOT_POSSIBLE, IN_BODY, &links);
     }
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        let links = ways_back(&visit, action, &query(&names, None));
-        return visit.message_with(&desk, StatusCode::PAYLOAD_TOO_LARGE, "Too large", TOO_LARGE, &links);
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(fault) => {
+            let links = ways_back(&visit, action, &query(&names, None));
+            let text = text::sentence(&fault.to_string());
+            return visit.message_with(&desk, fault.status(), NOT_POSSIBLE, &text, &links);
+        }
     };
     // What is not UTF-8 becomes U+FFFD, which no name has.
     let query = query(&names, Some(&String::from_utf8_lossy(&body)));
@@ -253,12 +277,46 @@ async fn act(
             let base = desk.sources.config.borrow().server.base_path();
             (StatusCode::SEE_OTHER, HEADERS, [(LOCATION, format!("{base}{}", outcome.place))]).into_response()
         }
-        Err(error) => refused(&visit, &desk, action, &query, &error),
+        Err(error) => refused(&visit, &desk, action, &query, &Undone::Action(error)),
     }
 }
 
 const IN_BODY: &str = "The fields of an action belong into the body, not after a question mark.";
-const TOO_LARGE: &str = "The body is larger than 8 KiB.";
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+enum BodyFault {
+    #[error("the body is larger than 8 KiB")]
+    TooLarge,
+    #[error("the body did not arrive within {} s", BODY_READ_MAX.as_secs())]
+    Late,
+    #[error("the body cannot be read: it ended early, or its chunks are not those of HTTP")]
+    Broken(#[source] axum::Error),
+}
+
+impl BodyFault {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The whole body, within bounds of size and time.
+async fn read_body(body: Body) -> Result<Vec<u8>, BodyFault> {
+    let (mut chunks, mut whole) = (body.into_data_stream(), Vec::new());
+    let until = Instant::now() + BODY_READ_MAX;
+    while let Some(chunk) = timeout_at(until, chunks.next()).await.map_err(|_| BodyFault::Late)? {
+        let chunk = chunk.map_err(BodyFault::Broken)?;
+        if whole.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(BodyFault::TooLarge);
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole)
+}
 
 async fn act_json(
     action: &'static Action,
@@ -275,8 +333,9 @@ async fn act_json(
     if uri.query().is_some() {
         return api_error(StatusCode::UNPROCESSABLE_ENTITY, IN_BODY);
     }
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return api_error(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(fault) => return api_error(fault.status(), &fault.to_string()),
     };
     let parameters = match parameters(&body) {
         Ok(parameters) => parameters,
@@ -295,7 +354,7 @@ async fn act_json(
     };
     match perform(action, &desk, &query, login, peer, request).await {
         Ok(outcome) => json(&outcome),
-        Err(error) => error.response(),
+        Err(error) => Undone::Action(error).response(),
     }
 }
 

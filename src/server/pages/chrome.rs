@@ -256,6 +256,16 @@ impl Chrome {
         markup::prose(&text::sentence(&cut(message)))
     }
 
+    /// What to do about a problem, as the end of a sentence.
+    pub(super) fn to_do(&self, hint: &str) -> Markup {
+        markup::prose(&text::ended(hint))
+    }
+
+    /// The same, cut if it is long.
+    pub(super) fn to_do_in_short(&self, hint: &str) -> Markup {
+        markup::prose(&text::ended(&cut(hint)))
+    }
+
     pub(super) fn day_after(&self, day: &NaiveDate) -> NaiveDate {
         day.succ_opt().unwrap_or(*day)
     }

@@ -21,15 +21,16 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
 use super::problem::{api_error, wrong_parameter};
-use super::routes::{AppState, HEADERS, Unread};
+use super::routes::{AppState, HEADERS};
 use super::routing::{self, Routes};
 use crate::clock;
 use crate::report::{
     API, ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, Quotas,
     Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System, api_path,
 };
+use crate::store::failure::Failure;
 use crate::text;
-pub(super) use act::BODY_BYTES_MAX;
+pub(super) use act::{BODY_BYTES_MAX, BODY_READ_MAX};
 use chrome::Chrome;
 use markup::ZoneChoice;
 use shelf::{Fault, Shown, hash};
@@ -122,7 +123,7 @@ async fn page<P: Page>(
     let visit = Visit::new(&uri, &headers, query.clone());
     match desk.shown::<P>(&query, &uri).await {
         Ok(shown) => visit.respond(&desk, &shown),
-        Err(Fault::Unread(unread)) => visit.unread(&desk, unread, desk.shelf.last(&(P::PATH, query)).as_ref()),
+        Err(Fault::Unread(failure)) => visit.unread(&desk, failure, desk.shelf.last(&(P::PATH, query)).as_ref()),
         Err(Fault::Query(error)) => {
             visit.message(&desk, StatusCode::BAD_REQUEST, "Wrong address", &text::sentence(&error.to_string()))
         }
@@ -152,7 +153,7 @@ async fn api<P: Page>(
                 Err(error) => api_error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             }
         }
-        Err(Fault::Unread(unread)) => unavailable(unread),
+        Err(Fault::Unread(failure)) => unavailable(&failure.to_string()),
         Err(Fault::Query(error)) => wrong_parameter(StatusCode::BAD_REQUEST, &error),
         Err(Fault::TooLong) => api_error(StatusCode::URI_TOO_LONG, TOO_LONG),
     }
@@ -170,9 +171,9 @@ fn query(names: &RawPathParams, parameters: Option<&str>) -> Query {
     Query::new(names, parameters.unwrap_or_default())
 }
 
-/// The response of the API if the database could not be read.
-fn unavailable(unread: Unread) -> Response {
-    let mut response = api_error(StatusCode::SERVICE_UNAVAILABLE, unread.sentence());
+/// The response of the API if the database did not do what was asked for.
+fn unavailable(detail: &str) -> Response {
+    let mut response = api_error(StatusCode::SERVICE_UNAVAILABLE, detail);
     response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static(AGAIN_AFTER));
     response
 }
@@ -239,15 +240,14 @@ impl Visit {
     }
 
     /// The page as it was read last, with its age and the reason why it is old; without one, only the reason.
-    fn unread(&self, desk: &AppState, unread: Unread, last: Option<&Shown>) -> Response {
+    fn unread(&self, desk: &AppState, failure: Failure, last: Option<&Shown>) -> Response {
         let zone = self.zone.resolve(None);
         let at = |at| markup::moment_text(at, zone, clock::now());
         let since = desk.shelf.gone_since().map_or_else(String::new, |since| format!(" since {}", at(since)));
-        let reason = match unread {
-            Unread::Gone => {
-                format!("Postgres has not responded{since}; nothing is loaded. See the log of the daemon.")
-            }
-            Unread::Slow | Unread::Refused | Unread::Busy => text::sentence(unread.sentence()),
+        let reason = if failure == Failure::Gone {
+            format!("Postgres has not responded{since}; nothing is loaded. See the log of the daemon.")
+        } else {
+            text::sentence(&failure.to_string())
         };
         let last = last.and_then(|last| Some((last, last.content.as_ref()?)));
         let mut chrome = self.chrome(desk, last.map(|(last, _)| last));

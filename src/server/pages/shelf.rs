@@ -2,8 +2,9 @@
 //! same time, and what was read last stays for when the database does not respond.
 //!
 //! One request at a time reads a page of each path pattern, such as `/streams/{connection}/{stream}`; others of that
-//! pattern wait for it, at most [`READ_MAX`]. Pages of different patterns do not wait for each other, up to
-//! [`reads_max`]: this bounds the connections of the pool that they use.
+//! pattern wait for it, at most [`WAIT_MAX`]. Pages of different patterns do not wait for each other, up to
+//! [`reads_max`]: this bounds the connections of the pool that they use. Those that wait learn from each read whether
+//! the database responds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,16 +15,19 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::super::routes::{AppState, READ_MAX, Unread};
+use super::super::routes::AppState;
 use super::{Content, Page};
 use crate::clock;
 use crate::report::{self, Overview, Query, QueryError, ReadError, Reading, Surroundings};
+use crate::store::failure::Failure;
 use crate::store::pause::Pause;
 
 /// A page younger than this is shown again instead of being read.
 const FRESH: Duration = Duration::from_secs(5);
 /// A page that could not be read is not read again for this long.
 const FAILED_FOR: Duration = Duration::from_secs(2);
+/// How long a request waits for those that read. A read has ended by then, so that its cause is known.
+const WAIT_MAX: Duration = Duration::from_secs(4);
 /// Pages kept, and their size as JSON together.
 const KEPT_MAX: usize = 64;
 const KEPT_BYTES_MAX: usize = 4 << 20;
@@ -62,7 +66,7 @@ struct Kept {
 }
 
 /// The turn to read a page, with the last failure and what was asked for.
-type Turn = Arc<Mutex<Option<(Instant, Query, Unread)>>>;
+type Turn = Arc<Mutex<Option<(Instant, Query, Failure)>>>;
 
 /// Pages that were read.
 pub(in super::super) struct Shelf {
@@ -71,15 +75,22 @@ pub(in super::super) struct Shelf {
     changed: std::sync::Mutex<Option<Instant>>,
     turns: std::sync::Mutex<BTreeMap<&'static str, Turn>>,
     reads: Semaphore,
-    /// Since when the database has not responded.
-    gone_since: std::sync::Mutex<Option<DateTime<Utc>>>,
+    gone: std::sync::Mutex<Option<Gone>>,
+}
+
+/// The database does not respond.
+#[derive(Debug, Clone, Copy)]
+struct Gone {
+    since: DateTime<Utc>,
+    /// When a read last found this.
+    found: Instant,
 }
 
 /// Why a page cannot be shown.
 pub(super) enum Fault {
     Query(QueryError),
     TooLong,
-    Unread(Unread),
+    Unread(Failure),
 }
 
 impl Shelf {
@@ -90,13 +101,33 @@ impl Shelf {
             changed: std::sync::Mutex::default(),
             turns: std::sync::Mutex::default(),
             reads: Semaphore::new(reads_max),
-            gone_since: std::sync::Mutex::default(),
+            gone: std::sync::Mutex::default(),
         }
     }
 
-    /// The permission to read, which few requests have at the same time. `None` if it is not free in time.
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        timeout(READ_MAX, self.reads.acquire()).await.ok()?.ok()
+    /// The permission to read, which few requests have at the same time.
+    pub(super) async fn permit(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.wait(WAIT_MAX, self.reads.acquire()).await?.map_err(|_| Failure::Busy)
+    }
+
+    /// Waits for others, at most for `limit`. Fails if the turn does not come, or if the database did not respond to
+    /// one of the others meanwhile.
+    pub(super) async fn wait<T>(&self, limit: Duration, turn: impl Future<Output = T>) -> Result<T, Failure> {
+        let began = Instant::now();
+        let turn = timeout(limit, turn).await;
+        let gone = *lock(&self.gone);
+        match turn {
+            Ok(turn) if gone.is_none_or(|gone| gone.found < began) => Ok(turn),
+            Err(_) if gone.is_none() => Err(Failure::Busy),
+            Ok(_) | Err(_) => Err(Failure::Gone),
+        }
+    }
+
+    /// Keeps what a request that began at `asked_at` found: whether the database responds.
+    pub(in super::super) fn record(&self, failure: Option<Failure>, asked_at: DateTime<Utc>) {
+        let mut gone = lock(&self.gone);
+        *gone = (failure == Some(Failure::Gone))
+            .then(|| Gone { since: gone.map_or(asked_at, |gone| gone.since), found: Instant::now() });
     }
 
     /// Everything is read again, because something was changed.
@@ -106,7 +137,7 @@ impl Shelf {
 
     /// Since when the database has not responded.
     pub(super) fn gone_since(&self) -> Option<DateTime<Utc>> {
-        *lock(&self.gone_since)
+        lock(&self.gone).map(|gone| gone.since)
     }
 
     /// The page as it was read last.
@@ -167,15 +198,15 @@ impl AppState {
         }
         // One request reads, the others wait for it.
         let turn = self.shelf.turn(P::PATH);
-        let Ok(mut failed) = timeout(READ_MAX, turn.lock()).await else { return Err(Fault::Unread(Unread::Busy)) };
+        let mut failed = self.shelf.wait(WAIT_MAX, turn.lock()).await.map_err(Fault::Unread)?;
         if let Some(shown) = self.shelf.fresh(&key) {
             return Ok(shown);
         }
-        let is_recent = |(at, of, _): &&(Instant, Query, Unread)| at.elapsed() < FAILED_FOR && of == query;
-        if let Some((_, _, unread)) = failed.as_ref().filter(is_recent) {
-            return Err(Fault::Unread(*unread));
+        let is_recent = |(at, of, _): &&(Instant, Query, Failure)| at.elapsed() < FAILED_FOR && of == query;
+        if let Some((_, _, failure)) = failed.as_ref().filter(is_recent) {
+            return Err(Fault::Unread(*failure));
         }
-        let Some(_permit) = self.shelf.permit().await else { return Err(Fault::Unread(Unread::Busy)) };
+        let _permit = self.shelf.permit().await.map_err(Fault::Unread)?;
         let since = Instant::now();
         match self.read_page::<P>(query, &config).await {
             Ok((shown, bytes)) => {
@@ -184,8 +215,8 @@ impl AppState {
                 Ok(shown)
             }
             Err(fault) => {
-                if let Fault::Unread(unread) = fault {
-                    *failed = Some((Instant::now(), query.clone(), unread));
+                if let Fault::Unread(failure) = fault {
+                    *failed = Some((Instant::now(), query.clone(), failure));
                 }
                 Err(fault)
             }
@@ -216,20 +247,7 @@ impl AppState {
                 Ok((surroundings, document))
             })
             .await;
-        let mut gone_since = lock(&self.shelf.gone_since);
-        let (surroundings, document) = match read {
-            Ok(read) => {
-                *gone_since = None;
-                read
-            }
-            Err(unread) => {
-                if unread == Unread::Gone {
-                    gone_since.get_or_insert(now);
-                }
-                return Err(Fault::Unread(unread));
-            }
-        };
-        drop(gone_since);
+        let (surroundings, document) = read.map_err(Fault::Unread)?;
         let document = document.map_err(Fault::Query)?;
         let (problems, pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
         let mut hashed = format!("{problems} {pause:?} {refusal:?} ");
@@ -247,6 +265,7 @@ impl AppState {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::routes::READ_MAX;
     use super::*;
 
     fn shown(exists: bool) -> Shown {
@@ -266,6 +285,22 @@ mod tests {
 
     fn key(path: &'static str, number: usize) -> Key {
         (path, Query::new([], &format!("after={number}")))
+    }
+
+    #[tokio::test]
+    async fn p12_those_that_wait_learn_that_the_database_does_not_respond() {
+        let (shelf, at) = (Shelf::new(2), DateTime::UNIX_EPOCH);
+        let short = Duration::from_millis(1);
+        let in_vain = async || shelf.wait(short, std::future::pending::<()>()).await;
+        assert_eq!(in_vain().await, Err(Failure::Busy));
+        let meanwhile = async { shelf.record(Some(Failure::Gone), at) };
+        assert_eq!(shelf.wait(READ_MAX, meanwhile).await, Err(Failure::Gone), "the turn came, but to no use");
+        assert_eq!((in_vain().await, shelf.gone_since()), (Err(Failure::Gone), Some(at)));
+        tokio::time::sleep(short).await;
+        assert_eq!(shelf.wait(READ_MAX, async {}).await, Ok(()), "a new request asks the database itself");
+        shelf.record(Some(Failure::Refused), at);
+        assert_eq!((in_vain().await, shelf.gone_since()), (Err(Failure::Busy), None), "a refusal is a response");
+        assert!(WAIT_MAX > READ_MAX, "a read ends first");
     }
 
     #[test]

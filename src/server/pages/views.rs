@@ -45,18 +45,6 @@ page!(SchemaChanges, SchemaView, "schema.html");
 page!(Pushes, PushesView, "pushes.html");
 page!(System, SystemView, "system.html");
 
-impl OverviewView<'_> {
-    /// Whether something needs a person, in a sentence.
-    fn sentence(&self) -> String {
-        match (self.chrome.problems, self.page.streams_total()) {
-            (0, 0) => "No stream was read yet".to_owned(),
-            (0, _) => "Nothing needs you".to_owned(),
-            (1, _) => "1 thing needs you".to_owned(),
-            (number, _) => format!("{number} things need you"),
-        }
-    }
-}
-
 impl QuotasView<'_> {
     /// Which one it is, if several credentials of this page belong to the same connections: their headings differ.
     fn number(&self, credential: &Credential) -> Option<usize> {

@@ -2,15 +2,18 @@
 
 mod attacks;
 mod requests;
+mod test_message;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidegate::config::{Auth, Config};
 use tidegate::metrics::Metrics;
+use tidegate::notify::Outgoing;
 use tidegate::secret::Secret;
 use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,8 +21,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::world::{assert_succeeded, run_to_end};
-use crate::support::{World, ago};
+use crate::support::world::{Recipe, assert_succeeded, run_to_end};
+use crate::support::{World, ago, eventually};
 
 const BASIC: &str = "authorization: Basic b3BlcmF0b3I6Y29ycmVjdCBob3JzZQ==\r\n";
 const BEARER: &str = "authorization: Bearer t0ken-of-scripts\r\n";
@@ -33,7 +36,7 @@ const STREAM: &str = "/streams/acme/navigation_marks";
 struct Port {
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    _config: watch::Sender<Arc<Config>>,
+    config: watch::Sender<Arc<Config>>,
     _stop: DropGuard,
 }
 
@@ -56,19 +59,24 @@ impl Response {
 }
 
 impl Port {
-    async fn open(pool: PgPool, mut config: Config, with_auth: bool) -> Self {
+    async fn open(pool: PgPool, config: Config, with_auth: bool) -> Self {
+        Self::with(pool, config, with_auth, Arc::default()).await
+    }
+
+    /// Of a process with this outbox.
+    async fn with(pool: PgPool, mut config: Config, with_auth: bool, outgoing: Arc<Outgoing>) -> Self {
         let token = Some(Secret::new("t0ken-of-scripts"));
         let auth = Auth { user: "operator".to_owned(), password: Secret::new("correct horse"), token };
         config.server.auth = with_auth.then_some(auth);
         let metrics = Arc::new(Metrics::default());
         let (sender, config) = watch::channel(Arc::new(config));
         let (health, pulse) = (Arc::new(Health::default()), Arc::default());
-        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, config };
+        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, outgoing, config };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = CancellationToken::new();
         tokio::spawn(serve(listener, sources.router(), token.clone()));
-        Self { address, metrics, _config: sender, _stop: token.drop_guard() }
+        Self { address, metrics, config: sender, _stop: token.drop_guard() }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
@@ -190,6 +198,28 @@ async fn p7_many_wrong_credentials_hold_up_neither_probes_nor_those_who_may_log_
     assert!(count(429) >= 10, "{}", count(429));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_probes_and_right_logins_are_served_during_100_wrong_logins_at_once() {
+    let (_world, port) = world().await;
+    let is_over = AtomicBool::new(false);
+    let wrong = (0..100).map(|_| async {
+        while !is_over.load(Ordering::Relaxed) {
+            let reply = port.send("GET", "/", "authorization: Bearer wrong-token-of-somebody\r\n", "").await;
+            assert!(matches!(reply.status, 401 | 429), "{}", reply.status);
+        }
+    });
+    let right = async {
+        for _ in 0..30 {
+            for (path, login) in [("/healthz", ""), ("/api/v1/jobs", BEARER), ("/", BASIC)] {
+                let reply = tokio::time::timeout(Duration::from_secs(3), port.send("GET", path, login, "")).await;
+                assert_eq!(reply.expect(path).status, 200, "{path}");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(futures_util::future::join_all(wrong), right);
+}
+
 #[tokio::test]
 async fn p7_a_large_body_is_refused() {
     let (world, port) = world().await;
@@ -198,6 +228,32 @@ async fn p7_a_large_body_is_refused() {
     assert_eq!(response.status, 413, "{}", response.body);
     let response = port.api("/jobs/lynn/runs", &json!({ "stream": "x".repeat(9_000) })).await;
     assert_eq!(response.status, 413, "{}", response.body);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
+}
+
+#[tokio::test]
+async fn p7_a_broken_body_is_not_called_large_and_one_that_does_not_arrive_is_given_up() {
+    let (world, port) = world().await;
+    let form =
+        format!("/jobs/lynn/runs HTTP/1.1\r\n{BASIC}{SAME_ORIGIN}content-type: application/x-www-form-urlencoded");
+    let json = format!("/api/v1/jobs/lynn/runs HTTP/1.1\r\n{BEARER}content-type: application/json");
+    let bodies = [
+        ("transfer-encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n", 400),
+        ("transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n{", 408),
+        ("content-length: 100\r\n\r\n{", 408),
+    ];
+    let all = [&form, &json].into_iter().flat_map(|head| bodies.map(|(body, status)| (head, body, status)));
+    let begun = Instant::now();
+    let port = &port;
+    let replies = futures_util::future::join_all(all.map(|(head, body, status)| async move {
+        let request = format!("POST {head}\r\nhost: localhost\r\n{body}");
+        (port.raw(request.as_bytes()).await, request, status)
+    }));
+    for (response, request, status) in replies.await {
+        assert_eq!(response.status, status, "{request}: {}", response.body);
+        assert!(!response.body.contains("larger"), "{}", response.body);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
 }
 
@@ -231,7 +287,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     let cancelled = port.act(&format!("{}/cancel", run.place()), "").await;
     assert_eq!(cancelled.place(), run.place());
     let state: String = world.scalar("select state || ': ' || error from tidegate.run").await;
-    assert_eq!(state, "cancelled: cancelled by operator operator from 127.0.0.1");
+    assert_eq!(state, "cancelled: cancelled by operator from 127.0.0.1");
     let ended = port.get(&format!("{}/cancel", run.place())).await;
     assert_eq!(ended.status, 409, "it has ended");
     let back = format!("href=\"{}\">Show the present state", run.place());
@@ -246,7 +302,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
         ("/jobs/lynn/resume", "It ends the pause of lynn until"),
     ] {
         let body = port.get(page).await.body;
-        assert!(body.contains(expected) && body.contains("set by operator operator from 127.0.0.1"), "{page}: {body}");
+        assert!(body.contains(expected) && body.contains("set by operator from 127.0.0.1"), "{page}: {body}");
     }
     for page in ["/", "/streams", JOB, "/events", "/system"] {
         let page = port.get(page).await.body;
@@ -269,6 +325,9 @@ async fn p7_every_action_is_recorded_with_its_operator() {
     .await
     .unwrap();
     assert_eq!(port.act("/problems/1/mute", "days=7").await.place(), "/problems");
+    let muted = port.get("/problems/1/mute").await.body;
+    let already = muted.contains("It is muted already, until ") && muted.contains("by operator from 127.0.0.1");
+    assert!(already, "{muted}");
     assert_eq!(port.post("/problems/1/mute", &format!("{}&days=8", request(1))).await.status, 422);
     assert_eq!(port.act("/system/notify/oncall/test", "").await.place(), "/system");
     let due: i64 = world.scalar("select count(*) from tidegate.notification where kind = 'test'").await;
@@ -280,7 +339,7 @@ async fn p7_every_action_is_recorded_with_its_operator() {
             .fetch_all(&world.database.pool())
             .await
             .unwrap();
-    let by = "action operator operator from 127.0.0.1: ";
+    let by = "action operator from 127.0.0.1: ";
     let done: Vec<&str> = events.iter().map(|event| event.strip_prefix(by).unwrap()).collect();
     assert_eq!(done.len(), 8, "{events:?}");
     assert!(done[0].starts_with("run 1 of lynn was requested"), "{done:?}");
@@ -301,6 +360,8 @@ async fn a_pause_has_an_end_within_30_days_and_a_reason() {
         ("2026-13-01".to_owned(), "x"),
         (String::new(), "x"),
         (at(1), ""),
+        // Only invisible characters.
+        (at(1), "%E2%80%8B%20%E2%81%A0"),
         (at(1), &*"x".repeat(201)),
     ] {
         let response = port.post("/jobs/lynn/pause", &format!("{}&until={until}&reason={reason}", request(1))).await;
@@ -356,6 +417,44 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
 }
 
 #[tokio::test]
+async fn a_backfill_shows_which_whole_slices_contain_other_days() {
+    let recipe = Recipe { job: vec!["slice: 7d".to_owned()], ..Recipe::default() };
+    let start = recipe.start;
+    let world = World::with(recipe).await;
+    let port = Port::open(world.database.pool(), world.config(), true).await;
+    // The 39th slice, which is still open.
+    let (from, to) = (start + chrono::TimeDelta::days(268), start + chrono::TimeDelta::days(269));
+    let first = start + chrono::TimeDelta::days(266);
+    let page = port.get(&format!("/jobs/lynn/backfills?from={from}&to={to}")).await.body;
+    let wider = format!("So it reads <code>navigation_marks</code> in slices of 7d from {first} 00:00 to ");
+    assert!(page.contains(&wider), "{page}");
+    // Whole slices contain no other days.
+    let (from, to) = (start + chrono::TimeDelta::days(7), start + chrono::TimeDelta::days(21));
+    let page = port.get(&format!("/jobs/lynn/backfills?from={from}&to={to}")).await.body;
+    assert!(page.contains("Slices are read whole") && !page.contains("So it reads"), "{page}");
+    let before = port.get("/jobs/lynn/backfills").await.body;
+    assert!(before.contains("Slices are read whole") && !before.contains("So it reads"), "{before}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_cancels_at_once_one_is_done_and_the_others_name_the_state() {
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    for _ in 0..5 {
+        let run = one.act("/jobs/lynn/runs", "").await;
+        let (path, body) = (format!("{}/cancel", run.place()), json!({}));
+        let calls = (0..10).map(|n| if n % 2 == 0 { one.api(&path, &body) } else { two.api(&path, &body) });
+        let replies = futures_util::future::join_all(calls).await;
+        let (done, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 200);
+        assert_eq!((done.len(), refused.len()), (1, 9));
+        for reply in refused {
+            let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+            assert!(reply.status == 409 && detail.ends_with("has ended: cancelled"), "{} {detail}", reply.status);
+        }
+    }
+}
+
+#[tokio::test]
 async fn p7_a_release_needs_the_name_of_the_stream() {
     let (world, port) = world().await;
     assert_eq!(port.get(&format!("{STREAM}/release")).await.status, 409, "nothing is held");
@@ -365,11 +464,19 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
          insert into tidegate.slice
             (connection, stream, window_start, window_end, read_until, finished_at, held_since, held_reason,
              held_rows_there, held_rows_reported)
-         values ('acme', 'navigation_marks', '2026-01-01', '2026-01-02', '2026-01-02', now(), now(), 'few rows', 1234, 5)",
+         values ('acme', 'navigation_marks', '2026-01-01', '2026-01-02', '2026-01-02', now(), now(), 'few rows', 1234, 5);
+         insert into tidegate.run (job, connection, kind, state, started_at, finished_at)
+         values ('lynn', 'acme', 'schedule', 'held', now(), now());
+         insert into tidegate.task (run_id, stream, state, started_at, finished_at)
+         select id, 'navigation_marks', 'held', now(), now() from tidegate.run",
     )
     .execute(&world.database.pool())
     .await
     .unwrap();
+    let run = format!("/runs/{}", world.scalar::<i64>("select id from tidegate.run").await);
+    let offer = format!("{STREAM}/release\">Release navigation_marks…</a>");
+    let page = port.get(&run).await.body;
+    assert!(page.contains(&offer), "the page of the held run leads there: {page}");
     let page = port.get(&format!("{STREAM}/release")).await.body;
     assert!(page.contains("<td>1,234</td><td>5</td>") && page.contains("few rows"), "{page}");
     for name in ["", "name=navigation_mark", "name=NAVIGATION_MARKS"] {
@@ -381,17 +488,19 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
     assert!(world.scalar::<bool>("select released from tidegate.slice").await);
     // Until the next reading, the page says who released it and what follows.
     let page = port.get(STREAM).await.body;
-    assert!(page.contains("1 of 1 held slice released by operator operator from 127.0.0.1, <time"), "{page}");
+    assert!(page.contains("1 of 1 held slice released by operator from 127.0.0.1, <time"), "{page}");
     assert!(page.contains("The next reading deletes the rows of it") && !page.contains("/release\""), "{page}");
     let document = port.send("GET", &format!("/api/v1{STREAM}"), BEARER, "").await.json();
     assert_eq!(document["release"]["slices"], 1, "{document}");
-    assert_eq!(document["release"]["by"], "operator operator from 127.0.0.1");
+    assert_eq!(document["release"]["by"], "operator from 127.0.0.1");
+    let kept = Duration::from_secs(20);
+    eventually(kept, async || (!port.get(&run).await.body.contains("/release\"")).then_some(())).await;
     let again = port.get(&format!("{STREAM}/release")).await;
     assert!(again.status == 409 && again.body.contains("is released already"), "{}", again.body);
     let again = port.post(&format!("{STREAM}/release"), &format!("{}&name=navigation_marks", request(9))).await;
     assert_eq!(again.status, 409, "{}", again.body);
     let by: String = world.scalar("select released_by from tidegate.slice").await;
-    assert_eq!(by, "operator operator from 127.0.0.1");
+    assert_eq!(by, "operator from 127.0.0.1");
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
-//! Ids of requests: a repetition does nothing, and an id is for one action with its values.
+//! Ids of requests: a repetition does nothing, and an id is for one action with its values. What an action says if
+//! the database does not do it.
 
 use serde_json::json;
+use sqlx::Connection as _;
+use sqlx::postgres::PgPoolOptions;
 
 use super::{BEARER, JOB, Port, request, world};
+use crate::database::role::{Role, USES_TABLES};
 use crate::support::eventually;
 
 const REUSED: &str =
@@ -90,6 +94,42 @@ async fn p7_what_the_database_did_not_confirm_is_called_unknown_and_can_be_repea
     let again = port.api("/jobs/lynn/runs", &json!({ "request": id })).await.json();
     assert_eq!((&again["repeated"], &again["place"]), (&json!(true), &json!("/runs/1")), "{again}");
     assert_eq!(world.scalar::<i64>(runs).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_an_action_that_the_database_refuses_or_delays_says_so() {
+    let (world, _port) = world().await;
+    let role = Role::create("").await;
+    role.change(&world.database, USES_TABLES).await;
+    role.change(&world.database, "revoke all on tidegate.run from ROLE").await;
+    let pool = PgPoolOptions::new().max_connections(3).connect(&role.url(&world.database)).await.unwrap();
+    let port = Port::open(pool.clone(), world.config(), true).await;
+    let refused = port.api("/jobs/lynn/runs", &json!({})).await;
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert_eq!(refused.status, 503, "{detail}");
+    assert!(
+        detail.starts_with("the database refused a statement; this call has done nothing; see /readyz"),
+        "{detail}"
+    );
+    assert!(refused.head.contains("retry-after: 5"), "{}", refused.head);
+    let page = port.post("/jobs/lynn/runs", &request(1)).await;
+    assert_eq!(page.status, 503, "{}", page.body);
+    assert!(page.body.contains("The database refused a statement; this call has done nothing"), "{}", page.body);
+
+    role.change(&world.database, USES_TABLES).await;
+    let mut locker = world.database.connect().await;
+    let mut lock = locker.begin().await.unwrap();
+    sqlx::raw_sql("lock table tidegate.run in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let late = port.api("/jobs/lynn/runs", &json!({})).await;
+    lock.rollback().await.unwrap();
+    let detail = late.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("the database responds, but this took too long"), "{detail}");
+    assert!(detail.contains("this call has done nothing"), "{detail}");
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 0);
+    drop(port);
+    pool.close().await;
+    drop(world);
+    role.remove().await;
 }
 
 #[tokio::test]

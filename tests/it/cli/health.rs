@@ -31,6 +31,7 @@ async fn a_daemon_that_responds_is_alive_even_if_its_configuration_has_become_fa
         metrics: Arc::new(Metrics::default()),
         health: Arc::new(Health::default()),
         pulse: Arc::default(),
+        outgoing: Arc::default(),
         config,
     };
     let token = CancellationToken::new();

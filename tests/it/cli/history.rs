@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use sqlx::AssertSqlSafe;
 
-use super::shell::{SECRET, Shell, TOKEN, timeless};
+use super::shell::{CONFIG, SECRET, Shell, TOKEN, timeless};
 use crate::support::TestDatabase;
 
 /// One run that failed in part, one that waits for a quota, and one of a job that is no longer configured.
@@ -260,8 +260,83 @@ async fn one_problem_of_many_streams_is_shown_first_and_once() {
     .await
     .unwrap();
     let text = Shell::on(&database).run(&["status"]).await.expect(0).stdout;
-    assert!(text.starts_with("Problems, worst first: 1\nfailed: acme-lynn, 2 streams, since "), "{text}");
+    let head = "1 thing needs you\n\nProblems, worst first: 1\nfailed: acme-lynn, 2 streams, since ";
+    assert!(text.starts_with(head), "{text}");
     assert!(text.contains("  error: the vendor refused the credentials\n  hint: renew them\n\nJOB"), "{text}");
     assert_eq!(text.matches("the vendor refused the credentials").count(), 1, "{text}");
     assert!(!text.contains("Failures"), "{text}");
+}
+
+#[tokio::test]
+async fn p11_nothing_needs_a_person_only_if_no_stream_is_failed_held_late_or_has_a_gap() {
+    let database = with_story().await;
+    let pool = database.pool();
+    let execute = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    };
+    execute(
+        "delete from tidegate.problem;
+        update tidegate.stream set failures = 0, needs_operator = false, held_slices = 0, has_gap = false, expected_by = null",
+    )
+    .await;
+    let shell = Shell::on(&database);
+    let heads = async || {
+        let text = shell.run(&["status"]).await.expect(0).stdout;
+        let json = shell.run(&["status", "--json"]).await.expect(0).json();
+        (text.lines().next().unwrap().to_owned(), json["headline"].as_str().unwrap().to_owned())
+    };
+    let both = |head: &str| (head.to_owned(), head.to_owned());
+    assert_eq!(heads().await, both("Nothing needs you"));
+    // Nothing has checked for problems since, so none is open.
+    execute(
+        "update tidegate.stream set expected_by = now() - interval '1 minute', expected_after = last_success_at
+        where stream = 'navigation_marks'",
+    )
+    .await;
+    assert_eq!(heads().await, both("Nothing is reported yet; 1 stream is late"));
+    execute(
+        "insert into tidegate.problem (kind, scope, connection, opened_at, summary, muted_until)
+        values ('late', 'acme-lynn', 'acme-lynn', now(), 'late', now() + interval '1 hour')",
+    )
+    .await;
+    assert_eq!(heads().await, both("1 problem is muted; 1 stream is late"));
+    execute("update tidegate.problem set muted_until = null").await;
+    assert_eq!(heads().await, both("1 thing needs you"));
+}
+
+#[tokio::test]
+async fn p9_status_shows_what_is_stored_while_the_configuration_on_disk_is_refused() {
+    let database = with_story().await;
+    let stored = "
+        update tidegate.stream set jobs = '{lynn-yearly}' where stream = 'navigation_marks';
+        update tidegate.stream set jobs = '{lynn-by-hand}' where stream = 'show_error'";
+    sqlx::raw_sql(stored).execute(&database.pool()).await.unwrap();
+    let shell = Shell::on(&database);
+    shell.write_config(&CONFIG.replace("    schedule:", "    schedul:"));
+    let shown = shell.run(&["status"]).await.expect(2);
+    let head = "configuration: the configuration has 1 fault; a running daemon keeps the previous one\n  \
+                error: config/tidegate.yaml:";
+    assert!(shown.stdout.starts_with(head), "{shown:?}");
+    for part in ["lynn-yearly", "quota period_bandwidth", "lynn.navigation_marks", "tidegate check --offline"] {
+        assert!(shown.stdout.contains(part), "{part}: {shown:?}");
+    }
+    assert!(!shown.stdout.contains("by hand"), "the schedules in force are not known: {shown:?}");
+    assert!(shown.stderr.contains("jobs.lynn-yearly.schedul: unknown key"), "{shown:?}");
+    let shown = shell.run(&["status", "--json"]).await.expect(2);
+    let document = shown.json();
+    assert_eq!((&document["config_refused"], &document["next"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(document["waiting"][0]["waiting_for"], "quota period_bandwidth");
+    // Which database it is depends on the fault, or it has no state to show.
+    let nowhere = Shell::without_database();
+    for (shell, text) in [
+        (&shell, CONFIG.replace("max_connections: 4", "max_connections: 0")),
+        (&shell, format!("{CONFIG}  broken: [\n")),
+        (&nowhere, CONFIG.replace("    schedule:", "    schedul:")),
+    ] {
+        shell.write_config(&text);
+        for args in [&["status"][..], &["status", "--json"]] {
+            let refused = shell.run(args).await.expect(2);
+            assert!(refused.stdout.is_empty() && refused.stderr.contains("nothing was done"), "{refused:?}");
+        }
+    }
 }

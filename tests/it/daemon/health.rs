@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use simulator::{Match, Point};
+use simulator::{Action, Match, Point};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tidegate::schedule::ByHand;
 
@@ -34,6 +34,27 @@ fn documented() -> BTreeSet<String> {
     let text = include_str!("../../../docs/metrics.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `tidegate_"));
     rows.map(|row| format!("tidegate_{}", row.split('`').next().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_response_that_is_empty_or_cut_is_counted_as_unreadable() {
+    let world = one_day().await;
+    let daemon = Daemon::start(&world).await;
+    let (report, cut) = (|| Match::report("navigation_marks"), r#"{"isValid": true, "result": [{"#);
+    world.control().next(report().page(2), Action::Json { status: 200, body: cut.to_owned() });
+    world.control().next(report(), Action::EmptyBody);
+    let run = world.enqueue(ByHand::Manual).await;
+    let state = format!("select state from tidegate.run where id = {run}");
+    eventually(SOON, async || (world.scalar::<String>(&state).await == "succeeded").then_some(())).await;
+    let outcome =
+        |outcome: &str| format!(r#"tidegate_vendor_calls_total{{connection="acme",kind="data",outcome="{outcome}"}}"#);
+    let unreadable = outcome("unreadable");
+    eventually(SOON, async || (daemon.metric(&unreadable).await == Some(2.0)).then_some(())).await;
+    let calls: i64 = world.scalar("select sum(calls)::bigint from tidegate.task").await;
+    // Two of them were unreadable and one was the login.
+    let ok = daemon.metric(&outcome("ok")).await.unwrap();
+    assert!((ok + 3.0 - f64::from(i32::try_from(calls).unwrap())).abs() < 0.5, "{ok} of {calls}");
+    daemon.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

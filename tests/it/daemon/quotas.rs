@@ -175,6 +175,32 @@ async fn p2_an_exhausted_period_postpones_the_run_and_frees_the_worker() {
     daemon.kill().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_run_that_waits_for_a_used_up_limit_continues_when_the_limit_is_raised() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    let (low, high) = ("period_calls: { limit: 2,", "period_calls: { limit: 1000000,");
+    let change = |from: &'static str, to: &'static str| {
+        world.edit_config(|text| {
+            assert!(text.contains(from), "{text}");
+            text.replace(from, to)
+        });
+    };
+    change(high, low);
+    let daemon = Daemon::start(&world).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    eventually(SOON, async || (state(&world, run).await == "waiting").then_some(())).await;
+    assert_eq!(waiting(&world, run).await.as_deref(), Some("quota period_calls"));
+    let wait = format!(
+        "select extract(epoch from due_at - now())::float8 from tidegate.run where id = {run} and state = 'waiting'"
+    );
+    assert!(world.scalar::<f64>(&wait).await > 3600.0, "the limit is free again in hours");
+    change(low, high);
+    eventually(SOON * 2, async || (state(&world, run).await == "succeeded").then_some(())).await;
+    let stats = world.control().stats();
+    assert_eq!(stats.violation_count, 0, "{:?}", stats.violations);
+    daemon.kill().await;
+}
+
 async fn last_end(world: &World) -> chrono::DateTime<chrono::Utc> {
     world.scalar("select max(read_until) from tidegate.slice where stream = 'navigation_marks'").await
 }

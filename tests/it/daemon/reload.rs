@@ -72,6 +72,13 @@ async fn p9_a_changed_file_is_applied_and_a_faulty_one_refused() {
     // The page is read every few seconds.
     eventually(SOON, async || daemon.get("/").await.1.contains(&place).then_some(())).await;
     assert_refused(&world, &daemon, 1, &place).await;
+    // By this name, the check for problems finds the event of a process that refused its configuration.
+    let of_process = "select exists (
+            select from tidegate.event
+            inner join tidegate.instance on event.actor = instance.owner
+            where event.kind = 'reload_refused' and instance.config_refused
+        )";
+    eventually(SOON, async || world.scalar::<bool>(of_process).await.then_some(())).await;
     // The same by a signal, with another fault.
     world.edit_config(|text| text.replace("pawsed: true", "pawsed: true\n    start_at: x"));
     daemon.signal(Signal::HUP);

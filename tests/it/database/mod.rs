@@ -4,7 +4,7 @@ mod fitness;
 mod list;
 mod lists;
 mod pooler;
-mod role;
+pub mod role;
 mod settings;
 mod silent;
 

@@ -7,6 +7,10 @@ use sqlx::AssertSqlSafe;
 use super::execute;
 use crate::support::TestDatabase;
 
+/// Lets a role use the control tables, for [`Role::change`].
+pub const USES_TABLES: &str =
+    "grant usage on schema tidegate to ROLE; grant all on all tables in schema tidegate to ROLE";
+
 /// A login role of one test. Call [`remove`](Self::remove) after dropping its databases.
 pub struct Role {
     pub name: String,
@@ -28,6 +32,12 @@ impl Role {
         url.set_username(&self.name).unwrap();
         url.set_password(Some("x")).unwrap();
         url.into()
+    }
+
+    /// Executes SQL on `database` in which `ROLE` is this role.
+    pub async fn change(&self, database: &TestDatabase, sql: &str) {
+        let sql = sql.replace("ROLE", &format!("\"{}\"", self.name));
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&database.pool()).await.unwrap();
     }
 
     /// Works once its databases are dropped, which takes a moment on a busy machine.

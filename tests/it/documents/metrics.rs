@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use tidegate::http::CallOutcome;
-use tidegate::metrics::{Gauges, Metrics, RowChange, RunOutcome};
-use tidegate::notify::Outcome;
+use tidegate::metrics::{Gauges, Metrics, NotificationOutcome, RowChange, RunOutcome};
 use tidegate::pulse::Loop;
 use tidegate::quota::{CallKind, Unit, Usage};
 use tidegate::store::reconciliation::Compared;
@@ -27,32 +26,21 @@ const NAME: &str = "some-name";
 
 const KINDS: [CallKind; 2] = [CallKind::Login, CallKind::Data];
 
-const OUTCOMES_OF_NOTIFICATIONS: [Outcome; 7] = [
-    Outcome::Accepted(200),
-    Outcome::RateLimited(Duration::ZERO),
-    Outcome::Gone,
-    Outcome::Refused(500),
-    Outcome::Timeout,
-    Outcome::Unreachable,
-    Outcome::Unsendable,
-];
-
 /// Fails to compile when a variant is added: add it to `ALL`, or to its list above, too.
 const fn _the_lists_are_complete(
     run: RunOutcome,
     change: RowChange,
     kind: CallKind,
     call: CallOutcome,
-    notification: Outcome,
+    notification: NotificationOutcome,
 ) {
     match notification {
-        Outcome::Accepted(_)
-        | Outcome::RateLimited(_)
-        | Outcome::Gone
-        | Outcome::Refused(_)
-        | Outcome::Timeout
-        | Outcome::Unreachable
-        | Outcome::Unsendable => {}
+        NotificationOutcome::Accepted
+        | NotificationOutcome::RateLimited
+        | NotificationOutcome::Refused
+        | NotificationOutcome::ServerError
+        | NotificationOutcome::Timeout
+        | NotificationOutcome::Unreachable => {}
     }
     match run {
         RunOutcome::Succeeded | RunOutcome::Held | RunOutcome::Failed | RunOutcome::Cancelled => {}
@@ -93,8 +81,8 @@ pub(super) async fn scrape() -> String {
     }
     metrics.quota_wait(NAME, NAME, took);
     metrics.run_started(took);
-    for outcome in OUTCOMES_OF_NOTIFICATIONS {
-        metrics.notified(NAME, outcome.label());
+    for outcome in NotificationOutcome::ALL {
+        metrics.notified(NAME, outcome);
     }
     let database = TestDatabase::create().await;
     let mut conn = database.pool().acquire().await.unwrap();
@@ -127,6 +115,7 @@ pub(super) async fn scrape() -> String {
     metrics.encode(&Gauges {
         streams: Some(status::STREAM_STATES.map(stream).to_vec()),
         retired: Some(1),
+        persistent: Vec::new(),
         config_refused: false,
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
         failing: Some(vec![FailingStreams { job: NAME.to_owned(), connection: NAME.to_owned(), streams: 0 }]),

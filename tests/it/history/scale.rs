@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
-use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
+use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit, wake};
 use tidegate::schedule::enqueue_due;
 use tidegate::store::history::{self, RunFilter};
 use tidegate::store::run;
@@ -131,6 +131,7 @@ async fn readers(connection: &mut PgConnection) -> Vec<String> {
     cheap!("failures", status::failures(connection, &configured, 20));
     cheap!("unfinished", status::unfinished(connection, &configured.jobs));
     cheap!("waiting", history::waiting(&mut *connection));
+    cheap!("tasks that wait for a limit", wake(&mut *connection));
     cheap!("ever_ran", history::ever_ran(&mut *connection, "job-7"));
     cheap!("tasks", history::tasks(&mut *connection, &[5, 500, 50_000]));
     cheap!("push tally", push::tally(&mut *connection, &jobs[..1]));

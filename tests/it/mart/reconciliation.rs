@@ -79,6 +79,21 @@ async fn differences(session: &mut PgConnection) -> BTreeMap<String, (i64, i64, 
     rows.into_iter().map(|(metric, compared, different, sum)| (metric, (compared, different, sum))).collect()
 }
 
+/// How often the view reads each table.
+async fn readings(session: &mut PgConnection) -> BTreeMap<String, u64> {
+    fn add(node: &serde_json::Value, found: &mut BTreeMap<String, u64>) {
+        if let Some(table) = node["Relation Name"].as_str() {
+            *found.entry(table.to_owned()).or_default() += node["Actual Loops"].as_u64().unwrap();
+        }
+        node["Plans"].as_array().into_iter().flatten().for_each(|node| add(node, found));
+    }
+    let sql = "explain (analyze, format json) select * from mart.reconciliation where difference <> 0";
+    let plan: serde_json::Value = sqlx::query_scalar(sql).fetch_one(session).await.unwrap();
+    let mut found = BTreeMap::new();
+    add(&plan[0]["Plan"], &mut found);
+    found
+}
+
 async fn execute(session: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(session).await.unwrap();
 }
@@ -104,6 +119,10 @@ async fn p11_the_vendors_totals_agree_with_the_rows_and_a_lost_row_shows() {
     .await
     .unwrap();
     assert_eq!(keys, 0);
+    let readings = readings(session).await;
+    for table in ["nps_submissions", "case_details"] {
+        assert_eq!(readings[table], 1, "the texts of {table} are converted once: {readings:?}");
+    }
 
     for (metric, difference, fault) in FAULTS {
         execute(session, &format!("begin; {fault}")).await;

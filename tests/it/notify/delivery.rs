@@ -1,11 +1,14 @@
 //! The outbox: retries, refusals, replicas, and messages that a process left behind.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::config::NotifyFormat;
 use tidegate::notify::{Outcome, Timing};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
 
 use super::{Bench, body, notifier, quick, round};
@@ -213,6 +216,71 @@ async fn a_target_that_does_not_respond_is_given_its_time() {
     bench.fail(&["marks"], "refused").await;
     bench.check().await;
     assert_eq!(bench.send_one().await, Some(Outcome::Timeout));
+}
+
+/// A target that sends these bytes to each client, and keeps its connections open.
+async fn raw(response: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4_096];
+            let _read = stream.read(&mut request).await;
+            // The client may have closed the connection.
+            let _sent = stream.write_all(&response).await;
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn p12_the_outcome_says_how_far_an_attempt_came() {
+    let mut bench = Bench::new(NotifyFormat::Slack).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let garbage = raw(b"\x00\x01 garbage\r\n\r\n".to_vec()).await;
+    let flood = raw([&b"HTTP/1.1 200 OK\r\n"[..], &b"x: y\r\n".repeat(10_000), b"\r\n"].concat()).await;
+    for (url, outcome, text) in [
+        (format!("http://{nobody}/"), Outcome::Unreachable, "no connection"),
+        (format!("http://{garbage}/"), Outcome::NoResponse, "no HTTP response"),
+        (format!("http://{flood}/"), Outcome::NoResponse, "no HTTP response"),
+        (format!("https://{garbage}/"), Outcome::Handshake, "TLS: the handshake failed"),
+    ] {
+        bench.configure(|target| target.url = (&*url).into());
+        assert_eq!(bench.send_one().await, Some(outcome), "{url}");
+        assert_eq!(bench.all("select failure from tidegate.notification_target").await, [text], "{url}");
+    }
+}
+
+#[tokio::test]
+async fn p12_a_response_without_an_end_holds_up_no_other_message() {
+    let timing = Timing { timeout: 30 * MINUTE, lease: 60 * MINUTE, ..quick() };
+    let mut bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    let endless = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_vec()).await;
+    bench.configure(|target| target.url = format!("http://{endless}/").as_str().into());
+    let sent = tokio::time::timeout(MINUTE, bench.send_one()).await.expect("its end is not waited for");
+    assert_eq!(sent, Some(Outcome::Accepted(200)));
+}
+
+#[tokio::test]
+async fn p12_a_test_message_is_sent_first_and_does_not_wait_until_a_pause_is_over() {
+    let timing = Timing { backoff: vec![60 * MINUTE; 7], target_pause: MINUTE, ..quick() };
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.responds(ResponseTemplate::new(503)).await;
+    another(&bench, "marks", "refused").await;
+    assert_eq!(bench.send().await, 1);
+    another(&bench, "dialogs", "does not exist").await;
+    bench.accepts().await;
+    assert_eq!(bench.send().await, 0, "the target is paused");
+    bench.execute("insert into tidegate.notification (target, kind) values ('oncall', 'test')").await;
+    assert_eq!(bench.send().await, 3, "after it was accepted, the others are sent too");
+    let texts = bench.texts().await;
+    assert!(texts[0].contains("this is a test of notifications"), "{texts:?}");
 }
 
 #[tokio::test]

@@ -51,10 +51,22 @@ async fn p12_a_message_of_a_killed_daemon_is_sent_again_under_the_same_id() {
         (states == ["sent"]).then_some(())
     })
     .await;
+    let stated: Vec<String> = sqlx::query_scalar(
+        "select stated.target from tidegate.notification_statement as stated inner join tidegate.instance as alive
+            on stated.owner = alive.owner",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(stated.contains(&"hook".to_owned()), "a daemon states its targets: {stated:?}");
     assert_eq!(daemon.metric("tidegate_problems{kind=\"push_unknown\"}").await, Some(1.0));
     assert_eq!(daemon.metric("tidegate_problems{kind=\"failed\"}").await, Some(0.0));
     let accepted = "tidegate_notifications_total{target=\"hook\",outcome=\"accepted\"}";
     assert_eq!(daemon.metric(accepted).await, Some(1.0));
+    for outcome in ["rate_limited", "refused", "server_error", "timeout", "unreachable"] {
+        let attempts = format!("tidegate_notifications_total{{target=\"hook\",outcome=\"{outcome}\"}}");
+        assert_eq!(daemon.metric(&attempts).await, Some(0.0), "{outcome} is counted from zero");
+    }
     let (status, took, said) = daemon.terminate().await;
     assert!(status.success() && took < Duration::from_secs(10), "{took:?} {said}");
 }

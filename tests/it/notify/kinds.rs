@@ -94,6 +94,41 @@ async fn each_kind_of_problem_opens_and_ends() {
 }
 
 #[tokio::test]
+async fn a_refused_configuration_is_named_with_file_and_line_until_another_fault_is_the_first() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench
+        .execute(
+            "insert into tidegate.instance (owner, jobs, seen_at, config_refused)
+            values ('me', '{}', now(), true), ('well', '{}', now(), false);
+            insert into tidegate.event (kind, actor, summary) values
+            ('reload_refused', 'me', 'it is refused: tidegate.yaml:3: of an earlier change'),
+            ('reload', 'me', 'configuration reloaded'),
+            ('reload_refused', 'me', 'it is refused: jobs/lynn.yaml:14: jobs.lynn.pawsed: unknown key'),
+            ('reload_refused', 'well', 'it is refused: tidegate.yaml:5: of a process whose configuration is right')",
+        )
+        .await;
+    let summary = async || {
+        bench.check().await;
+        bench.all("select summary from tidegate.problem where closed_at is null").await
+    };
+    assert_eq!(summary().await, ["it is refused: jobs/lynn.yaml:14: jobs.lynn.pawsed: unknown key"]);
+    bench.send().await;
+    let texts = bench.texts().await;
+    assert!(texts.len() == 1 && texts[0].contains("jobs/lynn.yaml:14: "), "{texts:?}");
+    bench
+        .execute(
+            "insert into tidegate.event (kind, actor, summary)
+            values ('reload_refused', 'me', 'it is refused: jobs/lynn.yaml:20: jobs.lynn.schedule: wrong')",
+        )
+        .await;
+    assert_eq!(summary().await, ["it is refused: jobs/lynn.yaml:20: jobs.lynn.schedule: wrong"]);
+    // The event of the next refusal is not stored yet: that of the one before says nothing about it.
+    bench.execute("insert into tidegate.event (kind, actor, summary) values ('reload', 'me', 'reloaded')").await;
+    assert_eq!(summary().await, ["the configuration on disk is wrong"]);
+}
+
+#[tokio::test]
 async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_removed_connections_none() {
     let bench = Bench::with(NotifyFormat::Slack, quick()).await;
     bench.execute(stream_row("acme", "marks")).await;
@@ -186,14 +221,21 @@ async fn a_pause_ends_no_problem_that_persists_and_opens_none() {
     for (pause, resume) in [by_operator(""), by_operator("hourly"), by_configuration] {
         let bench = Bench::new(NotifyFormat::Slack).await;
         bench.accepts().await;
-        for stream in ["marks", "other", "third"] {
+        for stream in ["marks", "other", "third", "behind", "holed"] {
             bench.execute(stream_row("acme", stream)).await;
         }
         bench.execute("update tidegate.stream set active_jobs = jobs").await;
         bench.execute("update tidegate.stream set held_slices = 1 where stream = 'marks'").await;
+        bench.execute("update tidegate.stream set has_gap = true where stream = 'holed'").await;
+        bench
+            .execute(
+                "update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at
+                where stream = 'behind'",
+            )
+            .await;
         bench.fail(&["other"], "refused").await;
         bench.check().await;
-        let open = ["failed acme/other", "held acme/marks"];
+        let open = ["failed acme/other", "gap acme/holed", "held acme/marks", "late acme/behind"];
         assert_eq!(bench.open().await, open);
         bench.send().await;
 
@@ -208,17 +250,82 @@ async fn a_pause_ends_no_problem_that_persists_and_opens_none() {
         bench.check().await;
         bench.check().await;
         assert_eq!((bench.open().await, bench.send().await), (open.map(str::to_owned).to_vec(), 0), "{pause}");
-        assert_eq!(bench.all("select id::text from tidegate.problem").await.len(), 2, "they are the same problems");
+        assert_eq!(bench.all("select id::text from tidegate.problem").await.len(), 4, "they are the same problems");
 
         // Put right by hand during a pause.
         bench.execute(pause.clone()).await;
-        bench.execute("update tidegate.stream set held_slices = 0").await;
-        bench.mend(&["other"]).await;
+        bench.execute("update tidegate.stream set held_slices = 0, has_gap = false").await;
+        bench.mend(&["other", "behind"]).await;
         bench.check().await;
         bench.check().await;
         assert_eq!(bench.open().await.len(), 0, "{pause}");
         assert!(bench.send().await > 0, "its end is sent");
     }
+}
+
+#[tokio::test]
+async fn what_is_expected_during_a_pause_of_an_operator_does_not_join_a_problem_of_its_connection() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    for stream in ["a", "b", "c", "d", "e", "on_time"] {
+        bench.execute(stream_row("acme", stream)).await;
+    }
+    bench
+        .execute(
+            "update tidegate.stream
+            set active_jobs = jobs, expected_by = now() - interval '1 h', expected_after = last_success_at
+            where stream <> 'on_time'",
+        )
+        .await;
+    bench.check().await;
+    assert_eq!(bench.open().await, ["late acme"]);
+    bench
+        .execute("insert into tidegate.pause (job, until, reason, actor) values ('', now() + interval '1 h', 'x', 'y')")
+        .await;
+    bench
+        .execute(
+            "update tidegate.stream
+            set active_jobs = jobs, expected_by = clock_timestamp(), expected_after = last_success_at
+            where stream = 'on_time'",
+        )
+        .await;
+    bench.check().await;
+    bench.check().await;
+    let streams = bench.all("select streams || ' ' || summary from tidegate.problem where closed_at is null").await;
+    assert!(streams.len() == 1 && streams[0].starts_with("5 the first data were expected by "), "{streams:?}");
+}
+
+#[tokio::test]
+async fn p11_a_late_stream_is_named_with_what_was_expected_what_is_complete_and_the_cause() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute(
+            "update tidegate.stream
+            set expected_by = '2026-01-03 04:30Z', expected_after = last_success_at, complete_until = '2026-01-02 04:00Z'",
+        )
+        .await;
+    let said = async || {
+        bench.check().await;
+        bench.all("select summary || '. ' || hint from tidegate.problem where closed_at is null").await.pop().unwrap()
+    };
+    let known = "data were expected by 2026-01-03 04:30 UTC; complete until 2026-01-02 04:00 UTC";
+    let runs = "see the last runs with `tidegate runs hourly --tasks`";
+    let sync = "; to read now, run `tidegate sync hourly`";
+    assert_eq!(said().await, format!("{known}. {runs}{sync}"));
+    bench.execute("update tidegate.stream set failures = 1, last_error = 'the vendor did not respond'").await;
+    assert_eq!(said().await, format!("{known}; the last error: the vendor did not respond. {runs}{sync}"));
+    bench
+        .execute(
+            "insert into tidegate.run (job, connection, kind, state) values ('hourly', 'acme', 'schedule', 'waiting');
+            insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
+            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 05:00Z' from tidegate.run",
+        )
+        .await;
+    let quota = "it waits for quota period_calls until 2030-01-01 05:00 UTC";
+    let hint = "see the use of the quotas with `tidegate quota --connection acme`";
+    assert_eq!(said().await, format!("{known}; {quota}. {hint}"));
+    bench.execute("update tidegate.task set waiting_for = 'export'").await;
+    assert_eq!(said().await, format!("{known}; it waits for export until 2030-01-01 05:00 UTC. {runs}"));
 }
 
 #[tokio::test]

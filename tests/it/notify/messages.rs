@@ -144,6 +144,180 @@ async fn a_target_is_reminded_of_what_stays_open_and_not_of_what_is_muted() {
 }
 
 #[tokio::test]
+async fn a_mute_withdraws_a_reminder_that_was_stored_before_it() {
+    for format in [NotifyFormat::Slack, NotifyFormat::Cloudevents] {
+        let mut bench = Bench::new(format).await;
+        bench.accepts().await;
+        bench.fail(&["marks"], "refused").await;
+        bench.check().await;
+        assert_eq!(bench.send().await, 1);
+        bench.configure(|target| target.repeat = Duration::from_millis(1));
+        bench.check().await;
+        assert_eq!(bench.all("select id::text from tidegate.notification where state = 'due'").await.len(), 1);
+        bench.execute("update tidegate.problem set muted_until = now() + interval '1 hour'").await;
+        bench.send().await;
+        assert_eq!(bench.received().await.len(), 1, "{format:?}");
+        assert_eq!(bench.all("select state from tidegate.notification").await, ["sent"], "{format:?}");
+    }
+}
+
+/// A mute is about reminders: a target that has received nothing of the problem still receives its beginning.
+#[tokio::test]
+async fn a_mute_withdraws_no_beginning() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    bench.execute("update tidegate.problem set muted_until = now() + interval '1 hour'").await;
+    assert_eq!(bench.send().await, 1);
+}
+
+#[tokio::test]
+async fn a_reminder_is_stored_a_whole_repeat_after_the_delivery_or_the_last_attempt() {
+    for is_given_up in [false, true] {
+        let backoff = if is_given_up { vec![Duration::ZERO] } else { vec![HOUR; 7] };
+        let mut bench = Bench::with(NotifyFormat::Cloudevents, Timing { backoff, ..quick() }).await;
+        bench.configure(|target| target.repeat = 2 * HOUR);
+        bench.responds(wiremock::ResponseTemplate::new(503)).await;
+        bench.fail(&["marks"], "refused").await;
+        bench.check().await;
+        bench.send().await;
+        // It opened long ago, and the target did not accept it until now.
+        let earlier = "update tidegate.notification set created_at = created_at - interval '3 hours';
+            update tidegate.problem set seen_first_at = seen_first_at - interval '3 hours', opened_at = opened_at - interval '3 hours'";
+        bench.execute(earlier).await;
+        bench.check().await;
+        let messages = async || bench.all("select state from tidegate.notification order by created_at").await;
+        assert_eq!(messages().await, [if is_given_up { "given_up" } else { "due" }]);
+        bench.accepts().await;
+        bench.execute("update tidegate.notification set due_at = now() where state = 'due'").await;
+        bench.send().await;
+        bench.check().await;
+        assert_eq!(messages().await, [if is_given_up { "given_up" } else { "sent" }]);
+        let longer = "update tidegate.notification
+            set sent_at = sent_at - interval '3 hours', due_at = due_at - interval '3 hours'";
+        bench.execute(longer).await;
+        bench.check().await;
+        assert_eq!(messages().await.len(), 2, "a reminder");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_problem_is_sent_although_its_stream_is_late_by_then() {
+    let mut timing = quick();
+    timing.patience.iter_mut().filter(|kind| kind.topic == Topic::Late).for_each(|kind| kind.delay = HOUR);
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    bench.send().await;
+    bench
+        .execute(
+            "update tidegate.stream
+            set needs_operator = false, expected_by = now() - interval '1 h', expected_after = last_success_at",
+        )
+        .await;
+    bench.check().await;
+    bench.check().await;
+    assert_eq!((bench.open().await.len(), bench.send().await), (0, 1));
+    let texts = bench.texts().await;
+    assert!(texts[1].starts_with("*prod*: 1 over\n✓ acme/marks: over since "), "{texts:?}");
+    // It is on time before it is reported as late: nothing is sent.
+    bench.mend(&["marks"]).await;
+    bench.check().await;
+    bench.check().await;
+    assert_eq!((bench.open().await.len(), bench.send().await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_problem_stays_open_while_its_stream_has_a_worse_one_and_the_ends_of_both_are_sent() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute("update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at")
+        .await;
+    bench.check().await;
+    assert_eq!((bench.open().await, bench.send().await), (vec!["late acme/marks".to_owned()], 1));
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    bench.check().await;
+    assert_eq!(bench.open().await, ["failed acme/marks", "late acme/marks"]);
+    assert_eq!(bench.send().await, 1);
+    bench.mend(&["marks"]).await;
+    bench.check().await;
+    bench.check().await;
+    bench.send().await;
+    let types: Vec<_> = bench.received().await.iter().map(|request| body(request)["type"].clone()).collect();
+    let ends = types.iter().filter(|kind| **kind == "tidegate.problem.recovered").count();
+    assert_eq!((types.len(), ends, bench.open().await.len()), (4, 2, 0), "{types:?}");
+}
+
+#[tokio::test]
+async fn a_problem_that_takes_over_others_is_open_and_as_old_as_they_are_and_a_program_receives_their_ends() {
+    let mut timing = quick();
+    timing.patience.iter_mut().filter(|kind| kind.topic == Topic::Late).for_each(|kind| kind.delay = HOUR);
+    let bench = Bench::with(NotifyFormat::Cloudevents, timing).await;
+    bench.accepts().await;
+    let late = async |stream: &str| {
+        bench.execute(stream_row("acme", stream)).await;
+        bench
+            .execute(format!(
+                "update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at
+                where stream = '{stream}'"
+            ))
+            .await;
+    };
+    late("marks").await;
+    bench.check().await;
+    bench.execute("update tidegate.problem set seen_first_at = '2026-01-01 00:00Z'").await;
+    bench.check().await;
+    assert_eq!(bench.open().await, ["late acme/marks"]);
+    bench.send().await;
+    for stream in ["a", "b", "c", "d"] {
+        late(stream).await;
+    }
+    bench.check().await;
+    assert_eq!(bench.open().await, ["late acme"], "the streams that are new need not be late for an hour");
+    let since = "select (seen_first_at = '2026-01-01 00:00Z')::text from tidegate.problem where closed_at is null";
+    assert_eq!(bench.all(since).await, ["true"]);
+    bench.send().await;
+    let seen: Vec<_> = bench.received().await.iter().map(body).collect();
+    let about = |event: &serde_json::Value| (event["type"].clone(), event["subject"].clone());
+    let [_, second, third] = seen.as_slice() else { panic!("{seen:?}") };
+    let mut rest = [about(second), about(third)].map(|(kind, subject)| format!("{kind} {subject}"));
+    rest.sort();
+    assert_eq!(
+        rest,
+        [r#""tidegate.problem.opened" "acme""#, r#""tidegate.problem.recovered" "acme/marks""#],
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_problem_has_the_same_beginning_in_messages_and_in_the_api() {
+    let mut timing = quick();
+    timing.patience.iter_mut().filter(|kind| kind.topic == Topic::Late).for_each(|kind| kind.delay = HOUR);
+    let bench = Bench::with(NotifyFormat::Cloudevents, timing).await;
+    bench.accepts().await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench
+        .execute("update tidegate.stream set expected_by = now() - interval '1 h', expected_after = last_success_at")
+        .await;
+    bench.check().await;
+    bench.execute("update tidegate.problem set seen_first_at = '2026-01-01 00:00Z'").await;
+    bench.check().await;
+    bench.send().await;
+    let sent = body(&bench.received().await[0])["data"]["opened_at"].clone();
+    let mut conn = bench.pool.acquire().await.unwrap();
+    let open = tidegate::report::open_problems(&mut conn, 10).await.unwrap();
+    assert_eq!(
+        (sent, open.problems[0].opened_at),
+        ("2026-01-01T00:00:00.000Z".into(), "2026-01-01T00:00:00Z".parse().unwrap())
+    );
+}
+
+#[tokio::test]
 async fn streams_with_one_cause_are_one_problem_of_their_connection() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.accepts().await;

@@ -6,6 +6,7 @@ mod delivery;
 mod killed;
 mod kinds;
 mod messages;
+mod processes;
 mod stalled;
 mod storm;
 
@@ -173,7 +174,8 @@ pub async fn round(notifier: &Arc<Notifier>, pool: &PgPool, config: &Arc<Config>
 }
 
 pub fn notifier(timing: Timing) -> Arc<Notifier> {
-    Arc::new(Notifier::new(timing, Arc::new(Metrics::default())).unwrap())
+    let owner = format!("test/{:08x}", rand::random::<u32>());
+    Arc::new(Notifier::new(timing, Arc::new(Metrics::default()), owner).unwrap())
 }
 
 /// A configuration with one target.

@@ -94,3 +94,78 @@ async fn p2_two_connections_of_one_process_count_like_two_processes() {
     assert_eq!(beat(&pool, "one").await, []);
     assert_eq!(in_force(&ledger).await, [(3, HALF_DAY)]);
 }
+
+/// A run of `acme` that has waited for `requests` and for an export, and one of another connection. Limits have changed
+/// long ago.
+const WAITING: &str = "
+    delete from tidegate.run;
+    update tidegate.quota_limit set changed_at = now() - interval '1 hour';
+    with run as (
+        insert into tidegate.run (job, connection, kind, state, due_at)
+        values
+            ('read', 'acme', 'schedule', 'waiting', now() + interval '6 hours'),
+            ('other', 'other', 'schedule', 'waiting', now() + interval '6 hours')
+        returning id
+    )
+
+    insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until, waiting_since)
+    select run.id, wait.stream, 'waiting', wait.waiting_for, now() + interval '6 hours', now() - interval '1 minute'
+    from run
+    cross join (values ('calls', 'quota requests'), ('file', 'export')) as wait (stream, waiting_for);
+";
+
+/// The streams that can be worked on now.
+async fn due(pool: &PgPool) -> Vec<String> {
+    let due = "select run.connection || '/' || task.stream
+        from tidegate.run
+        inner join tidegate.task on task.run_id = run.id
+        where run.due_at <= clock_timestamp() and task.waiting_until <= clock_timestamp()
+        order by 1";
+    sqlx::query_scalar(due).fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn tasks_that_wait_for_a_limit_are_due_when_it_changes() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let wait = async || sqlx::raw_sql(WAITING).execute(&pool).await.unwrap();
+    let _own = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    let _tighter = open(&pool, ("two", "acme"), vec![calls(2, HALF_DAY)]).await;
+    wait().await;
+    beat(&pool, "one").await;
+    let _same = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    assert_eq!(due(&pool).await, [""; 0], "nothing has changed");
+
+    sqlx::query("delete from tidegate.instance where owner = 'two'").execute(&pool).await.unwrap();
+    beat(&pool, "one").await;
+    assert_eq!(due(&pool).await, ["acme/calls"], "the process with the smaller limit has ended");
+
+    wait().await;
+    let raised = open(&pool, ("one", "acme"), vec![calls(30, HALF_DAY)]).await;
+    assert_eq!(due(&pool).await, ["acme/calls"], "the limit was raised");
+
+    wait().await;
+    let key = LedgerKey::derive(&pool, &Url::parse("https://vendor.example").unwrap(), &["another"]).await.unwrap();
+    let _other = Ledger::open(pool.clone(), "one", &key, "acme", vec![calls(30, HALF_DAY)]).await.unwrap();
+    assert_eq!(due(&pool).await, ["acme/calls"], "the credential is another one");
+    assert_eq!(in_force(&raised).await, [(30, HALF_DAY)]);
+}
+
+#[tokio::test]
+async fn a_task_that_has_asked_since_a_limit_changed_waits_on() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let _ledger = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    sqlx::raw_sql(WAITING).execute(&pool).await.unwrap();
+    let changed = |ago: &str| format!("update tidegate.quota_limit set changed_at = now() - interval '{ago}'");
+    for (ago, expected) in [("2 minutes", &[""; 0][..]), ("65 seconds", &["acme/calls"])] {
+        // A task may store its wait shortly after the change, and have asked before it.
+        sqlx::query(sqlx::AssertSqlSafe(changed(ago))).execute(&pool).await.unwrap();
+        beat(&pool, "one").await;
+        assert_eq!(due(&pool).await, expected, "{ago}");
+    }
+    // A worker left the run meanwhile, and stored as its time what it had read before.
+    sqlx::query("update tidegate.run set due_at = now() + interval '1 hour'").execute(&pool).await.unwrap();
+    beat(&pool, "one").await;
+    assert_eq!(due(&pool).await, ["acme/calls"]);
+}

@@ -197,3 +197,37 @@ async fn one_instant_reads_the_same_on_every_page() {
     assert_eq!((evil.header("location"), evil.header("set-cookie").starts_with("tidegate_zone=thing;")), ("/", true));
     port.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_counts_the_streams_that_it_does_not_show_and_shows_totals_that_differ() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let more = "
+        insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, jobs)
+        select 'acme-lynn', 'report_' || n, 'lynn', 'report_' || n, current_date, 'UTC', '1d', '{lynn-hourly}'
+        from generate_series(1, 60) as n;
+        insert into tidegate.reconciliation (connection, checked_at, check_after, compared, differences)
+        values ('acme-lynn', now(), now(), 12, 2);
+        insert into tidegate.reconciliation_difference
+            (connection, metric, bucket_start, bucket_end, vendor_total, our_count)
+        values
+            ('acme-lynn', 'messages', '2026-01-04 00:00Z', '2026-01-05 00:00Z', 10, 11),
+            ('acme-lynn', 'messages', '2026-01-05 00:00Z', '2026-01-06 00:00Z', 12.5, 11);
+    ";
+    sqlx::raw_sql(more).execute(&database.pool()).await.unwrap();
+    let port = Port::open(database.pool()).await;
+    let connection = port.fetch(&api("/connections/acme-lynn"), "").await.json();
+    assert_eq!(connection["summary"]["streams"], 63, "{connection}");
+    assert_eq!(connection["summary"]["state"], "pending", "{connection}");
+    assert_eq!(connection["streams"].as_array().unwrap().len(), 50);
+    assert_eq!(connection["events"][0]["kind"], "recovered");
+    let compared = &connection["reconciliation"];
+    assert_eq!((&compared["connections"][0]["compared"], &compared["differences"]), (&12.into(), &2.into()));
+    let newest = &compared["newest"][0];
+    assert_eq!(newest["bucket_start"], "2026-01-05T00:00:00Z", "{compared}");
+    assert_eq!((newest["vendor_total"].as_f64(), newest["difference"].as_f64()), (Some(12.5), Some(-1.5)));
+    let system = port.fetch(&api("/system"), "").await.json();
+    assert_eq!(system["migration"], system["own_migration"], "{system}");
+    assert_eq!(system["tables"].as_array().unwrap().len(), 10, "{system}");
+    port.close().await;
+}

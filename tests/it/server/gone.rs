@@ -1,13 +1,16 @@
-//! The database is gone or slow: pages say so and keep what they read last, do not wait for each other, and recover by
-//! themselves.
+//! The database is gone, slow or refuses: pages say which and keep what they read last, do not wait for each other, and
+//! recover by themselves.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sqlx::Connection as _;
 use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::api;
+use crate::database::role::{Role, USES_TABLES};
 use crate::support::port::Port;
 use crate::support::proxy::Proxy;
 use crate::support::story;
@@ -59,6 +62,44 @@ async fn p12_without_the_database_pages_say_so_and_keep_what_they_read_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_where_the_database_refuses_connections_pages_api_and_metrics_respond_at_once() {
+    let database = TestDatabase::create().await;
+    story::trouble(&database.pool(), "the token was refused").await;
+    let proxy = Proxy::before(database.url()).await;
+    let url = proxy.url(database.url());
+    let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&url).unwrap();
+    let port = Port::open(pool.clone()).await;
+    port.started();
+    assert_eq!(port.fetch("/", "").await.status, 200);
+    // All connections end, and nothing listens at the address any more.
+    proxy.set_up(false);
+    drop(proxy);
+    let address: url::Url = url.parse().unwrap();
+    let address = (address.host_str().unwrap().to_owned(), address.port().unwrap());
+    eventually(Duration::from_secs(20), async || TcpStream::connect(address.clone()).await.err()).await;
+    let old = eventually(Duration::from_secs(20), async || {
+        let reply = port.fetch("/", "").await;
+        (reply.status == 503).then_some(reply)
+    })
+    .await;
+    assert!(old.body.contains("Postgres has not responded since"), "{}", old.body);
+    assert!(old.body.contains("the token was refused"), "what it read last: {}", old.body);
+    let began = Instant::now();
+    for page in PAGES {
+        assert_eq!(port.fetch(page, "").await.status, 503, "{page}");
+    }
+    assert!(port.fetch("/metrics", "").await.body.contains("tidegate_database_up 0"));
+    assert_eq!(port.fetch("/status.json", "").await.status, 503);
+    let ready = port.fetch("/readyz", "").await;
+    assert!(ready.status == 503 && ready.body.contains("not ready: the database did not respond"), "{ready:?}");
+    // Each reads the database, for 3 s if it waited for its time limit.
+    let each = began.elapsed() / u32::try_from(PAGES.len() + 3).unwrap();
+    assert!(each < Duration::from_secs(1), "{each:?} each");
+    port.close().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_a_slow_page_delays_no_page_of_another_kind_and_shows_the_reason() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
@@ -83,7 +124,7 @@ async fn p12_a_slow_page_delays_no_page_of_another_kind_and_shows_the_reason() {
     };
     let ((new, slow_ended), ended) = tokio::join!(slow, others);
     assert!(ended < slow_ended, "other pages wait for the slow one");
-    assert!(new.status == 503 && new.body.contains("did not return this within 3 s"), "{new:?}");
+    assert!(new.status == 503 && new.body.contains("The database responds, but this took too long"), "{new:?}");
     assert!(!new.body.contains("Postgres has not responded"), "{}", new.body);
     // It was kept for a while; afterwards it is shown with its age.
     let old = eventually(Duration::from_secs(20), async || {
@@ -97,5 +138,89 @@ async fn p12_a_slow_page_delays_no_page_of_another_kind_and_shows_the_reason() {
     assert!(document.json()["detail"].as_str().unwrap().contains("pg_stat_activity"), "{}", document.body);
     lock.rollback().await.unwrap();
     eventually(Duration::from_secs(20), async || (port.fetch("/schema", "").await.status == 200).then_some(())).await;
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_without_the_database_every_client_sees_the_same_cause() {
+    let nowhere = PgPoolOptions::new().max_connections(3).connect_lazy("postgres://u:s3cret@127.0.0.1:1/x").unwrap();
+    let port = Port::open(nowhere).await;
+    let pages = ["/", "/", "/", "/runs", "/runs?state=failed", "/problems", "/streams", "/events"];
+    let documents = pages.map(api);
+    // At first it is not known that the database is gone.
+    for round in 0..2 {
+        let pages = join_all(pages.iter().map(|page| port.fetch(page, "")));
+        let documents = join_all(documents.iter().map(|document| port.fetch(document, "")));
+        let (pages, documents) = tokio::join!(pages, documents);
+        for page in pages {
+            assert_eq!(page.status, 503);
+            assert!(page.body.contains("Postgres has not responded since"), "{round}: {}", page.body);
+        }
+        for document in documents {
+            assert_eq!(document.status, 503);
+            let detail = document.json()["detail"].as_str().unwrap().to_owned();
+            assert_eq!(detail, "the database did not respond; see the log of the daemon", "{round}");
+        }
+    }
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_refusal_is_not_called_silence_and_the_process_is_not_ready_without_its_tables() {
+    const SOON: Duration = Duration::from_secs(20);
+    let (database, role) = (TestDatabase::create().await, Role::create("").await);
+    role.change(&database, USES_TABLES).await;
+    let pool = PgPoolOptions::new().max_connections(3).connect(&role.url(&database)).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    port.started();
+    assert_eq!(port.fetch("/readyz", "").await.status, 200);
+    let not_ready = async |obstacle: &str| {
+        let begin = format!("not ready: {obstacle}\n");
+        eventually(SOON, async || port.fetch("/readyz", "").await.body.starts_with(&begin).then_some(())).await;
+    };
+
+    role.change(&database, "revoke all on tidegate.run, tidegate.event from ROLE").await;
+    not_ready("the database refused a statement: the role may not read and write tidegate.event, tidegate.run").await;
+    let refused = "the database refused a statement; see /readyz and the log of the daemon";
+    let status = port.fetch("/status.json", "").await;
+    assert!(status.status == 503 && status.body.starts_with(refused), "{status:?}");
+    let document = port.fetch("/api/v1/runs", "").await;
+    assert!(document.status == 503 && document.body.contains(refused), "{document:?}");
+    let page = port.fetch("/runs", "").await;
+    assert!(page.status == 503 && page.body.contains("The database refused a statement"), "{page:?}");
+    assert!(!page.body.contains("has not responded"), "{}", page.body);
+
+    // A right to read is not enough.
+    role.change(&database, "grant select on tidegate.run to ROLE; grant all on tidegate.event to ROLE").await;
+    not_ready("the database refused a statement: the role may not read and write tidegate.run").await;
+
+    role.change(&database, "grant all on tidegate.run to ROLE; alter table tidegate.problem rename to other").await;
+    not_ready("the database responds, but tables of Tidegate are missing: tidegate.problem").await;
+    let page = port.fetch("/problems", "").await;
+    assert!(page.status == 503 && page.body.contains("tables of Tidegate are missing"), "{page:?}");
+
+    role.change(&database, "alter table tidegate.other rename to problem").await;
+    eventually(SOON, async || (port.fetch("/readyz", "").await.status == 200).then_some(())).await;
+    port.close().await;
+    pool.close().await;
+    drop(database);
+    role.remove().await;
+}
+
+/// A lock of a table is no reason to be not ready: it ends.
+#[tokio::test]
+async fn p12_a_locked_table_does_not_make_the_process_not_ready() {
+    let database = TestDatabase::create().await;
+    let port = Port::open(database.pool()).await;
+    port.started();
+    let mut locker = database.connect().await;
+    let mut lock = locker.begin().await.unwrap();
+    sqlx::raw_sql("lock table tidegate.run, tidegate.setting in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let ready = port.fetch("/readyz", "").await;
+    assert_eq!(ready.status, 200, "{}", ready.body);
+    lock.rollback().await.unwrap();
     port.close().await;
 }

@@ -35,6 +35,34 @@ async fn p11_days_that_no_job_asks_for_are_not_in_the_list_of_days_to_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p11_the_bar_of_a_connection_begins_with_the_first_day_that_a_job_asks_for() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let newer = "
+        delete from tidegate.slice where window_start < now() - interval '12 days';
+        update tidegate.stream set wanted_from = (
+            select min(window_start) from tidegate.slice where slice.stream = stream.stream
+        )";
+    sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    for (path, summary) in
+        [("/", "/connections/0"), ("/connections", "/connections/0"), ("/connections/acme-lynn", "/summary")]
+    {
+        let document = port.fetch(&api(path), "").await.json();
+        let days = document.pointer(&format!("{summary}/days")).unwrap().as_array().unwrap();
+        let states: Vec<&Value> = days.iter().map(|span| &span["state"]).collect();
+        assert_eq!(states, [&json!("complete"), &json!("partial")], "{path}: {document}");
+        let first: chrono::NaiveDate = days[0]["from"].as_str().unwrap().parse().unwrap();
+        let age = (chrono::Utc::now().date_naive() - first).num_days();
+        assert!((10..=12).contains(&age), "{path}: {first}");
+    }
+    let page = port.fetch("/", "").await.body;
+    assert!(!page.contains("class=\"d-missing\""), "{page}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p11_the_page_of_a_stream_says_from_which_day_on_it_shows_days() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
@@ -110,6 +138,77 @@ async fn a_blocked_quota_ranks_first_and_a_waiting_call_names_its_task() {
         let page = port.fetch(path, "").await.body;
         assert!(page.contains("0.0 % of period_bandwidth, <b class=\"bad\">blocked until <time"), "{path}: {page}");
     }
+    port.close().await;
+}
+
+/// A run that a limit has postponed, with its only task. Returns the run.
+const POSTPONED: &str = "
+    with run as (
+        insert into tidegate.run (job, connection, kind, state, priority, due_at)
+        values ('lynn-hourly', 'acme-lynn', 'schedule', 'waiting', 7, now() + interval '5 minutes')
+        returning id
+    )
+
+    insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until, attempts)
+    select id, 'survey_result', 'waiting', 'quota period_calls', now() + interval '5 minutes', 2 from run
+    returning run_id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    sqlx::raw_sql(BLOCKED_AND_FULL).execute(&pool).await.unwrap();
+    let run: i64 = sqlx::query_scalar(POSTPONED).fetch_one(&pool).await.unwrap();
+    let other = "insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until) values
+        ($1, 'menu_detail', 'waiting', 'export', now() + interval '1 minute'),
+        ($1, 'show_error', 'waiting', 'quota period_calls', now() - interval '1 minute')";
+    sqlx::query(other).bind(run).execute(&pool).await.unwrap();
+    let until = "select waiting_until from tidegate.task where stream = 'survey_result' and state = 'waiting'";
+    let until: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(until).fetch_one(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    let quotas = port.fetch("/api/v1/quotas", "").await.json();
+    let credential = &quotas["credentials"][0];
+    assert_eq!(credential["waiters_total"], 1, "{quotas}");
+    let waiter = &credential["waiters"][0];
+    assert_eq!(
+        (&waiter["run_id"], &waiter["job"], &waiter["stream"], &waiter["limits"], &waiter["priority"]),
+        (&json!(run), &json!("lynn-hourly"), &json!("survey_result"), &json!(["period_calls"]), &json!(7)),
+        "{quotas}"
+    );
+    assert_eq!(waiter["expected_at"], json!(until), "{quotas}");
+    let page = port.fetch("/quotas", "").await.body;
+    let named = "lynn-hourly</a>, survey_result, priority 7, for period_calls: expected <time";
+    assert!(page.contains(&format!("run {run}</a> of <a href=\"/jobs/lynn-hourly\">{named}")), "{page}");
+
+    let path = "/streams/acme-lynn/survey_result";
+    let stream = port.fetch(&api(path), "").await.json();
+    let waiting = json!({
+        "run_id": run, "job": "lynn-hourly", "waiting_for": "quota period_calls", "until": until, "attempts": 2
+    });
+    assert_eq!((&stream["state"], &stream["waiting"]), (&json!("waiting"), &waiting), "{stream}");
+    let page = port.fetch(path, "").await.body;
+    assert!(page.contains("lynn-hourly</a> waits for quota period_calls until <time"), "{page}");
+    assert!(page.contains("after 2 temporary errors in a row.</p>"), "{page}");
+    let due = port.fetch("/streams/acme-lynn/show_error", "").await.body;
+    assert!(due.contains("lynn-hourly</a> has waited for quota period_calls and is due.</p>"), "{due}");
+    let streams = port.fetch(&api("/streams"), "").await.json();
+    let row = streams["streams"].as_array().unwrap().iter().find(|row| row["stream"] == "survey_result").unwrap();
+    assert_eq!(row["waiting"], waiting, "{streams}");
+    let page = port.fetch("/streams", "").await.body;
+    assert!(page.contains("<span class=\"quiet\">for quota period_calls, until <time"), "{page}");
+    port.close().await;
+
+    // The task still has its place in the queue of calls.
+    sqlx::query(WAITER).bind(waiter_of_task(run, "survey_result")).bind(7).execute(&pool).await.unwrap();
+    let port = Port::open(pool).await;
+    let quotas = port.fetch("/api/v1/quotas", "").await.json();
+    let credential = &quotas["credentials"][0];
+    assert_eq!(
+        (&credential["waiters_total"], &credential["waiters"][0]["run_id"]),
+        (&json!(1), &json!(run)),
+        "{quotas}"
+    );
     port.close().await;
 }
 

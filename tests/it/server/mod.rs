@@ -2,6 +2,7 @@
 
 mod content;
 mod cost;
+mod crowd;
 mod gone;
 mod hostile;
 mod meaning;

@@ -295,6 +295,9 @@ async fn described_values_of_parameters_are_accepted_and_others_refused() {
             assert_eq!(problem["parameter"], name);
             if let Some(values) = schema["enum"].as_array() {
                 assert_eq!(problem["allowed"].as_array(), Some(values), "{problem}");
+                let words: Vec<&str> = values.iter().map(|value| value.as_str().unwrap()).collect();
+                let shown = port.fetch(&format!("{page}?{name}=bogus"), "").await.body;
+                assert!(shown.contains(&words.join(", ")), "{page}?{name}=bogus: {shown}");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The real daemon and the real commands, with the configuration of a [`World`].
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -99,6 +100,11 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// The address of its status port.
+    pub fn address(&self) -> SocketAddr {
+        self.address.parse().unwrap()
     }
 
     /// Status and body of a page of its status port.

@@ -84,6 +84,7 @@ impl Port {
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             pulse: Arc::default(),
+            outgoing: Arc::default(),
             config,
         };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();

@@ -64,7 +64,8 @@ const CALM: &str = "
     values ('host-1', '{lynn-hourly}', now(), '2026-01-05 03:15Z', '0.1.0', 'abcdef0123456789', '{\"enqueue\": 0.4}');
 ";
 
-/// A refused credential, a gap, a run that is under way, one that waits, and text that is hostile.
+/// A refused credential, a gap, a run that is under way, one that waits, events with several links, and text that is
+/// hostile.
 const TROUBLE: &str = "
     delete from tidegate.slice where stream = 'survey_result' and window_start between now() - interval '12 days' and now() - interval '10 days';
     delete from tidegate.slice where stream = 'survey_result' and window_start between now() - interval '21 days' and now() - interval '20 days';
@@ -89,6 +90,7 @@ const TROUBLE: &str = "
     ('failed', 'acme-lynn', 'acme-lynn', null, null, 2, 2, '2026-01-05 03:16Z', $$$hostile$$, $$renew the token $hostile$$),
     ('gap', 'acme-lynn/survey_result', 'acme-lynn', 'survey_result', null, null, 1, '2026-01-05 03:16Z', '3 days are missing', null),
     ('config_refused', 'system', null, null, null, null, 1, '2026-01-05 03:16Z', 'the configuration on disk is wrong', null);
+    update tidegate.problem set seen_first_at = opened_at;
     update tidegate.quota_limit set blocked_until = now() + interval '10 minutes';
     update tidegate.quota_hour set refused = 1 where hour > now() - interval '3 hours';
     insert into tidegate.event (kind, connection, stream, job, actor, summary)
@@ -101,6 +103,13 @@ const TROUBLE: &str = "
     values ($$$hostile$$, 'acme-lynn', 'c', 't', 500, 'unknown', $$$hostile$$);
     insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, jobs)
     values ('acme-lynn', $$$hostile$$, 'lynn', $$$hostile$$, '2026-01-01', 'UTC', '1d', array[$$$hostile$$]);
+    insert into tidegate.event (at, kind, connection, stream, job, run_id, actor, summary)
+    select '2026-01-05 03:16Z', 'action', 'acme-lynn', stream, job, run, 'operator ana from 127.0.0.1',
+        'began a run that reads again what was read before, because the vendor has corrected the totals of last year'
+    from unnest(array['survey_result', null]) as stream
+    cross join unnest(array['lynn-hourly', 'lynn-push']) as job
+    cross join unnest(array[3, 5]) as run
+    order by stream, job, run;
     update tidegate.instance set config_refused = true;
 ";
 
