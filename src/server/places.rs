@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 const PLACES_MAX: usize = 128;
 /// Requests that are served at the same time, apart from probes.
 const SEATS_MAX: usize = 48;
+/// Requests of one address that are served at the same time: others are served too, however many it sends.
+const SEATS_OF_ADDRESS_MAX: usize = 32;
 /// When all places are taken, a client that has been connected for this time without sending a request gives way.
 const SILENT_MAX: Duration = Duration::from_millis(200);
 /// When all seats are taken, a client that needs longer than this to receive its response gives way.
@@ -116,7 +118,12 @@ impl Place {
         let mut taken = lock(&self.places.taken);
         let mut seated = open(&mut taken);
         seated.retain(|place| place.has_seat());
-        if seated.len() >= SEATS_MAX {
+        let is_own = |place: &Arc<Place>| place.address == self.address;
+        let has_its_share = seated.iter().filter(|place| is_own(place)).count() >= SEATS_OF_ADDRESS_MAX;
+        if has_its_share {
+            seated.retain(is_own);
+        }
+        if has_its_share || seated.len() >= SEATS_MAX {
             let Some(slow) = slow_one(&seated, self.address) else { return false };
             slow.gives_way.cancel();
         }
@@ -270,6 +277,7 @@ mod tests {
 
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const THIRD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 3));
 
     fn take(places: &Arc<Places>, count: usize) -> Vec<Arc<Place>> {
         (0..count).map(|_| places.try_take(ONE).unwrap()).collect()
@@ -303,7 +311,8 @@ mod tests {
     #[tokio::test]
     async fn slow_clients_leave_places_for_probes_and_give_their_seats_to_others() {
         let places = Arc::<Places>::default();
-        let taken = take(&places, SEATS_MAX);
+        let mut taken = take(&places, SEATS_MAX / 2);
+        taken.extend((0..SEATS_MAX / 2).map(|_| places.try_take(THIRD).unwrap()));
         assert!(taken.iter().all(|place| place.take_seat()));
         let (same, other) = (places.try_take(ONE).unwrap(), places.try_take(OTHER).unwrap());
         assert!(!same.take_seat() && !other.take_seat(), "all of them work");
@@ -316,6 +325,19 @@ mod tests {
         assert!(same.take_seat() && taken[5].gives_way.is_cancelled() && !other.gives_way.is_cancelled());
         let seats = open(&mut lock(&places.taken)).iter().filter(|place| place.has_seat()).count();
         assert_eq!(seats, SEATS_MAX);
+    }
+
+    #[tokio::test]
+    async fn the_requests_of_one_address_leave_seats_for_others() {
+        let places = Arc::<Places>::default();
+        let taken = take(&places, SEATS_OF_ADDRESS_MAX);
+        assert!(taken.iter().all(|place| place.take_seat()));
+        let (same, other) = (places.try_take(ONE).unwrap(), places.try_take(OTHER).unwrap());
+        assert!(!same.take_seat() && other.take_seat());
+        slow(&other, SLOW_MAX * 2);
+        assert!(!same.take_seat(), "one of another address does not give way to it");
+        slow(&taken[3], SLOW_MAX * 2);
+        assert!(same.take_seat() && taken[3].gives_way.is_cancelled() && !other.gives_way.is_cancelled());
     }
 
     #[test]

@@ -169,13 +169,23 @@ pub fn pool_options(silence: Duration) -> PgPoolOptions {
         })
         .after_release(|connection, _| {
             Box::pin(async {
-                // The pool tests it as well, but without a limit.
-                let works = works(connection).await?;
+                // The pool tests it as well, but without a limit, and keeps one that is in a transaction.
+                let works = is_outside_transaction(connection).await? && (!is_suspect() || works(connection).await?);
                 // A connection's buffers grow to its largest message, and the pool uses its connections in turn.
                 connection.shrink_buffers();
                 Ok(works)
             })
         })
+}
+
+/// Whether no transaction is open. sqlx 0.9 leaves one open if the future of `begin` is dropped before the database has
+/// responded, which any cancellation can do: the next user of the session would write into that transaction, and lose
+/// it. The pool closes such a session, which rolls back.
+async fn is_outside_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // In one message, outside of a transaction, both times are the same.
+    let statement = sqlx::raw_sql("select pg_catalog.now() = pg_catalog.statement_timestamp()");
+    let row = statement.fetch_one(connection).within(PING_MAX).await;
+    row.and_then(|row| row.try_get(0)).inspect_err(|error| TROUBLE.warn(BROKEN, error))
 }
 
 /// Tests whether the connection can be used. Logs an error.

@@ -569,8 +569,9 @@ const PICTURES: [Picture; 2] = [
     },
 ];
 
-/// With `TIDEGATE_IMAGES=http://127.0.0.1:8080`, the address of a running `tidegate demo`, the pictures of the README are
-/// taken from it and written. Otherwise what the same pages show of other data, and the size of the pictures, is checked.
+/// With `TIDEGATE_IMAGES=http://127.0.0.1:8080`, the address of a running `tidegate demo`, the pictures of the README
+/// are taken from it and written. Otherwise what the same pages show of other data, and the size of the pictures, is
+/// checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_images_of_the_readme_show_the_pages() {
     let site = Site::new("problems").await;

@@ -1,5 +1,6 @@
 //! The database as users have it: logins with few privileges, other encodings, newer versions, role settings, poolers.
 
+mod cancelled;
 mod fitness;
 mod list;
 mod lists;

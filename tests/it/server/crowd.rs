@@ -113,7 +113,7 @@ fn resident_kib(process: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// With a text of its own for each of the 48 that are served, they would need 50 MB.
+/// With a text of its own for each of the 32 that are served, they would need 33 MB.
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_clients_that_do_not_read_share_the_memory_of_what_is_sent() {
     const GROWTH_MAX_KIB: u64 = 20 << 10;
@@ -153,7 +153,7 @@ async fn p7_clients_that_do_not_read_share_the_memory_of_what_is_sent() {
         assert!([*b"HTTP/1.1 200", *b"HTTP/1.1 429"].contains(&begin), "{begin:?}");
         served += usize::from(begin == *b"HTTP/1.1 200");
     }
-    // Nearly every seat was taken by one that does not read.
-    assert!(served > 40, "{served}");
+    // Nearly every seat of the address was taken by one that does not read.
+    assert!(served > 24, "{served}");
     daemon.kill().await;
 }
