@@ -14,7 +14,7 @@ const TIMES: u64 = 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_transaction_whose_begin_was_cancelled_is_not_left_to_the_next_user_of_the_session() {
     let database = TestDatabase::create().await;
-    let options = pool_options(Duration::from_secs(60)).max_connections(1);
+    let options = pool_options(Duration::from_mins(1)).max_connections(1);
     let pool = options.connect(database.url()).await.unwrap();
     sqlx::raw_sql("create table kept (n bigint)").execute(&pool).await.unwrap();
     for turn in 0..TIMES {
