@@ -110,7 +110,8 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
 fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&everything.report, everything.report.at);
     let states = count_states(report.streams.iter().map(|stream| (&*stream.state, 1)));
-    let mut text = format!("{}\n\n", headline(&everything.problems, &states));
+    let late_and_wait = report.streams.iter().map(|stream| i64::from(stream.is_late_and_waits())).sum();
+    let mut text = format!("{}\n\n", headline(&everything.problems, &states, late_and_wait));
     if everything.problems.total > 0 {
         text.push_str(&problems(&everything.problems, now));
     }

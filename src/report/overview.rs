@@ -18,6 +18,7 @@ use crate::cron::NextFirings;
 use crate::quota::{LedgerUse, Usage, Uses};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
+use crate::store::status::{LATE, RETIRED};
 
 /// Problems, runs and firings shown; there may be more.
 const PROBLEMS_MAX: usize = 20;
@@ -157,7 +158,7 @@ impl Document for Overview {
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;
-        let parts = parts(reading.conn).await?;
+        let (parts, late_and_wait) = parts(reading.conn).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
         let uses = Uses::read(reading.conn, None).await?.in_use();
         let shown = shown(&parts, reading.config, &uses);
@@ -176,7 +177,7 @@ impl Document for Overview {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
             config_refused: reading.config_refused,
-            headline: headline(&problems, &counts),
+            headline: headline(&problems, &counts, late_and_wait),
             streams: counts,
             problems: problems.problems,
             problems_total: problems.total,
@@ -208,7 +209,7 @@ impl Overview {
 
 /// How many streams are in each state, without those that no job reads. Every other state is there.
 pub fn count_states<'s>(streams: impl Iterator<Item = (&'s str, i64)>) -> Vec<StateCount> {
-    let all = state::STATES.iter().filter(|state| state.name != "retired");
+    let all = state::STATES.iter().filter(|state| state.name != RETIRED);
     let mut counts: Vec<StateCount> = all.map(|state| StateCount { state: state.name, streams: 0 }).collect();
     for (state, number) in streams {
         if let Some(count) = counts.iter_mut().find(|count| count.state == state) {
@@ -218,21 +219,30 @@ pub fn count_states<'s>(streams: impl Iterator<Item = (&'s str, i64)>) -> Vec<St
     counts
 }
 
-/// The states of all streams. Those that no job reads are left out.
-async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
-    sqlx::query_as!(
-        Part,
+/// The states of all streams, and how many of the late ones wait. Those that no job reads are left out.
+async fn parts(conn: &mut PgConnection) -> Result<(Vec<Part>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
         r#"
-        select connection as "connection!", state as "state!", count(*) as "streams!"
+        select
+            connection as "connection!",
+            state as "state!",
+            count(*) as "streams!",
+            count(*) filter (where is_waiting) as "waiting!"
         from tidegate.stream_state
         group by connection, state
         "#,
     )
     .fetch_all(conn)
     .in_time()
-    .await
+    .await?;
+    let late_and_wait = rows.iter().filter(|row| row.state == LATE).map(|row| row.waiting).sum();
     // In the statement, the state of each stream would be computed twice.
-    .map(|parts| parts.into_iter().filter(|part| part.state != "retired").collect())
+    let parts = rows.into_iter().filter(|row| row.state != RETIRED).map(|row| Part {
+        connection: row.connection,
+        state: row.state,
+        streams: row.streams,
+    });
+    Ok((parts.collect(), late_and_wait))
 }
 
 /// The streams of these connections, without those that no job reads; and how many totals of vendors differ from the

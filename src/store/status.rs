@@ -64,6 +64,11 @@ pub const RETIRED: &str = "retired";
 /// The state of a stream while every job that reads it is paused.
 pub const PAUSED: &str = "paused";
 
+/// The state of a stream that waits for a limit, an export or a fault to pass, and is not late.
+pub const WAITING: &str = "waiting";
+/// The state of a stream that did not succeed in time.
+pub const LATE: &str = "late";
+
 /// How many runs are searched for failures.
 const RUNS_SEARCHED: i64 = 1_000;
 
@@ -98,6 +103,10 @@ pub struct StreamState {
     pub has_gap: bool,
     /// Whether it did not succeed within the time that its schedule allows.
     pub late: bool,
+    /// Whether a run waits for a limit, an export or a fault to pass before it reads the stream further. It is not in
+    /// the document.
+    #[serde(skip)]
+    pub waits: bool,
     /// After which it is late.
     pub expected_by: Option<DateTime<Utc>>,
     /// The end of the newest slice that is finished and not held. `None` if there is none, and for lists.
@@ -108,6 +117,13 @@ pub struct StreamState {
     pub freshness_seconds: Option<f64>,
     /// Slices whose last reading was too doubtful to delete rows (promise 10).
     pub held_slices: i64,
+}
+
+impl StreamState {
+    /// Whether its state is `late` and it waits. That it is late is then not reported: to wait is not an error.
+    pub fn is_late_and_waits(&self) -> bool {
+        self.state == LATE && self.waits
+    }
 }
 
 /// A stream of a run that failed.
@@ -202,6 +218,7 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
             known.complete_until,
             known.has_gap as "has_gap!",
             known.is_late as "late!",
+            known.is_waiting as "waits!",
             known.expected_by,
             newest.read_until as "read_until?",
             known.last_success_at,

@@ -95,6 +95,7 @@ pub(super) async fn scrape() -> String {
         complete_until: Some(Utc::now()),
         has_gap: false,
         late: false,
+        waits: false,
         expected_by: None,
         read_until: None,
         last_success_at: None,

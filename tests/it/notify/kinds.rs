@@ -329,6 +329,28 @@ async fn p11_a_late_stream_is_named_with_what_was_expected_what_is_complete_and_
 }
 
 #[tokio::test]
+async fn a_stream_that_fails_before_it_has_succeeded_is_a_problem_at_once() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench.execute(stream_row("acme", "other")).await;
+    bench.execute("update tidegate.stream set last_success_at = null where stream = 'marks'").await;
+    bench.check().await;
+    assert_eq!(bench.open().await.len(), 0, "it has not been read");
+    // The other one has succeeded before: one failure is left to the next firing.
+    bench.execute("update tidegate.stream set failures = 1, last_error = 'the vendor did not respond'").await;
+    bench.check().await;
+    assert_eq!(bench.open().await, ["failed acme/marks"]);
+    bench.send().await;
+    let texts = bench.texts().await;
+    assert!(texts.len() == 1 && texts[0].contains("the vendor did not respond"), "{texts:?}");
+    bench.mend(&["marks"]).await;
+    bench.check().await;
+    bench.check().await;
+    assert_eq!(bench.open().await.len(), 0);
+}
+
+#[tokio::test]
 async fn the_usual_delays_are_those_of_the_documents() {
     let timing = Timing::default();
     let delay = |topic| timing.patience.iter().find(|kind| kind.topic == topic).unwrap().delay.as_secs() / 60;
