@@ -35,6 +35,8 @@ const PROBLEMS_MAX: usize = 500;
 /// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// Whether the database can only be read, so that nothing is loaded.
+    pub only_reads: bool,
     /// The configured streams.
     pub streams: Option<Vec<StreamState>>,
     /// The number of streams that no job reads any more.
@@ -64,8 +66,12 @@ impl Gauges {
     pub(super) fn registry(&self, detail: Detail) -> Registry {
         let mut registry = Registry::default();
         let database: Gauge = Gauge::default();
-        database.set(i64::from(self.unfinished.is_some()));
-        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
+        database.set(i64::from(self.unfinished.is_some() && !self.only_reads));
+        registry.register(
+            DATABASE_UP,
+            "1 if the database responded to this scrape in time and can be written to",
+            database,
+        );
         let ages: Family<LoopLabels, Ratio> = Family::default();
         for (of, age) in &self.ages {
             ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());

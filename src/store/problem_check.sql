@@ -294,7 +294,14 @@ found as (
         case trouble.kind
             when 'failed' then last.hint
             when 'held'
-                then 'compare with the vendor; if the rows are really gone, run `tidegate held release`'
+                then concat(
+                    'compare with the vendor; if the rows are really gone, ',
+                    -- Null if there are several of them, or none is known.
+                    coalesce(
+                        'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
+                        '`tidegate held` shows how to release them'
+                    )
+                )
             when 'late'
                 then case
                     when trouble.is_waiting and trouble.waiting_for like 'quota %'

@@ -84,6 +84,9 @@ async fn each_kind_of_problem_opens_and_ends() {
         assert_eq!(bench.open().await, [kind]);
         let said = bench.all("select summary || ' ' || hint from tidegate.problem where closed_at is null").await;
         assert_eq!(said.len(), 1, "{kind} has a hint");
+        if kind.starts_with("held") {
+            assert!(said[0].contains("`tidegate held release hourly --stream marks`"), "{said:?}");
+        }
         bench.execute(end).await;
         bench.check().await;
         // This sets back the time of kinds that are found only when they occur.
