@@ -1,13 +1,14 @@
 //! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and
 //! some commands. None of them reads rows of the warehouse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use super::pause::Pause;
 use super::session::Deadline as _;
 
 /// The configured jobs and streams. Others are not shown.
@@ -202,6 +203,38 @@ pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<L
     .fetch_all(conn)
     .in_time()
     .await
+}
+
+/// A run of an earlier firing that has not ended. Until it has, the firings of its job make no run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ongoing {
+    pub run_id: i64,
+    /// Until when it waits; `None` if it does not wait.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// The unfinished run of an earlier firing of each of these jobs that has one.
+pub async fn ongoing(conn: &mut PgConnection, jobs: &[String]) -> Result<HashMap<String, Ongoing>, sqlx::Error> {
+    let runs = sqlx::query!(
+        "
+        select job, id, case when state = 'waiting' then due_at end as until
+        from tidegate.run
+        where job = any($1) and kind = 'schedule' and state in ('queued', 'waiting', 'running')
+        order by id
+        ",
+        jobs,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await?;
+    Ok(runs.into_iter().map(|run| (run.job, Ongoing { run_id: run.id, until: run.until })).collect())
+}
+
+/// The time after which the firings of a job count, at the earliest: after now, a pause and the wait of an earlier run.
+/// When these end, `catch_up` may make a run before the next firing.
+pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<Ongoing>) -> DateTime<Utc> {
+    let ends = [pause.map(|pause| pause.until), ongoing.and_then(|run| run.until)];
+    ends.into_iter().flatten().fold(now, Ord::max)
 }
 
 /// The streams of `of` that a run has begun or a daemon has planned, by connection and name.

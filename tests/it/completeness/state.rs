@@ -5,7 +5,7 @@ use std::time::Instant;
 use tidegate::store::run;
 use tidegate::store::status::{self, Streams};
 use tidegate::store::stream::{self, Expected, Trouble};
-use tidegate::store::task::{self, TaskEnd};
+use tidegate::store::task::{self, TaskEnd, Temporary};
 
 use super::{STREAM, execute, finished, text};
 use crate::support::TestDatabase;
@@ -109,7 +109,8 @@ async fn p11_a_stream_that_is_retried_has_not_failed_and_one_that_is_read_again_
     task::begin(&pool, &claim, "marks", 1).await.unwrap();
     assert_eq!(text(&pool, STATE).await.unwrap(), "reading");
     let until = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
-    let end = TaskEnd::Waiting { until, waiting_for: "vendor".to_owned(), attempt: true };
+    let after = Some(Temporary { error: "HTTP 503".to_owned(), hint: "nothing to do".to_owned() });
+    let end = TaskEnd::Waiting { until, waiting_for: "vendor".to_owned(), after };
     task::end(&pool, &claim, "marks", &end).await.unwrap();
     assert_eq!(text(&pool, STATE).await.unwrap(), "waiting");
     // Two failures are left to the next firings; the third in a row is not.
