@@ -185,7 +185,7 @@ async fn p7_wrong_credentials_are_slow_counted_and_not_logged() {
 #[tokio::test]
 async fn p7_many_wrong_credentials_hold_up_neither_probes_nor_those_who_may_log_in() {
     let (_world, port) = world().await;
-    let wrong = (0..30).map(|_| port.send("GET", "/", "authorization: Bearer wrong-token-of-somebody\r\n", ""));
+    let wrong = (0..30).map(|_| port.send("GET", "/", "authorization: Bearer wrong-token-of-another\r\n", ""));
     let right = async {
         let begun = Instant::now();
         assert_eq!(port.send("GET", "/healthz", "", "").await.status, 200);
@@ -204,7 +204,7 @@ async fn p7_probes_and_right_logins_are_served_during_100_wrong_logins_at_once()
     let is_over = AtomicBool::new(false);
     let wrong = (0..100).map(|_| async {
         while !is_over.load(Ordering::Relaxed) {
-            let reply = port.send("GET", "/", "authorization: Bearer wrong-token-of-somebody\r\n", "").await;
+            let reply = port.send("GET", "/", "authorization: Bearer wrong-token-of-another\r\n", "").await;
             assert!(matches!(reply.status, 401 | 429), "{}", reply.status);
         }
     });

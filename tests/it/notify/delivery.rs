@@ -240,11 +240,11 @@ async fn p12_the_outcome_says_how_far_an_attempt_came() {
     let mut bench = Bench::new(NotifyFormat::Slack).await;
     bench.fail(&["marks"], "refused").await;
     bench.check().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let garbage = raw(b"\x00\x01 garbage\r\n\r\n".to_vec()).await;
     let flood = raw([&b"HTTP/1.1 200 OK\r\n"[..], &b"x: y\r\n".repeat(10_000), b"\r\n"].concat()).await;
     for (url, outcome, text) in [
-        (format!("http://{nobody}/"), Outcome::Unreachable, "no connection"),
+        (format!("http://{unused}/"), Outcome::Unreachable, "no connection"),
         (format!("http://{garbage}/"), Outcome::NoResponse, "no HTTP response"),
         (format!("http://{flood}/"), Outcome::NoResponse, "no HTTP response"),
         (format!("https://{garbage}/"), Outcome::Handshake, "TLS: the handshake failed"),

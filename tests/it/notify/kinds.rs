@@ -126,7 +126,7 @@ async fn a_refused_configuration_is_named_with_file_and_line_until_another_fault
         )
         .await;
     assert_eq!(summary().await, ["it is refused: jobs/lynn.yaml:20: jobs.lynn.schedule: wrong"]);
-    // The event of the next refusal is not stored yet: that of the one before says nothing about it.
+    // The event of the next refusal is not stored yet: that of the one before is not about it.
     bench.execute("insert into tidegate.event (kind, actor, summary) values ('reload', 'me', 'reloaded')").await;
     assert_eq!(summary().await, ["the configuration on disk is wrong"]);
 }
