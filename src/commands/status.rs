@@ -110,7 +110,8 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
 fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&everything.report, everything.report.at);
     let states = count_states(report.streams.iter().map(|stream| (&*stream.state, 1)));
-    let mut text = format!("{}\n\n", headline(&everything.problems, &states));
+    let late_and_wait = report.streams.iter().map(|stream| i64::from(stream.is_late_and_waits())).sum();
+    let mut text = format!("{}\n\n", headline(&everything.problems, &states, late_and_wait));
     if everything.problems.total > 0 {
         text.push_str(&problems(&everything.problems, now));
     }
@@ -168,7 +169,12 @@ fn jobs(report: &StatusReport, now: DateTime<Utc>) -> String {
         } else if let Some(pause) = &job.pause {
             format!("paused until {}", show::moment(pause.until, now))
         } else {
-            job.next_firing.map_or_else(|| without.to_owned(), |at| show::moment(at, now))
+            let next = job.next_firing.map(|at| show::moment(at, now));
+            match (next, job.after_run) {
+                (Some(next), Some(run)) => format!("{next}, if run {run} has ended"),
+                (Some(next), None) => next,
+                (None, _) => without.to_owned(),
+            }
         };
         let last = job.last_run.as_ref();
         let when = last.map(|run| run.finished_at.or(run.started_at).unwrap_or(run.created_at));

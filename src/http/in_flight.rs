@@ -40,8 +40,19 @@ pub(super) struct InFlight<'s> {
     pub(super) observes_sending: bool,
     pub(super) departure: Departure,
     pub(super) begun: Instant,
-    pub(super) waited: Duration,
-    pub(super) waited_for: Option<String>,
+    /// `false` if no connection could be made.
+    pub(super) was_sent: bool,
+}
+
+/// Counts a call when it is dropped, so that a call that is given up before its response counts as well.
+struct Counting<'s>(Option<&'s Recorder>);
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        if let Some(recorder) = self.0 {
+            recorder.sent();
+        }
+    }
 }
 
 impl<'s> InFlight<'s> {
@@ -51,8 +62,6 @@ impl<'s> InFlight<'s> {
         recorder: &'s Recorder,
         kind: CallKind,
         reservation: Option<Reservation>,
-        waited: Duration,
-        waited_for: Option<String>,
     ) -> Self {
         Self {
             ledger,
@@ -66,13 +75,12 @@ impl<'s> InFlight<'s> {
             observes_sending: false,
             departure: Departure::default(),
             begun: Instant::now(),
-            waited,
-            waited_for,
+            was_sent: true,
         }
     }
 
     /// Sends the request and waits at most `patience` for the response's headers; without a response, the call is
-    /// settled. `failed` classifies the error.
+    /// settled. `failed` classifies the error. A call for which no connection could be made does not count as sent.
     pub(super) async fn response(
         mut self,
         client: &Client,
@@ -80,12 +88,18 @@ impl<'s> InFlight<'s> {
         patience: Duration,
         failed: impl FnOnce(reqwest::Error) -> HttpError,
     ) -> Result<(Response, Self), HttpError> {
+        let mut counting = Counting(Some(self.recorder));
         let (outcome, error) = match tokio::time::timeout(patience, self.exchange(client, request)).await {
             Ok(Ok(Ok(response))) => return Ok((response, self)),
-            Ok(Ok(Err(error))) => (CallOutcome::Transport, failed(error)),
+            Ok(Ok(Err(error))) => {
+                self.was_sent = !error.is_connect();
+                counting.0 = counting.0.filter(|_| self.was_sent);
+                (CallOutcome::Transport, failed(error))
+            }
             Ok(Err(error)) => (CallOutcome::Transport, error.into()),
             Err(_) => (CallOutcome::Timeout, HttpError::Transport { what: "it timed out", source: None }),
         };
+        drop(counting);
         let read = self.read_of_nothing();
         self.settle(outcome, read).await?;
         Err(error)
@@ -154,9 +168,9 @@ impl<'s> InFlight<'s> {
             kind: self.kind,
             outcome,
             took: self.begun.elapsed(),
-            waited: self.waited,
-            waited_for: self.waited_for,
-            bytes,
+            // The ledger keeps its estimate, which is on the safe side.
+            bytes: if self.was_sent { bytes } else { 0 },
+            was_sent: self.was_sent,
         });
         if let Some(reservation) = self.reservation {
             let sent_at_offset = Some(self.departure.offset(&reservation));

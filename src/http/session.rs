@@ -1,5 +1,6 @@
 //! The HTTP access of one connection ([`Gate`]), and of one task through it ([`Session`]).
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -146,6 +147,11 @@ impl Session<'_> {
         self.recorder.take_records()
     }
 
+    /// How long calls waited for each limit since the last time this was called, also those that were given up.
+    pub fn take_waits(&self) -> BTreeMap<String, Duration> {
+        self.recorder.take_waits()
+    }
+
     /// Reserves, sends, and returns the body of a success. Everything else is an error; quota refusals are recorded in
     /// the ledger.
     pub async fn send(&self, call: Call) -> Result<Body<'_>, HttpError> {
@@ -176,8 +182,7 @@ impl Session<'_> {
     pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Reply<'_>, HttpError> {
         let client = if target.is_trusted() { &self.gate.client } else { &self.gate.foreign };
         let request = client.get(target.url().clone()).build().map_err(HttpError::transport)?;
-        self.recorder.sent();
-        let in_flight = InFlight::new(self.ledger(), &self.recorder, CallKind::Data, None, Duration::ZERO, None);
+        let in_flight = InFlight::new(self.ledger(), &self.recorder, CallKind::Data, None);
         let failed = |error| HttpError::foreign(error, target.place());
         let (response, in_flight) = in_flight.response(client, request, self.gate.timeout, failed).await?;
         self.reply(response, in_flight, bytes_max).await
@@ -186,7 +191,6 @@ impl Session<'_> {
     /// Reserves, sends, and waits for the response's headers.
     async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
         let (request, in_flight) = self.prepare(call).await?;
-        self.recorder.sent();
         in_flight.response(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
     }
 
@@ -195,15 +199,13 @@ impl Session<'_> {
         let (kind, expected, sent) = (call.kind, call.bytes_expected, call.body.len());
         let departure = Departure::default();
         let request = call::build(&self.gate.client, call, &departure)?;
-        let waiting = Instant::now();
-        let (reservation, waited_for) = self.reserve(kind, expected).await?;
-        let waited = waiting.elapsed();
+        let reservation = self.reserve(kind, expected).await?;
         let in_flight = InFlight {
             sent,
             expected,
             observes_sending: sent > 0,
             departure,
-            ..InFlight::new(self.ledger(), &self.recorder, kind, Some(reservation), waited, waited_for)
+            ..InFlight::new(self.ledger(), &self.recorder, kind, Some(reservation))
         };
         Ok((request, in_flight))
     }
@@ -223,13 +225,12 @@ impl Session<'_> {
         Ok(Reply::Redirect(location))
     }
 
-    async fn reserve(&self, kind: CallKind, bytes: u64) -> Result<(Reservation, Option<String>), HttpError> {
+    async fn reserve(&self, kind: CallKind, bytes: u64) -> Result<Reservation, HttpError> {
         let request = Request { kind, bytes, priority: self.priority, due: self.due, waiter: self.waiter };
-        let mut waited_for = None;
         let mut patience = WORKER_WAIT_MAX;
         loop {
             match self.gate.ledger.reserve(&request).await? {
-                Grant::Now(reservation) => return Ok((reservation, waited_for)),
+                Grant::Now(reservation) => return Ok(reservation),
                 Grant::Wait { until, wait, limit } => {
                     // Not `until`, which is on the database's clock. The ledger does not report a `wait` beyond some
                     // minutes exactly.
@@ -237,11 +238,12 @@ impl Session<'_> {
                         self.gate.ledger.cancel_wait(self.waiter).await?;
                         return Err(HttpError::OwnQuota { limit, until });
                     }
-                    waited_for = Some(limit);
                     // Never zero, or this loop might not end.
                     let wait = wait.max(Duration::from_micros(100));
                     patience = patience.saturating_sub(wait);
+                    let begun = Instant::now();
                     tokio::time::sleep(wait).await;
+                    self.recorder.waited(limit, begun.elapsed());
                 }
             }
         }
@@ -276,7 +278,6 @@ impl<'s> ReservedCall<'s> {
     /// Sends once and returns the body of a success. The caller decides whether a second attempt could do harm.
     pub async fn send(self) -> Result<Body<'s>, SendFailure> {
         let Self { session, request, in_flight, bytes_max } = self;
-        session.recorder.sent();
         let (departure, observes_sending) = (in_flight.departure.clone(), in_flight.observes_sending);
         let gate = session.gate;
         let sent = in_flight.response(&gate.client, request, gate.timeout, HttpError::transport).await;

@@ -127,7 +127,7 @@ impl PageLoad<'_, '_> {
             .bind(self.loader.claim.id);
         let count = if stage_is_slice { count } else { count.bind(slice.id) };
         let missing = count.bind(slice.held_base_at).fetch_one(&mut *self.transaction).await?;
-        Ok(Evidence { present, reported: reported.min(present - missing), rejected })
+        Ok(Evidence::of_list(present, reported, missing, rejected))
     }
 
     /// Keeps the rows that the reading did not report. The next reading compares every row with the table itself, since

@@ -19,6 +19,18 @@ pub(crate) struct Evidence {
     pub rejected: i64,
 }
 
+impl Evidence {
+    /// Of a list in whose table `missing` rows were not reported. If these are more than there were when the reading
+    /// began, others have inserted rows meanwhile, and the rows are counted as they are now.
+    pub(crate) fn of_list(present: i64, reported: i64, missing: i64, rejected: i64) -> Self {
+        if present > 0 && missing > present {
+            let reported = reported.min(present);
+            return Self { present: missing + reported, reported, rejected };
+        }
+        Self { present, reported: reported.min(present - missing).max(0), rejected }
+    }
+}
+
 /// The doubtful reading that the operator saw before releasing its slice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Released {
@@ -92,6 +104,19 @@ mod tests {
             (i64::MAX, i64::MAX / 2, true),
         ] {
             assert_eq!(is_held(present, reported, 0, 80), held, "{reported} of {present}");
+        }
+    }
+
+    #[test]
+    fn p10_rows_that_others_inserted_during_a_reading_are_counted_as_not_reported() {
+        let doubt = |present, reported, missing| doubt(Evidence::of_list(present, reported, missing, 0), 80, None);
+        let reason = "the vendor reported 6 rows where there were 26, less than 80 %";
+        assert_eq!(doubt(6, 6, 20).unwrap(), reason);
+        assert_eq!(doubt(6, 0, 20).unwrap(), "the vendor reported none of 20 rows");
+        assert_eq!((doubt(6, 6, 7), doubt(0, 0, 3), doubt(100, 120, 0)), (None, None, None));
+        assert_eq!(doubt(100, 120, 50).unwrap(), "the vendor reported 50 rows where there were 100, less than 80 %");
+        for (present, reported, missing) in [(6, 6, 20), (0, 5, 3), (4, 9, 4), (1, 0, 1)] {
+            assert!(Evidence::of_list(present, reported, missing, 0).reported >= 0);
         }
     }
 

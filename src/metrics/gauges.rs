@@ -23,7 +23,7 @@ use crate::pulse::Loop;
 use crate::quota::Usage;
 use crate::store::problem::Persistent;
 use crate::store::reconciliation::Compared;
-use crate::store::status::{FailingStreams, PAUSED, RETIRED, STREAM_STATES, StreamState, Unfinished};
+use crate::store::status::{FailingStreams, PAUSED, RETIRED, STREAM_STATES, StreamState, Unfinished, WAITING};
 use crate::store::stored_rows::StoredRows;
 use crate::store::topic::Topic;
 
@@ -35,11 +35,13 @@ const PROBLEMS_MAX: usize = 500;
 /// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// Whether the database can only be read, so that nothing is loaded.
+    pub only_reads: bool,
     /// The configured streams.
     pub streams: Option<Vec<StreamState>>,
     /// The number of streams that no job reads any more.
     pub retired: Option<i64>,
-    /// The problems of streams that a pause does not end.
+    /// The problems of streams that a pause or a wait does not end.
     pub persistent: Vec<Persistent>,
     pub unfinished: Option<Vec<Unfinished>>,
     /// How many streams of each job failed when they were last read.
@@ -64,8 +66,12 @@ impl Gauges {
     pub(super) fn registry(&self, detail: Detail) -> Registry {
         let mut registry = Registry::default();
         let database: Gauge = Gauge::default();
-        database.set(i64::from(self.unfinished.is_some()));
-        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
+        database.set(i64::from(self.unfinished.is_some() && !self.only_reads));
+        registry.register(
+            DATABASE_UP,
+            "1 if the database responded to this scrape in time and can be written to",
+            database,
+        );
         let ages: Family<LoopLabels, Ratio> = Family::default();
         for (of, age) in &self.ages {
             ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
@@ -198,7 +204,8 @@ fn register_streams(
 }
 
 /// The streams with a problem, the worst first, and how many there are beyond [`PROBLEMS_MAX`]. That a stream is paused
-/// hides no problem that a pause does not end.
+/// hides no problem that a pause does not end. A stream that is late and waits has no problem, except one that opened
+/// before.
 fn problems(streams: &[&StreamState], persistent: &[Persistent]) -> (Family<ProblemLabels, Gauge>, Gauge) {
     let family: Family<ProblemLabels, Gauge> = Family::default();
     let persistent: HashMap<(&str, &str), &str> =
@@ -206,8 +213,10 @@ fn problems(streams: &[&StreamState], persistent: &[Persistent]) -> (Family<Prob
     let streams: Vec<(&str, &StreamState)> = streams
         .iter()
         .map(|&stream| {
-            let kind = persistent.get(&(stream.connection.as_str(), stream.stream.as_str())).copied();
-            (kind.filter(|_| stream.state == PAUSED).unwrap_or(&stream.state), stream)
+            let waits = stream.is_late_and_waits();
+            let kept = persistent.get(&(stream.connection.as_str(), stream.stream.as_str())).copied();
+            let kept = kept.filter(|_| waits || stream.state == PAUSED);
+            (kept.unwrap_or(if waits { WAITING } else { stream.state.as_str() }), stream)
         })
         .collect();
     let of_kind = |kind: &'static str| {

@@ -115,6 +115,7 @@ fn stream(connection: &str, stream: &str, state: &str) -> StreamState {
         complete_until: Some(Utc::now()),
         has_gap: false,
         late: false,
+        waits: false,
         expected_by: None,
         read_until: None,
         last_success_at: None,
@@ -187,6 +188,31 @@ fn a_pause_hides_no_problem_that_it_does_not_end_and_none_is_listed_twice() {
         .map(|(s, k)| problem(s, k));
     assert_eq!(listed, expected.iter().map(String::as_str).collect::<BTreeSet<_>>(), "{text}");
     assert!(text.contains("tidegate_streams{state=\"paused\"} 3"), "{text}");
+}
+
+#[test]
+fn a_stream_that_is_late_and_waits_is_no_problem_unless_one_opened_before() {
+    let waits = |name: &str, state: &str| StreamState { waits: true, ..stream("acme", name, state) };
+    let gauges = Gauges {
+        streams: Some(vec![
+            stream("acme", "late", "late"),
+            waits("waiting", "late"),
+            waits("reported", "late"),
+            waits("broken", "failed"),
+            waits("holed", "gap"),
+        ]),
+        retired: Some(0),
+        persistent: vec![persistent("reported", "late")],
+        ..Gauges::default()
+    };
+    let text = Metrics::default().encode(&gauges);
+    let listed: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("tidegate_stream_problem{")).collect();
+    let expected =
+        [("broken", "failed"), ("holed", "gap"), ("late", "late"), ("reported", "late")].map(|(name, kind)| {
+            format!("tidegate_stream_problem{{connection=\"acme\",stream=\"{name}\",kind=\"{kind}\"}} 1")
+        });
+    assert_eq!(listed, expected.iter().map(String::as_str).collect::<BTreeSet<_>>(), "{text}");
+    assert!(text.contains("tidegate_streams{state=\"late\"} 3"), "its state is late: {text}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn rest(more: usize, base: Option<&Url>) -> Option<String> {
 
 /// A message that tests a target.
 pub(super) fn test(title: &str) -> Value {
-    message(&[format!("*{}*: this is a test of notifications. Nothing is wrong.", escape(title))])
+    message(&[format!("*{}*: this is a test of notifications. It does not report a problem.", escape(title))])
 }
 
 fn message(lines: &[String]) -> Value {

@@ -10,7 +10,7 @@ use sqlx::PgExecutor;
 use crate::store::session::Deadline as _;
 
 /// What `tidegate.task.waiting_for` begins with if a task waits for a limit.
-const PREFIX: &str = "quota ";
+pub(super) const PREFIX: &str = "quota ";
 
 /// The value of `tidegate.task.waiting_for` for a task that waits for `limit`.
 pub fn waiting_for(limit: &str) -> String {

@@ -17,6 +17,7 @@ mod snapshot;
 mod statement;
 mod unblock;
 mod usage;
+mod waited;
 mod window;
 
 pub use changed::{limit_waited_for, waiting_for, wake};
@@ -30,4 +31,5 @@ pub use reservation::{Reservation, Settlement};
 pub use statement::{Dispute, Stated, renew};
 pub use unblock::{Lifted, blocked, unblock};
 pub use usage::{LedgerUse, Usage, Uses};
+pub use waited::{Waited, end_wait};
 pub use window::Window;

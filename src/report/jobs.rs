@@ -10,7 +10,7 @@ use crate::config::Job;
 use crate::store::history::{self, Run, RunFilter};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
-use crate::store::status::{self, LastRun};
+use crate::store::status::{self, LastRun, Ongoing, firings_after};
 
 /// Firings and runs on the page of a job.
 const FIRINGS: usize = 5;
@@ -41,6 +41,8 @@ pub struct JobRow {
     pub pause: Option<Pause>,
     /// `None` for a job that is paused, has no schedule, or never fires.
     pub next_firing: Option<DateTime<Utc>>,
+    /// The unfinished run of an earlier firing. Until it has ended, no firing makes a run.
+    pub after_run: Option<i64>,
     pub last_run: Option<LastRun>,
 }
 
@@ -83,10 +85,14 @@ pub struct JobStreamState {
 }
 
 impl JobRow {
-    fn new(job: &Job, last_run: Option<LastRun>, pauses: &[Pause], now: DateTime<Utc>) -> Self {
+    fn new(
+        job: &Job,
+        (last_run, ongoing): (Option<LastRun>, Option<Ongoing>),
+        pauses: &[Pause],
+        now: DateTime<Utc>,
+    ) -> Self {
         let pause = pause::of_job(pauses, &job.name).cloned();
-        // At the end of a pause, `catch_up` may make a run before it.
-        let after = pause.as_ref().map_or(now, |pause| pause.until.max(now));
+        let after = firings_after(now, pause.as_ref(), ongoing);
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),
@@ -96,6 +102,7 @@ impl JobRow {
             paused: job.paused,
             next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(after)),
             pause,
+            after_run: ongoing.map(|run| run.run_id),
             last_run,
         }
     }
@@ -121,11 +128,12 @@ impl Document for Jobs {
         shown.truncate(ROWS_MAX);
         let names: Vec<String> = shown.iter().map(|job| job.name.clone()).collect();
         let last = status::last_runs(reading.conn, &names).await?;
-        let last_run = |job: &Job| last.iter().find(|run| run.job == job.name).cloned();
+        let ongoing = status::ongoing(reading.conn, &names).await?;
+        let runs = |job: &Job| (last.iter().find(|run| run.job == job.name).cloned(), ongoing.get(&job.name).copied());
         Ok(Some(Self {
             at: reading.now,
             total: all.len(),
-            jobs: shown.iter().map(|job| JobRow::new(job, last_run(job), reading.pauses, reading.now)).collect(),
+            jobs: shown.iter().map(|job| JobRow::new(job, runs(job), reading.pauses, reading.now)).collect(),
             next: shown.last().filter(|_| more).map(|job| job.name.clone()),
         }))
     }
@@ -141,7 +149,8 @@ impl Document for JobPage {
         let filter = RunFilter { job: Some(&job.name), limit: RUNS, ..RunFilter::default() };
         let runs = history::runs(&mut *reading.conn, filter).await?;
         let last = status::last_runs(reading.conn, std::slice::from_ref(&job.name)).await?.pop();
-        let row = JobRow::new(job, last, reading.pauses, reading.now);
+        let ongoing = status::ongoing(reading.conn, std::slice::from_ref(&job.name)).await?.remove(&job.name);
+        let row = JobRow::new(job, (last, ongoing), reading.pauses, reading.now);
         Ok(Some(Self {
             at: reading.now,
             catch_up: format!("{:?}", job.catch_up).to_lowercase(),
@@ -150,7 +159,7 @@ impl Document for JobPage {
             timeout_seconds: job.timeout.as_secs(),
             hold_below: job.hold_below,
             sends: job.push.is_some(),
-            firings: firings(job, row.pause.as_ref().map_or(reading.now, |pause| pause.until.max(reading.now))),
+            firings: firings(job, firings_after(reading.now, row.pause.as_ref(), ongoing)),
             streams: streams(reading, job).await?,
             job: row,
             runs,

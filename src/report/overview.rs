@@ -1,7 +1,7 @@
 //! The overview: whether anything is wrong, what is going on, what comes next, and how complete the data are.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use schemars::JsonSchema;
@@ -18,6 +18,7 @@ use crate::cron::NextFirings;
 use crate::quota::{LedgerUse, Usage, Uses};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
+use crate::store::status::{LATE, Ongoing, RETIRED, firings_after};
 
 /// Problems, runs and firings shown; there may be more.
 const PROBLEMS_MAX: usize = 20;
@@ -98,6 +99,8 @@ pub struct Firing {
     pub job: String,
     pub at: DateTime<Utc>,
     pub timezone: String,
+    /// The unfinished run of an earlier firing of the job. Until it has ended, no firing makes a run.
+    pub after_run: Option<i64>,
 }
 
 /// A connection, and how complete its streams are.
@@ -157,13 +160,21 @@ impl Document for Overview {
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;
-        let parts = parts(reading.conn).await?;
+        let (parts, late_and_wait) = parts(reading.conn).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
         let uses = Uses::read(reading.conn, None).await?.in_use();
         let shown = shown(&parts, reading.config, &uses);
         let (streams, differences) = streams_and_differences(reading.conn, &shown).await?;
         let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ongoing = HashMap::new();
         for run in unfinished(reading.conn).await? {
+            if run.kind == "schedule" {
+                let until = (run.state == "waiting").then_some(run.due_at);
+                ongoing.insert(run.job.clone(), Ongoing { run_id: run.run_id, until });
+            }
+            if !run.is_shown {
+                continue;
+            }
             match &*run.state {
                 "running" => running.push(run),
                 "waiting" => waiting.push(run),
@@ -176,7 +187,7 @@ impl Document for Overview {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
             config_refused: reading.config_refused,
-            headline: headline(&problems, &counts),
+            headline: headline(&problems, &counts, late_and_wait),
             streams: counts,
             problems: problems.problems,
             problems_total: problems.total,
@@ -185,7 +196,7 @@ impl Document for Overview {
             waiting_total: total(&waiting),
             waiting: waiting.into_iter().map(Waiting::from).collect(),
             queued_total: total(&queued),
-            next: next_firings(reading.config, reading.pauses, now),
+            next: next_firings(reading.config, reading.pauses, &ongoing, now),
             connections: summaries(&shown, (&parts, &streams), &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
             differences,
@@ -208,7 +219,7 @@ impl Overview {
 
 /// How many streams are in each state, without those that no job reads. Every other state is there.
 pub fn count_states<'s>(streams: impl Iterator<Item = (&'s str, i64)>) -> Vec<StateCount> {
-    let all = state::STATES.iter().filter(|state| state.name != "retired");
+    let all = state::STATES.iter().filter(|state| state.name != RETIRED);
     let mut counts: Vec<StateCount> = all.map(|state| StateCount { state: state.name, streams: 0 }).collect();
     for (state, number) in streams {
         if let Some(count) = counts.iter_mut().find(|count| count.state == state) {
@@ -218,21 +229,30 @@ pub fn count_states<'s>(streams: impl Iterator<Item = (&'s str, i64)>) -> Vec<St
     counts
 }
 
-/// The states of all streams. Those that no job reads are left out.
-async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
-    sqlx::query_as!(
-        Part,
+/// The states of all streams, and how many of the late ones wait. Those that no job reads are left out.
+async fn parts(conn: &mut PgConnection) -> Result<(Vec<Part>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
         r#"
-        select connection as "connection!", state as "state!", count(*) as "streams!"
+        select
+            connection as "connection!",
+            state as "state!",
+            count(*) as "streams!",
+            count(*) filter (where is_waiting) as "waiting!"
         from tidegate.stream_state
         group by connection, state
         "#,
     )
     .fetch_all(conn)
     .in_time()
-    .await
+    .await?;
+    let late_and_wait = rows.iter().filter(|row| row.state == LATE).map(|row| row.waiting).sum();
     // In the statement, the state of each stream would be computed twice.
-    .map(|parts| parts.into_iter().filter(|part| part.state != "retired").collect())
+    let parts = rows.into_iter().filter(|row| row.state != RETIRED).map(|row| Part {
+        connection: row.connection,
+        state: row.state,
+        streams: row.streams,
+    });
+    Ok((parts.collect(), late_and_wait))
 }
 
 /// The streams of these connections, without those that no job reads; and how many totals of vendors differ from the
@@ -283,9 +303,13 @@ struct Unfinished {
     rows_read: i64,
     waiting_for: Option<String>,
     until: DateTime<Utc>,
+    due_at: DateTime<Utc>,
+    /// Whether it is listed. Others are read because the firings of their job make no run.
+    is_shown: bool,
 }
 
-/// The runs that began first, those that wait for the shortest time, and the first that waits for a worker.
+/// The runs that began first, those that wait for the shortest time, and the first that waits for a worker. Also all
+/// runs of firings, of which each job has at most one.
 async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
     sqlx::query_as!(
         Unfinished,
@@ -304,16 +328,21 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             task.slices_done as "slices_done!",
             task.rows_read as "rows_read!",
             task.waiting_for,
-            coalesce(task.waiting_until, run.due_at) as "until!"
+            coalesce(task.waiting_until, run.due_at) as "until!",
+            run.due_at as "due_at!",
+            run.is_shown as "is_shown!"
         from (
-            select
-                id, job, connection, kind, state, started_at, due_at,
-                count(*) over (partition by state) as total,
-                row_number() over (
-                    partition by state order by case state when 'running' then started_at else due_at end, id
-                ) as place
-            from tidegate.run
-            where state in ('queued', 'waiting', 'running')
+            select *, place <= case state when 'queued' then 1 else $1::bigint end as is_shown
+            from (
+                select
+                    id, job, connection, kind, state, started_at, due_at,
+                    count(*) over (partition by state) as total,
+                    row_number() over (
+                        partition by state order by case state when 'running' then started_at else due_at end, id
+                    ) as place
+                from tidegate.run
+                where state in ('queued', 'waiting', 'running')
+            ) as unfinished
         ) as run
         cross join lateral (
             select
@@ -328,7 +357,7 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             from tidegate.task
             where task.run_id = run.id
         ) as task
-        where run.place <= case run.state when 'queued' then 1 else $1::bigint end
+        where run.is_shown or run.kind = 'schedule'
         order by run.state, run.place
         "#,
         RUNS_MAX,
@@ -505,10 +534,16 @@ fn day_state(extents: &[Extent], day: NaiveDate) -> Option<&'static str> {
 }
 
 /// The next firings of all jobs, the earliest first.
-fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Firing> {
+fn next_firings(
+    config: &Config,
+    pauses: &[Pause],
+    ongoing: &HashMap<String, Ongoing>,
+    now: DateTime<Utc>,
+) -> Vec<Firing> {
     let mut next: BTreeMap<(DateTime<Utc>, &str), &str> = BTreeMap::new();
     let mut firings = NextFirings::default();
-    let after = |job: &Job| pause::of_job(pauses, &job.name).map_or(now, |pause| pause.until.max(now));
+    let run_of = |job: &str| ongoing.get(job).copied();
+    let after = |job: &Job| firings_after(now, pause::of_job(pauses, &job.name), run_of(&job.name));
     for job in config.jobs.values().filter(|job| !job.paused) {
         if let Some(at) = job.schedule.as_ref().and_then(|schedule| firings.after(schedule, after(job))) {
             next.insert((at, &job.name), job.timezone.name());
@@ -518,7 +553,12 @@ fn next_firings(config: &Config, pauses: &[Pause], now: DateTime<Utc>) -> Vec<Fi
         }
     }
     next.into_iter()
-        .map(|((at, job), timezone)| Firing { job: job.to_owned(), at, timezone: timezone.to_owned() })
+        .map(|((at, job), timezone)| Firing {
+            job: job.to_owned(),
+            at,
+            timezone: timezone.to_owned(),
+            after_run: run_of(job).map(|run| run.run_id),
+        })
         .collect()
 }
 

@@ -39,7 +39,12 @@ const fn state(name: &'static str, symbol: &'static str, tone: Tone, meaning: &'
 
 /// All states, those that need attention first.
 pub const STATES: [State; 10] = [
-    state("failed", "✕", Tone::Bad, "an operator is needed, or it failed three times in a row"),
+    state(
+        "failed",
+        "✕",
+        Tone::Bad,
+        "an operator is needed, it failed three times in a row, or it has not succeeded yet and failed",
+    ),
     state("held", "⚑", Tone::Bad, "a reading would have deleted many rows and waits for a decision"),
     state("late", "▲", Tone::Bad, "it did not succeed within the time that its schedule allows"),
     state("gap", "◧", Tone::Warning, "something before the newest data was not read"),

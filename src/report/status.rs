@@ -14,7 +14,9 @@ use crate::quota::Usage;
 use crate::store::held::{self, HeldSlice};
 use crate::store::pause::{self, Pause};
 use crate::store::reconciliation::{self, Reconciliation};
-use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
+use crate::store::status::{
+    self, Configured, Failure, LastRun, Ongoing, StreamState, Streams, Unfinished, firings_after,
+};
 use crate::store::stored_rows::{self, StoredRows};
 
 /// Maximum number of failures shown.
@@ -58,6 +60,8 @@ pub struct JobState {
     pub pause: Option<Pause>,
     /// `None` for a job that is paused, has no schedule, or never fires.
     pub next_firing: Option<DateTime<Utc>>,
+    /// The unfinished run of an earlier firing. Until it has ended, no firing makes a run.
+    pub after_run: Option<i64>,
     pub last_run: Option<LastRun>,
 }
 
@@ -104,8 +108,16 @@ impl StatusReport {
         let configured = configured(config);
         let mut last_runs = last_runs(conn, &configured.jobs).await?;
         let pauses = pause::list(&mut *conn).await?;
+        let ongoing = status::ongoing(conn, &configured.jobs).await?;
         let mut firings = NextFirings::default();
-        let job = |job| JobState::new(job, last_runs.remove(&job.name), &pauses, (now, &mut firings));
+        let job = |job| {
+            JobState::new(
+                job,
+                (last_runs.remove(&job.name), ongoing.get(&job.name).copied()),
+                &pauses,
+                (now, &mut firings),
+            )
+        };
         let jobs = config.jobs.values().map(job).collect();
         Ok(Self { reload_refused, jobs, ..Self::of(conn, &configured, used, now).await? })
     }
@@ -132,6 +144,7 @@ impl StatusReport {
             paused: false,
             pause: pause::of_job(&pauses, &job).cloned(),
             next_firing: None,
+            after_run: None,
             last_run: last_runs.remove(&job),
             job,
         };
@@ -171,12 +184,12 @@ async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<HashMap<S
 impl JobState {
     fn new<'c>(
         job: &'c Job,
-        last_run: Option<LastRun>,
+        (last_run, ongoing): (Option<LastRun>, Option<Ongoing>),
         pauses: &[Pause],
         (now, firings): (DateTime<Utc>, &mut NextFirings<'c>),
     ) -> Self {
         let pause = pause::of_job(pauses, &job.name).cloned();
-        let after = pause.as_ref().map_or(now, |pause| pause.until.max(now));
+        let after = firings_after(now, pause.as_ref(), ongoing);
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),
@@ -189,6 +202,7 @@ impl JobState {
                 .filter(|_| !job.paused)
                 .and_then(|schedule| firings.after(schedule, after)),
             pause,
+            after_run: ongoing.map(|run| run.run_id),
             last_run,
         }
     }

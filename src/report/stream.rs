@@ -88,6 +88,10 @@ pub struct StreamWait {
     pub until: Option<DateTime<Utc>>,
     /// Temporary errors in a row.
     pub attempts: i32,
+    /// The last temporary error, if it waits because of it.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// Days in a row that are not complete.
@@ -158,8 +162,9 @@ impl StreamWait {
         (run_id, job): (Option<i64>, Option<String>),
         (waiting_for, until): (Option<String>, Option<DateTime<Utc>>),
         attempts: Option<i32>,
+        (error, hint): (Option<String>, Option<String>),
     ) -> Option<Self> {
-        Some(Self { run_id: run_id?, job: job?, waiting_for, until, attempts: attempts? })
+        Some(Self { run_id: run_id?, job: job?, waiting_for, until, attempts: attempts?, error, hint })
     }
 }
 
@@ -209,7 +214,9 @@ impl Document for StreamPage {
                 waits.job as "waiting_job?",
                 waits.waiting_for as "waiting_for?",
                 waits.until as "waiting_until?",
-                waits.attempts as "waiting_attempts?"
+                waits.attempts as "waiting_attempts?",
+                waits.error as "waiting_error?",
+                waits.hint as "waiting_hint?"
             from tidegate.stream_state as state
             inner join tidegate.stream on stream.connection = state.connection and stream.stream = state.stream
             left join tidegate.run as reader
@@ -235,7 +242,9 @@ impl Document for StreamPage {
                     run.job,
                     task.waiting_for,
                     case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
-                    task.attempts
+                    task.attempts,
+                    task.error,
+                    task.hint
                 from tidegate.run
                 inner join tidegate.task on task.run_id = run.id
                 where
@@ -259,6 +268,7 @@ impl Document for StreamPage {
             (known.waiting_run, known.waiting_job),
             (known.waiting_for, known.waiting_until),
             known.waiting_attempts,
+            (known.waiting_error, known.waiting_hint),
         );
         let release = Release { slices: known.released_slices, at: known.released_at, by: known.released_by };
         let table = format!("{}.{}", known.schema, known.name);
@@ -282,6 +292,9 @@ impl Document for StreamPage {
             return Err(error.into());
         }
         let unusual = unusual(&days);
+        // Not that of a task which has waited or begun since.
+        let last_trouble =
+            tasks.iter().find(|task| matches!(&*task.state, "failed" | "held")).filter(|_| known.last_error.is_some());
         let wanted = known.wanted_from.map(|from| from.with_timezone(&zone).date_naive());
         let mut gaps = gaps(&days, wanted, newest);
         let gaps_total = gaps.len();
@@ -292,7 +305,7 @@ impl Document for StreamPage {
             stream: stream.to_owned(),
             table,
             state: known.state,
-            hint: tasks.first().filter(|_| known.last_error.is_some()).and_then(|task| task.hint.clone()),
+            hint: last_trouble.and_then(|task| task.hint.clone()),
             last_error: known.last_error,
             jobs: known.jobs.unwrap_or_default(),
             timezone,

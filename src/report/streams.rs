@@ -182,7 +182,9 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 run.job,
                 task.waiting_for,
                 case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
-                task.attempts
+                task.attempts,
+                task.error,
+                task.hint
             from tidegate.run
             inner join tidegate.task on task.run_id = run.id
             where run.state in ('queued', 'waiting', 'running') and task.state = 'waiting'
@@ -208,7 +210,9 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             waits.job as "waiting_job?",
             waits.waiting_for as "waiting_for?",
             waits.until as "waiting_until?",
-            waits.attempts as "waiting_attempts?"
+            waits.attempts as "waiting_attempts?",
+            waits.error as "waiting_error?",
+            waits.hint as "waiting_hint?"
         from counted
         left join listed on true
         left join waits on waits.connection = listed.connection and waits.stream = listed.stream
@@ -250,6 +254,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 (row.waiting_run, row.waiting_job),
                 (row.waiting_for, row.waiting_until),
                 row.waiting_attempts,
+                (row.waiting_error, row.waiting_hint),
             ),
             days: Vec::new(),
             wanted_from: row.wanted_from,

@@ -1,4 +1,4 @@
-//! What every page shows: the number of open problems, and the pauses.
+//! What every page shows: the number of open problems, the pauses, and whether anything can be loaded.
 
 use sqlx::PgConnection;
 
@@ -11,6 +11,8 @@ pub struct Surroundings {
     pub problems: i64,
     /// The pauses in force.
     pub pauses: Vec<Pause>,
+    /// Whether the server can only be read, so that nothing is loaded.
+    pub only_reads: bool,
 }
 
 impl Surroundings {
@@ -19,6 +21,8 @@ impl Surroundings {
             r#"
             select
                 open.problems as "problems!",
+                -- The transaction of a page is read only itself.
+                current_setting('default_transaction_read_only') = 'on' or pg_is_in_recovery() as "only_reads!",
                 pause.job as "job?",
                 pause.until as "until?",
                 pause.reason as "reason?",
@@ -40,11 +44,11 @@ impl Surroundings {
         .fetch_all(conn)
         .in_time()
         .await?;
-        let problems = rows.first().map_or(0, |row| row.problems);
+        let (problems, only_reads) = rows.first().map_or((0, false), |row| (row.problems, row.only_reads));
         let pauses = rows.into_iter().filter_map(|row| {
             Some(Pause { job: row.job?, until: row.until?, reason: row.reason?, actor: row.actor?, since: row.since? })
         });
-        Ok(Self { problems, pauses: pauses.collect() })
+        Ok(Self { problems, pauses: pauses.collect(), only_reads })
     }
 
     /// The pause of every job.

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use url::Url;
 
 use super::auth::{self, Login, NoLogin};
+use super::body;
 use super::pages;
 use super::places::Place;
 use super::problem::api_error;
@@ -186,11 +187,16 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
     let config = Arc::clone(&desk.sources.config.borrow());
     let head = Head { method: request.method(), uri: request.uri(), headers: request.headers() };
     let mut refusal = match judge(&config.server, head) {
-        Ok(login) if has_seat(&request) => {
-            request.extensions_mut().insert(login);
-            return next.run(request).await;
+        Ok(login) => {
+            if *request.method() == Method::POST {
+                request = body::receive(request, login).await;
+            }
+            if has_seat(&request) {
+                request.extensions_mut().insert(login);
+                return next.run(request).await;
+            }
+            Refusal::Busy
         }
-        Ok(_) => Refusal::Busy,
         Err(refusal) => refusal,
     };
     if refusal == Refusal::Login(NoLogin::Wrong) {

@@ -9,6 +9,7 @@
 //! time).
 
 mod auth;
+mod body;
 mod guard;
 mod health;
 mod listen;

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::body::{BODY_BYTES_MAX, BODY_READ_MAX};
 use super::guard::JSON;
-use super::pages::{self, BODY_BYTES_MAX, BODY_READ_MAX, Page, Visitor};
+use super::pages::{self, Page, Visitor};
 use super::problem::{ApiError, PROBLEM};
 use crate::actions::{ACTIONS, Action, Field, FieldKind, Outcome, Proposal, REQUEST};
 use crate::report::{API, StatusReport, api_path};

@@ -1,10 +1,11 @@
 //! The places of the status port: how many connections there are, and which one ends if another client needs its place.
 //!
-//! Every request is read before anything about it is decided. Then it takes a seat, unless it is a probe or is refused:
-//! at most [`SEATS_MAX`] of the [`PLACES_MAX`] places have one. The other places become free soon. A client that has
-//! not sent its request is disconnected when all places are taken, and responses to probes and refusals are so small
-//! that the socket's buffer holds them. So probes are served regardless of the number of slow clients, and clients that
-//! connect meanwhile wait in the queue of the listening socket, which is read in order.
+//! The head of every request is read before anything about it is decided, and then the body of a POST with a login.
+//! After that the request takes a seat, unless it is a probe or is refused: at most [`SEATS_MAX`] of the [`PLACES_MAX`]
+//! places have one. The other places become free soon. A client that has not sent its request or its body is
+//! disconnected when all places are taken, and responses to probes and refusals are so small that the socket's buffer
+//! holds them. So probes are served regardless of the number of slow clients, and clients that connect meanwhile wait
+//! in the queue of the listening socket, which is read in order.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -25,7 +26,8 @@ const PLACES_MAX: usize = 128;
 const SEATS_MAX: usize = 48;
 /// Requests of one address that are served at the same time: others are served too, however many it sends.
 const SEATS_OF_ADDRESS_MAX: usize = 32;
-/// When all places are taken, a client that has been connected for this time without sending a request gives way.
+/// When all places are taken, a client that has been connected for this time without sending a request, or whose body
+/// has been expected for this time, gives way.
 const SILENT_MAX: Duration = Duration::from_millis(200);
 /// When all seats are taken, a client that needs longer than this to receive its response gives way.
 const SLOW_MAX: Duration = Duration::from_secs(1);
@@ -61,7 +63,7 @@ pub(super) struct Place {
 struct State {
     /// Since when the client has been expected to send its request.
     silent_since: Option<Instant>,
-    /// Whether its request has arrived.
+    /// Whether its request has arrived, as far as it is read.
     has_asked: bool,
     has_seat: bool,
     /// When its response could first not be sent at once.
@@ -110,6 +112,12 @@ impl Place {
     /// The request has arrived.
     pub(super) fn asked(&self) {
         lock(&self.state).has_asked = true;
+    }
+
+    /// The head of the request has arrived, and its body is read next.
+    pub(super) fn asks_further(&self) {
+        let mut state = lock(&self.state);
+        (state.has_asked, state.silent_since) = (false, None);
     }
 
     /// Takes a seat, if necessary from a slow client. Returns `false` if there is none.
@@ -306,6 +314,27 @@ mod tests {
         assert_eq!(gone, [5]);
         assert_eq!(taken.remove(5).overdue().await, "another client needed its place");
         assert!(places.try_take(OTHER).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_send_its_body_gives_way_like_one_that_sends_nothing() {
+        let places = Arc::<Places>::default();
+        let taken = take(&places, PLACES_MAX);
+        for place in &taken {
+            place.waits_for_client();
+            place.asked();
+        }
+        sleep(SILENT_MAX).await;
+        taken[3].asks_further();
+        taken[4].asks_further();
+        assert!(places.try_take(OTHER).is_none(), "the time before the head arrived does not count");
+        taken[3].waits_for_client();
+        taken[4].waits_for_client();
+        taken[4].asked();
+        sleep(SILENT_MAX).await;
+        assert!(places.try_take(OTHER).is_none());
+        let gone: Vec<usize> = (0..PLACES_MAX).filter(|place| taken[*place].gives_way.is_cancelled()).collect();
+        assert_eq!(gone, [3]);
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
 use crate::notify::Outgoing;
 use crate::pulse::{Loop, Pulse};
-use crate::report::{StatusReport, configured, limits_used};
+use crate::report::{StatusReport, Surroundings, configured, limits_used};
 use crate::store::failure::Failure;
 use crate::store::trouble::Repeats;
 use crate::store::usable::usable;
@@ -148,7 +148,7 @@ impl AppState {
             Ok(found) if found.is_writable => {
                 about(&found.missing, |tables| format!("{}: {tables}", Failure::Missing.what()))?;
                 let refused = Failure::Refused.what();
-                about(&found.refused, |tables| format!("{refused}: the role may not read and write {tables}"))
+                about(&found.refused, |tables| format!("{refused}: the role lacks a right to {tables}"))
             }
             Ok(_) => {
                 session::purge(&self.sources.pool);
@@ -191,6 +191,7 @@ impl AppState {
         let configured = configured(&config);
         let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
         let read = self.read(async |conn| {
+            let surroundings = Surroundings::read(conn).await?;
             let streams = status::streams(conn, &configured.streams).await?;
             let retired = status::retired(conn).await?;
             let compared = reconciliation::compared(conn, &configured.connections()).await?;
@@ -203,6 +204,7 @@ impl AppState {
             let deliveries = notification_target::deliveries(&mut *conn, &targets).await?;
             let oldest = deliveries.into_iter().map(|delivery| (delivery.target, delivery.stuck_seconds));
             Ok(Gauges {
+                only_reads: surroundings.only_reads,
                 quotas: Some(used.into_iter().map(|(connection, usage)| (connection.name.clone(), usage)).collect()),
                 problems: Some(problems),
                 notifications: Some(oldest.collect()),

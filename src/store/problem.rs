@@ -290,7 +290,8 @@ pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, s
     Ok(found.fetch_all(executor).await?.into_iter().map(|row| (row.kind, row.count)).collect())
 }
 
-/// A stream with an open problem that a pause does not end: `failed` or `held`.
+/// A stream with an open problem that it keeps although its state may not show it: `failed` or `held` during a pause,
+/// and `late` while it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Persistent {
     pub connection: String,
@@ -298,31 +299,32 @@ pub struct Persistent {
     pub kind: String,
 }
 
-/// The streams whose problem a pause does not end, each once with the worse one. A problem of a connection concerns
-/// those of its streams that fail or are held.
+/// The streams whose problem a pause or a wait does not end, each once with the worst one. A problem of a connection
+/// concerns those of its streams that fail, are held or are late.
 pub async fn persistent(executor: impl PgExecutor<'_>) -> Result<Vec<Persistent>, sqlx::Error> {
     sqlx::query_as!(
         Persistent,
-        "
-        select distinct on (stream.connection, stream.stream)
-            stream.connection,
-            stream.stream,
+        r#"
+        select distinct on (state.connection, state.stream)
+            state.connection as "connection!",
+            state.stream as "stream!",
             problem.kind
         from tidegate.problem
-        inner join tidegate.stream
+        inner join tidegate.stream_state as state
             on
-                problem.connection = stream.connection
-                and (problem.stream is null or problem.stream = stream.stream)
+                problem.connection = state.connection
+                and (problem.stream is null or problem.stream = state.stream)
         where
             problem.closed_at is null
             and problem.opened_at is not null
             and (
-                (problem.kind = 'failed' and (stream.needs_operator or stream.failures >= 3))
-                or (problem.kind = 'held' and stream.held_slices > 0)
+                (problem.kind = 'failed' and state.is_failed)
+                or (problem.kind = 'held' and state.held_slices > 0)
+                or (problem.kind = 'late' and state.is_late)
             )
-        -- 'failed' sorts before 'held'.
-        order by stream.connection, stream.stream, problem.kind
-        "
+        -- 'failed' sorts before 'held', and that before 'late'.
+        order by state.connection, state.stream, problem.kind
+        "#
     )
     .fetch_all(executor)
     .in_time()

@@ -27,7 +27,6 @@ live as (
     select
         run.connection,
         task.stream,
-        bool_or(task.state = 'waiting') as is_waiting,
         (array_agg(task.waiting_for order by task.waiting_until) filter (where task.state = 'waiting'))[1]
             as waiting_for,
         min(task.waiting_until) filter (where task.state = 'waiting') as waiting_until
@@ -50,10 +49,10 @@ stream_now as (
         known.jobs[1] as job,
         md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g')) as cause,
         live.stream is not null as is_live,
-        coalesce(live.is_waiting, false) as is_waiting,
+        state.is_waiting,
         live.waiting_for,
         live.waiting_until,
-        known.needs_operator or known.failures >= 3 as is_failed,
+        state.is_failed,
         known.held_slices > 0 as is_held,
         -- What was expected during a pause of an operator is not late. Nothing is expected during one of the
         -- configuration.
@@ -295,7 +294,14 @@ found as (
         case trouble.kind
             when 'failed' then last.hint
             when 'held'
-                then 'compare with the vendor; if the rows are really gone, run `tidegate held release`'
+                then concat(
+                    'compare with the vendor; if the rows are really gone, ',
+                    -- Null if there are several of them, or none is known.
+                    coalesce(
+                        'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
+                        '`tidegate held` shows how to release them'
+                    )
+                )
             when 'late'
                 then case
                     when trouble.is_waiting and trouble.waiting_for like 'quota %'

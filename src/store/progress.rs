@@ -140,7 +140,13 @@ pub async fn resume_backfill(
 
         tasks as (
             update tidegate.task
-            set state = 'queued', waiting_until = null, finished_at = null, error = null, hint = null
+            set
+                -- Its wait is counted when it goes on.
+                state = case when task.state = 'waiting' then 'waiting' else 'queued' end,
+                waiting_until = case when task.state = 'waiting' then least(task.waiting_until, clock_timestamp()) end,
+                finished_at = null,
+                error = null,
+                hint = null
             from taken_up
             where task.run_id = taken_up.id and task.state in ('failed', 'waiting', 'cancelled')
         )

@@ -1,13 +1,14 @@
 //! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and
 //! some commands. None of them reads rows of the warehouse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use super::pause::Pause;
 use super::session::Deadline as _;
 
 /// The configured jobs and streams. Others are not shown.
@@ -64,6 +65,11 @@ pub const RETIRED: &str = "retired";
 /// The state of a stream while every job that reads it is paused.
 pub const PAUSED: &str = "paused";
 
+/// The state of a stream that waits for a limit, an export or a fault to pass, and is not late.
+pub const WAITING: &str = "waiting";
+/// The state of a stream that did not succeed in time.
+pub const LATE: &str = "late";
+
 /// How many runs are searched for failures.
 const RUNS_SEARCHED: i64 = 1_000;
 
@@ -98,6 +104,10 @@ pub struct StreamState {
     pub has_gap: bool,
     /// Whether it did not succeed within the time that its schedule allows.
     pub late: bool,
+    /// Whether a run waits for a limit, an export or a fault to pass before it reads the stream further. It is not in
+    /// the document.
+    #[serde(skip)]
+    pub waits: bool,
     /// After which it is late.
     pub expected_by: Option<DateTime<Utc>>,
     /// The end of the newest slice that is finished and not held. `None` if there is none, and for lists.
@@ -108,6 +118,13 @@ pub struct StreamState {
     pub freshness_seconds: Option<f64>,
     /// Slices whose last reading was too doubtful to delete rows (promise 10).
     pub held_slices: i64,
+}
+
+impl StreamState {
+    /// Whether its state is `late` and it waits. That it is late is then not reported: to wait is not an error.
+    pub fn is_late_and_waits(&self) -> bool {
+        self.state == LATE && self.waits
+    }
 }
 
 /// A stream of a run that failed.
@@ -188,6 +205,38 @@ pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<L
     .await
 }
 
+/// A run of an earlier firing that has not ended. Until it has, the firings of its job make no run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ongoing {
+    pub run_id: i64,
+    /// Until when it waits; `None` if it does not wait.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// The unfinished run of an earlier firing of each of these jobs that has one.
+pub async fn ongoing(conn: &mut PgConnection, jobs: &[String]) -> Result<HashMap<String, Ongoing>, sqlx::Error> {
+    let runs = sqlx::query!(
+        "
+        select job, id, case when state = 'waiting' then due_at end as until
+        from tidegate.run
+        where job = any($1) and kind = 'schedule' and state in ('queued', 'waiting', 'running')
+        order by id
+        ",
+        jobs,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await?;
+    Ok(runs.into_iter().map(|run| (run.job, Ongoing { run_id: run.id, until: run.until })).collect())
+}
+
+/// The time after which the firings of a job count, at the earliest: after now, a pause and the wait of an earlier run.
+/// When these end, `catch_up` may make a run before the next firing.
+pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<Ongoing>) -> DateTime<Utc> {
+    let ends = [pause.map(|pause| pause.until), ongoing.and_then(|run| run.until)];
+    ends.into_iter().flatten().fold(now, Ord::max)
+}
+
 /// The streams of `of` that a run has begun or a daemon has planned, by connection and name.
 pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<StreamState>, sqlx::Error> {
     sqlx::query_as!(
@@ -202,6 +251,7 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
             known.complete_until,
             known.has_gap as "has_gap!",
             known.is_late as "late!",
+            known.is_waiting as "waits!",
             known.expected_by,
             newest.read_until as "read_until?",
             known.last_success_at,

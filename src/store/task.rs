@@ -14,6 +14,8 @@ pub struct DueTask {
     pub stream: String,
     /// Temporary errors in a row, without a page in between.
     pub attempts: i32,
+    /// What it has waited for, if it has.
+    pub waiting_for: Option<String>,
 }
 
 /// The tasks of a run that can be worked on now, by stream.
@@ -21,7 +23,7 @@ pub async fn due(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<DueTask>
     sqlx::query_as!(
         DueTask,
         "
-        select stream, attempts
+        select stream, attempts, case when state = 'waiting' then waiting_for end as waiting_for
         from tidegate.task
         where
             run_id = $1
@@ -161,6 +163,13 @@ pub async fn add_traffic(
     Ok(())
 }
 
+/// An error after which a task tries again.
+#[derive(Debug, Clone)]
+pub struct Temporary {
+    pub error: String,
+    pub hint: String,
+}
+
 /// How the work on a task ended for now.
 #[derive(Debug, Clone)]
 pub enum TaskEnd {
@@ -176,11 +185,11 @@ pub enum TaskEnd {
         /// Whether an operator must put it right. Otherwise a later run may succeed.
         needs_operator: bool,
     },
-    /// It resumes at `until`. `attempt`: because of a temporary error.
+    /// It resumes at `until`. `after`: the temporary error because of which it waits.
     Waiting {
         until: DateTime<Utc>,
         waiting_for: String,
-        attempt: bool,
+        after: Option<Temporary>,
     },
     /// The process stops, or a run of higher priority needs the worker. The worker that claims the run next continues
     /// it.
@@ -198,8 +207,9 @@ pub async fn end(
         TaskEnd::Succeeded => ("succeeded", None, None, None, None, false),
         TaskEnd::Held { why, hint } => ("held", Some(why), Some(hint), None, None, false),
         TaskEnd::Failed { error, hint, .. } => ("failed", Some(error), Some(hint), None, None, false),
-        TaskEnd::Waiting { until, waiting_for, attempt } => {
-            ("waiting", None, None, Some(waiting_for), Some(*until), *attempt)
+        TaskEnd::Waiting { until, waiting_for, after } => {
+            let (error, hint) = (after.as_ref().map(|after| &after.error), after.as_ref().map(|after| &after.hint));
+            ("waiting", error, hint, Some(waiting_for), Some(*until), after.is_some())
         }
         TaskEnd::Released => ("queued", None, None, None, None, false),
     };

@@ -19,17 +19,18 @@ pub(crate) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// Reports the calls that the session has made since the last report.
+    /// Reports the calls that the session has made since the last report, and how long they waited for limits.
     pub(crate) async fn calls(&self, session: &Session<'_>) -> Result<(), sqlx::Error> {
         let connection = &self.claim.connection;
+        for (limit, waited) in session.take_waits() {
+            self.metrics.quota_wait(connection, &limit, waited);
+            self.hours.record(connection, Traffic { waited, ..Traffic::default() });
+        }
         for call in session.take_records() {
             self.metrics.vendor_call(connection, call.kind, call.outcome, call.took, call.bytes);
-            if let Some(limit) = &call.waited_for {
-                self.metrics.quota_wait(connection, limit, call.waited);
-            }
-            let waited = if call.waited_for.is_some() { call.waited } else { Duration::ZERO };
             let refused = u64::from(call.outcome == CallOutcome::Quota);
-            self.hours.record(connection, Traffic { calls: 1, bytes: call.bytes, waited, refused });
+            let calls = u64::from(call.was_sent);
+            self.hours.record(connection, Traffic { calls, bytes: call.bytes, refused, ..Traffic::default() });
         }
         let (calls, bytes) = session.take_traffic();
         if calls == 0 {

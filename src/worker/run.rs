@@ -18,7 +18,7 @@ use crate::connector::Connection;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
-use crate::quota::{Hours, waiter_of_task};
+use crate::quota::{self, Hours, waiter_of_task};
 use crate::store::run::{self, Claim, Left};
 use crate::store::session;
 use crate::store::session::Deadline as _;
@@ -131,6 +131,11 @@ async fn tasks(
         is_idle = false;
         if shutdown.is_cancelled() {
             break;
+        }
+        if task.waiting_for.as_deref().and_then(quota::limit_waited_for).is_some()
+            && let Some(waited) = quota::end_wait(&shared.pool, (claim.id, claim.fence), &task.stream).await?
+        {
+            shared.metrics.quota_wait(&claim.connection, &waited.limit, waited.time);
         }
         let span = tracing::info_span!("task", stream = task.stream);
         let end =

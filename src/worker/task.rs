@@ -23,7 +23,7 @@ use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
-use crate::store::task::{self, TaskEnd};
+use crate::store::task::{self, TaskEnd, Temporary};
 use crate::store::trouble::chain;
 use crate::store::{self, cursor, held, reading, session};
 
@@ -123,7 +123,7 @@ impl TaskRunner<'_> {
         let grid = if stream.windowed() { self.grid(&stored)? } else { self.list_grid(&stored) };
         if !run::hold_stream(&mut *connection, self.claim, &stream.name).await? {
             let until = clock::now() + chrono::TimeDelta::seconds(STREAM_BUSY_SECS);
-            return Ok(TaskEnd::Waiting { until, waiting_for: run::STREAM_BUSY.to_owned(), attempt: false });
+            return Ok(TaskEnd::Waiting { until, waiting_for: run::STREAM_BUSY.to_owned(), after: None });
         }
         let now = schedule::clock(&mut connection).await?;
         let due = self.due(&mut connection, grid, now).await?;
@@ -157,13 +157,13 @@ impl TaskRunner<'_> {
                 return Ok(end);
             }
             if let Some(until) = self.too_many_exports(due).await? {
-                return Ok(TaskEnd::Waiting { until, waiting_for: "another export".to_owned(), attempt: false });
+                return Ok(TaskEnd::Waiting { until, waiting_for: "another export".to_owned(), after: None });
             }
             match self.read_slice(grid, due, current, &stored, &mut loader, &mut writer).await? {
                 Ended::Finished => *current = None,
                 Ended::Stopped => return Ok(TaskEnd::Released),
                 Ended::Pending { until } => {
-                    return Ok(TaskEnd::Waiting { until, waiting_for: "export".to_owned(), attempt: false });
+                    return Ok(TaskEnd::Waiting { until, waiting_for: "export".to_owned(), after: None });
                 }
             }
         }
@@ -198,7 +198,7 @@ impl TaskRunner<'_> {
         let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
         Ok(if wanted.stream {
             let until = clock::now() + chrono::TimeDelta::seconds(GIVE_WAY_SECS);
-            Some(TaskEnd::Waiting { until, waiting_for: "a run of higher priority".to_owned(), attempt: false })
+            Some(TaskEnd::Waiting { until, waiting_for: "a run of higher priority".to_owned(), after: None })
         } else {
             wanted.worker.then_some(TaskEnd::Released)
         })
@@ -335,7 +335,11 @@ pub(crate) fn carry_out(
             } else {
                 tracing::info!(%until, %waiting_for, "waiting");
             }
-            Some(TaskEnd::Waiting { until, waiting_for, attempt })
+            let after = attempt.then(|| Temporary {
+                error: chain(error),
+                hint: hint::named(hint, &claim.job, stream, &claim.connection),
+            });
+            Some(TaskEnd::Waiting { until, waiting_for, after })
         }
         Decision::Abandon => {
             // The caller logs why.

@@ -418,7 +418,7 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
     browser.act(REFRESH).await;
     eventually(SOON, async || (!text_of(&browser, "#problems").await.contains("3 days are missing")).then_some(()))
         .await;
-    assert!(text_of(&browser, "#live").await.contains("2 open problems"), "a screen reader is told");
+    assert!(text_of(&browser, "#live").await.contains("2 problems need you"), "a screen reader is told");
     let focused: String = browser.run("return document.activeElement.textContent", json!([])).await;
     assert_eq!(focused, "acme-lynn", "the focus stays");
     assert!(number(&browser, "return scrollY").await > 0, "so does the place");

@@ -16,6 +16,7 @@ use crate::support::bench::limit;
 
 mod pace;
 mod statement;
+mod waited;
 
 /// The pool of a separate process.
 fn new_pool(database: &TestDatabase) -> PgPool {

@@ -236,6 +236,44 @@ async fn a_pause_of_everything_hides_no_stream_that_still_needs_someone() {
     }
 }
 
+/// The same streams as in notifications: to wait is not an error.
+#[tokio::test]
+async fn a_stream_that_is_late_and_waits_is_no_problem_unless_one_opened_before() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    fill(&pool).await;
+    sqlx::raw_sql(
+        "update tidegate.stream
+         set jobs = '{lynn-hourly}', expected_by = now() - interval '1 minute', expected_after = last_success_at
+         where stream in ('survey_result', 'menu_detail');
+         insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
+         select id, 'survey_result', 'waiting', 'quota requests', now() + interval '1 hour'
+         from tidegate.run where state = 'queued'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let open = "insert into tidegate.problem (kind, scope, connection, stream, summary, opened_at)
+        values ('late', 'acme-lynn/survey_result', 'acme-lynn', 'survey_result', 'late', now())";
+    let late = |stream: &str| format!("{{connection=\"acme-lynn\",stream=\"{stream}\",kind=\"late\"}} 1");
+    let (one, both) = (vec![late("menu_detail")], vec![late("menu_detail"), late("survey_result")]);
+    let ended = "update tidegate.problem set closed_at = now()";
+    let goes_on = "update tidegate.task set state = 'running' where state = 'waiting'";
+    for (step, expected) in [("select 1", &one), (open, &both), (ended, &one), (goes_on, &both)] {
+        sqlx::raw_sql(step).execute(&pool).await.unwrap();
+        // Another port, because scrapes within a moment share what was read.
+        let port = Port::open(pool.clone()).await;
+        let (_, text) = port.get("/metrics").await;
+        let mut found: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("tidegate_stream_problem")).map(str::to_owned).collect();
+        found.retain(|line| line.starts_with('{'));
+        found.sort();
+        assert_eq!(&found, expected, "after {step}: {text}");
+        assert!(text.contains("tidegate_streams{state=\"late\"} 2\n"), "after {step}: {text}");
+        port.close().await;
+    }
+}
+
 /// A connection, a stream and a job that are not in the configuration.
 const REMOVED: &str = "
 insert into tidegate.run (job, connection, kind, state, finished_at) values

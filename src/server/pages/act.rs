@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Extension, RawPathParams, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::super::auth::Login;
+use super::super::body::Sent;
 use super::super::guard::{JSON, Peer};
 use super::super::problem::{api_error, wrong_parameter};
 use super::super::routes::{AppState, HEADERS, READ_MAX};
@@ -27,10 +26,6 @@ use crate::report::{Query, QueryError, Surroundings};
 use crate::store::failure::Failure;
 use crate::{clock, text};
 
-/// Forms are small.
-pub(in super::super) const BODY_BYTES_MAX: usize = 8 * 1024;
-/// A client that has not sent its body within this time gets an error.
-pub(in super::super) const BODY_READ_MAX: Duration = Duration::from_secs(5);
 /// How long an action waits for others.
 const TURN_MAX: Duration = Duration::from_secs(10);
 const NOT_POSSIBLE: &str = "Not possible";
@@ -43,12 +38,12 @@ pub(super) fn add(routes: Routes) -> Routes {
     ACTIONS.iter().fold(routes, |routes, action| {
         let page =
             get(move |desk, names, parameters, uri, headers| show(action, desk, names, parameters, uri, headers));
-        let page = page.post(move |desk, names, uri, headers, login, peer, body| {
-            act(action, desk, names, uri, headers, login, peer, body)
+        let page = page.post(move |desk, names, uri, headers, login, peer, sent| {
+            act(action, desk, names, uri, headers, login, peer, sent)
         });
         let api = get(move |desk, names, parameters| show_json(action, desk, names, parameters));
         let api =
-            api.post(move |desk, names, uri, login, peer, body| act_json(action, desk, names, uri, login, peer, body));
+            api.post(move |desk, names, uri, login, peer, sent| act_json(action, desk, names, uri, login, peer, sent));
         let path = format!("{API}{}", action.route);
         routes.add(action.route, routing::page(&["get", "post"]), page).add(&path, routing::of(&["get", "post"]), api)
     })
@@ -166,6 +161,7 @@ async fn show(
         Ok((proposal, surroundings)) => {
             let mut chrome = visit.chrome(&desk, None);
             (chrome.problems, chrome.pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
+            chrome.only_reads = surroundings.only_reads;
             html(StatusCode::OK, views::action(&chrome, action, &proposal, &query), None)
         }
         Err(Undone::Unread(failure)) => visit.unread(&desk, failure, None),
@@ -247,7 +243,7 @@ async fn act(
     headers: HeaderMap,
     Extension(login): Extension<Login>,
     Extension(peer): Extension<Peer>,
-    body: Body,
+    Extension(Sent(body)): Extension<Sent>,
 ) -> Response {
     let visit = Visit::new(&uri, &headers, Query::default());
     if login == Login::Open {
@@ -257,7 +253,7 @@ async fn act(
         let links = ways_back(&visit, action, &query(&names, None));
         return visit.message_with(&desk, StatusCode::UNPROCESSABLE_ENTITY, NOT_POSSIBLE, IN_BODY, &links);
     }
-    let body = match read_body(body).await {
+    let body = match &*body {
         Ok(body) => body,
         Err(fault) => {
             let links = ways_back(&visit, action, &query(&names, None));
@@ -266,7 +262,7 @@ async fn act(
         }
     };
     // What is not UTF-8 becomes U+FFFD, which no name has.
-    let query = query(&names, Some(&String::from_utf8_lossy(&body)));
+    let query = query(&names, Some(&String::from_utf8_lossy(body)));
     let Some(request) = query.text("request").and_then(|id| Uuid::try_parse(id).ok()) else {
         let text = "The form has no id. Load the page again and send its form.";
         let links = ways_back(&visit, action, &query);
@@ -283,41 +279,6 @@ async fn act(
 
 const IN_BODY: &str = "The fields of an action belong into the body, not after a question mark.";
 
-/// Why a body could not be read.
-#[derive(Debug, thiserror::Error)]
-enum BodyFault {
-    #[error("the body is larger than 8 KiB")]
-    TooLarge,
-    #[error("the body did not arrive within {} s", BODY_READ_MAX.as_secs())]
-    Late,
-    #[error("the body cannot be read: it ended early, or its chunks are not those of HTTP")]
-    Broken(#[source] axum::Error),
-}
-
-impl BodyFault {
-    const fn status(&self) -> StatusCode {
-        match self {
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Late => StatusCode::REQUEST_TIMEOUT,
-            Self::Broken(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-}
-
-/// The whole body, within bounds of size and time.
-async fn read_body(body: Body) -> Result<Vec<u8>, BodyFault> {
-    let (mut chunks, mut whole) = (body.into_data_stream(), Vec::new());
-    let until = Instant::now() + BODY_READ_MAX;
-    while let Some(chunk) = timeout_at(until, chunks.next()).await.map_err(|_| BodyFault::Late)? {
-        let chunk = chunk.map_err(BodyFault::Broken)?;
-        if whole.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(BodyFault::TooLarge);
-        }
-        whole.extend_from_slice(&chunk);
-    }
-    Ok(whole)
-}
-
 async fn act_json(
     action: &'static Action,
     State(desk): State<Arc<AppState>>,
@@ -325,7 +286,7 @@ async fn act_json(
     uri: Uri,
     Extension(login): Extension<Login>,
     Extension(peer): Extension<Peer>,
-    body: Body,
+    Extension(Sent(body)): Extension<Sent>,
 ) -> Response {
     if login == Login::Open {
         return api_error(StatusCode::FORBIDDEN, REMEDY);
@@ -333,11 +294,11 @@ async fn act_json(
     if uri.query().is_some() {
         return api_error(StatusCode::UNPROCESSABLE_ENTITY, IN_BODY);
     }
-    let body = match read_body(body).await {
+    let body = match &*body {
         Ok(body) => body,
         Err(fault) => return api_error(fault.status(), &fault.to_string()),
     };
-    let parameters = match parameters(&body) {
+    let parameters = match parameters(body) {
         Ok(parameters) => parameters,
         Err(Malformed::Document) => {
             let text =

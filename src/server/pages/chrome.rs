@@ -18,6 +18,7 @@ use super::assets;
 use super::markup::{self, Markup, ZoneChoice};
 use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
 use crate::store::event::EVENT_KINDS;
+use crate::store::failure::Failure;
 use crate::store::history::Run;
 use crate::store::pause::Pause;
 use crate::store::run;
@@ -64,6 +65,8 @@ pub(in super::super) struct Chrome {
     pub(super) json: Option<String>,
     /// The pause of every job, if an operator has set one.
     pub(super) pause: Option<Pause>,
+    /// Whether the database can only be read.
+    pub(super) only_reads: bool,
     /// Whether a login is configured, so that operators may act.
     pub(super) acts: bool,
     /// What is wrong with the page itself.
@@ -89,6 +92,11 @@ impl Chrome {
 
     pub(super) fn script(&self) -> &'static str {
         assets::SCRIPT.name()
+    }
+
+    /// What follows from a database that can only be read.
+    pub(super) fn only_reads_text(&self) -> Markup {
+        markup::prose(&text::sentence(&Failure::OnlyReads.with("nothing is loaded")))
     }
 
     /// A time of something that has the zone `of`, with its age.

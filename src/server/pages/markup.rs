@@ -94,10 +94,19 @@ impl ZoneChoice {
 /// `Sat 28 Nov, 03:15 (-03:00)`: a moment in a zone, with the zone's offset, so that it is unambiguous. With its year
 /// if that is not the year of `now`.
 pub(super) fn moment_text(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> String {
+    moment(at, zone, now, "%H:%M")
+}
+
+/// The same, to the second.
+pub(super) fn exact_moment_text(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> String {
+    moment(at, zone, now, "%H:%M:%S")
+}
+
+fn moment(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>, time: &str) -> String {
     let local = at.with_timezone(&zone);
     let year = if local.year() == now.with_timezone(&zone).year() { "" } else { " %Y" };
     let offset = if zone == Tz::UTC { "UTC" } else { "%:z" };
-    local.format(&format!("%a %-d %b{year}, %H:%M ({offset})")).to_string()
+    local.format(&format!("%a %-d %b{year}, {time} ({offset})")).to_string()
 }
 
 /// A moment, with its age or how far ahead it is. A script keeps the age current.
@@ -475,6 +484,8 @@ mod tests {
         let at: DateTime<Utc> = "2026-11-28T06:15:00Z".parse().unwrap();
         assert_eq!(moment_text(at, Tz::UTC, at), "Sat 28 Nov, 06:15 (UTC)");
         assert_eq!(moment_text(at, Tz::America__Santiago, at), "Sat 28 Nov, 03:15 (-03:00)");
+        let later = at + TimeDelta::seconds(7);
+        assert_eq!(exact_moment_text(later, Tz::UTC, at), "Sat 28 Nov, 06:15:07 (UTC)");
         assert_eq!(moment_text(at, Tz::UTC, at + Days::new(40)), "Sat 28 Nov 2026, 06:15 (UTC)");
         assert_eq!(ZoneChoice::parse("nonsense"), ZoneChoice::Thing);
         assert_eq!(ZoneChoice::Thing.resolve(Some("Europe/Berlin")), Tz::Europe__Berlin);

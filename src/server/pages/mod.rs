@@ -30,7 +30,6 @@ use crate::report::{
 };
 use crate::store::failure::Failure;
 use crate::text;
-pub(super) use act::{BODY_BYTES_MAX, BODY_READ_MAX};
 use chrome::Chrome;
 use markup::ZoneChoice;
 use shelf::{Fault, Shown, hash};
@@ -38,6 +37,8 @@ pub(super) use shelf::{Shelf, reads_max};
 
 /// Seconds after which a client asks again for a page that could not be read.
 const AGAIN_AFTER: &str = "5";
+/// The lists of what the search does not find.
+const LISTS: [(&str, &str); 2] = [("/jobs", "Show all jobs"), ("/runs", "Show all runs")];
 const ZONE_COOKIE: &str = "tidegate_zone";
 
 /// Nothing is loaded but our own style sheet, script and icons, and only forms of our own can be sent.
@@ -217,6 +218,7 @@ impl Visit {
             now: clock::now(),
             problems: shown.map_or(0, |shown| shown.problems),
             pause: shown.and_then(|shown| shown.pause.clone()),
+            only_reads: shown.is_some_and(|shown| shown.only_reads),
             acts: config.server.auth.is_some(),
             refusal: shown.map_or_else(|| desk.sources.health.refusal(), |shown| shown.refusal.clone()),
             version: env!("CARGO_PKG_VERSION"),
@@ -227,10 +229,7 @@ impl Visit {
 
     /// The page, or 404, or 304 if the client has it.
     fn respond(&self, desk: &AppState, shown: &Shown) -> Response {
-        let Some(content) = &shown.content else {
-            let text = "Nothing has this name; it may have been removed or renamed. Search for it above.";
-            return self.message(desk, StatusCode::NOT_FOUND, "Not found", text);
-        };
+        let Some(content) = &shown.content else { return self.nameless(desk) };
         let appearance = format!("{:?} {} {:?}", self.zone, assets::version(), desk.sources.config.borrow().server);
         let tag = format!("\"{:016x}{:016x}\"", shown.hash, hash(&appearance));
         if is_known(&self.headers, &tag) {
@@ -242,7 +241,7 @@ impl Visit {
     /// The page as it was read last, with its age and the reason why it is old; without one, only the reason.
     fn unread(&self, desk: &AppState, failure: Failure, last: Option<&Shown>) -> Response {
         let zone = self.zone.resolve(None);
-        let at = |at| markup::moment_text(at, zone, clock::now());
+        let at = |at| markup::exact_moment_text(at, zone, clock::now());
         let since = desk.shelf.gone_since().map_or_else(String::new, |since| format!(" since {}", at(since)));
         let reason = if failure == Failure::Gone {
             format!("Postgres has not responded{since}; nothing is loaded. See the log of the daemon.")
@@ -252,6 +251,8 @@ impl Visit {
         let last = last.and_then(|last| Some((last, last.content.as_ref()?)));
         let mut chrome = self.chrome(desk, last.map(|(last, _)| last));
         chrome.json = None;
+        // The alarm is about what is known now.
+        chrome.only_reads = false;
         let page = if let Some((last, content)) = last {
             let age = markup::span((clock::now() - last.at).num_seconds().max(0));
             chrome.alarm = Some(format!("{reason} This page is old: it was read {}, {age} ago.", at(last.at)));
@@ -337,6 +338,15 @@ async fn not_allowed(uri: Uri) -> Response {
 }
 
 impl Visit {
+    /// Nothing has the name in the path. The search finds streams, also by their connection; others are in a list.
+    fn nameless(&self, desk: &AppState) -> Response {
+        let gone = "Nothing has this name; it may have been removed or renamed.";
+        let list = LISTS.iter().find(|(path, _)| self.path.starts_with(path));
+        let list = list.map(|(path, name)| (*name, (*path).to_owned()));
+        let text = if list.is_some() { gone.to_owned() } else { format!("{gone} Search for it above.") };
+        self.message_with(desk, StatusCode::NOT_FOUND, "Not found", &text, list.as_slice())
+    }
+
     fn missing(&self, desk: &AppState) -> Response {
         self.message(desk, StatusCode::NOT_FOUND, "Not found", "There is no such page.")
     }

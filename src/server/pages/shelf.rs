@@ -49,6 +49,8 @@ pub(super) struct Shown {
     pub(super) problems: i64,
     /// The pause of every job.
     pub(super) pause: Option<Pause>,
+    /// Whether the database can only be read.
+    pub(super) only_reads: bool,
     /// Why the configuration on disk was refused.
     pub(super) refusal: Option<Arc<str>>,
     /// Hash of everything but the time.
@@ -250,7 +252,8 @@ impl AppState {
         let (surroundings, document) = read.map_err(Fault::Unread)?;
         let document = document.map_err(Fault::Query)?;
         let (problems, pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
-        let mut hashed = format!("{problems} {pause:?} {refusal:?} ");
+        let only_reads = surroundings.only_reads;
+        let mut hashed = format!("{problems} {pause:?} {only_reads} {refusal:?} ");
         if let Some(mut value) = document.as_ref().and_then(|document| serde_json::to_value(document).ok()) {
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("at");
@@ -258,7 +261,7 @@ impl AppState {
             hashed.push_str(&value.to_string());
         }
         let content = document.map(|document| Arc::new(document) as Arc<dyn Content>);
-        let shown = Shown { content, at: now, problems, pause, refusal, hash: hash(&hashed) };
+        let shown = Shown { content, at: now, problems, pause, only_reads, refusal, hash: hash(&hashed) };
         Ok((shown, hashed.len()))
     }
 }
@@ -280,7 +283,7 @@ mod tests {
             }
         }
         let content = exists.then(|| Arc::new(Nothing) as Arc<dyn Content>);
-        Shown { content, at: DateTime::UNIX_EPOCH, problems: 0, pause: None, refusal: None, hash: 0 }
+        Shown { content, at: DateTime::UNIX_EPOCH, problems: 0, pause: None, only_reads: false, refusal: None, hash: 0 }
     }
 
     fn key(path: &'static str, number: usize) -> Key {

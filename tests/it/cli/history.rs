@@ -294,6 +294,16 @@ async fn p11_nothing_needs_a_person_only_if_no_stream_is_failed_held_late_or_has
     )
     .await;
     assert_eq!(heads().await, both("Nothing is reported yet; 1 stream is late"));
+    // A run waits for a quota before it reads this one further.
+    execute("update tidegate.stream set expected_by = now() - interval '1 minute' where stream = 'show_error'").await;
+    assert_eq!(heads().await, both("Nothing is reported yet; 1 stream is late, 1 is late and waits"));
+    execute("update tidegate.stream set expected_by = null where stream = 'navigation_marks'").await;
+    assert_eq!(heads().await, both("Nothing is reported; 1 stream is late and waits"));
+    execute(
+        "update tidegate.stream set expected_by = null where stream = 'show_error';
+        update tidegate.stream set expected_by = now() - interval '1 minute' where stream = 'navigation_marks'",
+    )
+    .await;
     execute(
         "insert into tidegate.problem (kind, scope, connection, opened_at, summary, muted_until)
         values ('late', 'acme-lynn', 'acme-lynn', now(), 'late', now() + interval '1 hour')",

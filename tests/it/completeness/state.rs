@@ -5,7 +5,7 @@ use std::time::Instant;
 use tidegate::store::run;
 use tidegate::store::status::{self, Streams};
 use tidegate::store::stream::{self, Expected, Trouble};
-use tidegate::store::task::{self, TaskEnd};
+use tidegate::store::task::{self, TaskEnd, Temporary};
 
 use super::{STREAM, execute, finished, text};
 use crate::support::TestDatabase;
@@ -109,7 +109,8 @@ async fn p11_a_stream_that_is_retried_has_not_failed_and_one_that_is_read_again_
     task::begin(&pool, &claim, "marks", 1).await.unwrap();
     assert_eq!(text(&pool, STATE).await.unwrap(), "reading");
     let until = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
-    let end = TaskEnd::Waiting { until, waiting_for: "vendor".to_owned(), attempt: true };
+    let after = Some(Temporary { error: "HTTP 503".to_owned(), hint: "nothing to do".to_owned() });
+    let end = TaskEnd::Waiting { until, waiting_for: "vendor".to_owned(), after };
     task::end(&pool, &claim, "marks", &end).await.unwrap();
     assert_eq!(text(&pool, STATE).await.unwrap(), "waiting");
     // Two failures are left to the next firings; the third in a row is not.
@@ -132,6 +133,43 @@ async fn p11_a_stream_that_is_retried_has_not_failed_and_one_that_is_read_again_
     assert_eq!(text(&pool, STATE).await.unwrap(), "on time");
     stream::troubled(&pool, (claim.id, claim.fence), "marks", trouble).await.unwrap();
     assert_eq!(text(&pool, STATE).await.unwrap(), "failed");
+}
+
+/// Nothing tells when its first success is expected, so it is never late.
+#[tokio::test]
+async fn p11_a_stream_that_fails_before_it_has_succeeded_has_failed_at_once() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    execute(&pool, STREAM).await;
+    execute(
+        &pool,
+        "update tidegate.stream set jobs = '{daily}';
+        insert into tidegate.run (job, connection, kind) values ('daily', 'acme', 'schedule');
+        insert into tidegate.task (run_id, stream) select id, 'marks' from tidegate.run",
+    )
+    .await;
+    let lease = std::time::Duration::from_mins(1);
+    let claim = run::claim(&pool, "worker", lease, &["daily".to_owned()], None).await.unwrap().unwrap();
+    let failed = Trouble { error: "the vendor did not respond", failed: true, needs_operator: false };
+    let held = Trouble { failed: false, ..failed };
+    let fail = async |trouble: Trouble<'_>| {
+        stream::troubled(&pool, (claim.id, claim.fence), "marks", trouble).await.unwrap();
+        text(&pool, STATE).await.unwrap()
+    };
+    assert_eq!(fail(held).await, "pending", "it did not fail");
+    assert_eq!(fail(failed).await, "failed");
+    execute(&pool, finished(1, 3)).await;
+    assert_eq!(text(&pool, STATE).await.unwrap(), "failed", "a part of it was read");
+    stream::succeeded(&pool, "acme", "marks", None).await.unwrap();
+    assert_eq!(text(&pool, STATE).await.unwrap(), "on time");
+    assert_eq!(fail(failed).await, "on time", "it has succeeded before");
+    // What failed before a reset says nothing about the readings after it.
+    execute(&pool, "delete from tidegate.slice").await;
+    assert_eq!(text(&pool, STATE).await.unwrap(), "pending");
+    assert_eq!(fail(failed).await, "failed");
+    stream::succeeded(&pool, "acme", "marks", None).await.unwrap();
+    execute(&pool, finished(1, 3)).await;
+    assert_eq!(text(&pool, STATE).await.unwrap(), "on time");
 }
 
 #[tokio::test]

@@ -194,10 +194,18 @@ async fn p2_a_run_that_waits_for_a_used_up_limit_continues_when_the_limit_is_rai
         "select extract(epoch from due_at - now())::float8 from tidegate.run where id = {run} and state = 'waiting'"
     );
     assert!(world.scalar::<f64>(&wait).await > 3600.0, "the limit is free again in hours");
+    let line = "tidegate_quota_wait_seconds_total{connection=\"acme\",limit=\"period_calls\"}";
+    assert_eq!(daemon.metric(line).await, Some(0.0), "the wait has not ended");
     change(low, high);
     eventually(SOON * 2, async || (state(&world, run).await == "succeeded").then_some(())).await;
     let stats = world.control().stats();
     assert_eq!(stats.violation_count, 0, "{:?}", stats.violations);
+    let waited = daemon.metric(line).await.unwrap();
+    let most = "select extract(epoch from finished_at - created_at)::float8 from tidegate.run where id = ";
+    let most: f64 = world.scalar(&format!("{most}{run}")).await;
+    assert!(waited > 0.0 && waited < most, "{waited} of {most}: the wait until the limit was raised");
+    let stored: f64 = world.scalar("select coalesce(sum(waited_seconds), 0) from tidegate.quota_hour").await;
+    assert!(stored > waited - 0.01, "{stored} {waited}");
     daemon.kill().await;
 }
 

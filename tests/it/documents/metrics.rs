@@ -95,6 +95,7 @@ pub(super) async fn scrape() -> String {
         complete_until: Some(Utc::now()),
         has_gap: false,
         late: false,
+        waits: false,
         expected_by: None,
         read_until: None,
         last_success_at: None,
@@ -113,6 +114,7 @@ pub(super) async fn scrape() -> String {
     let compared = Compared { connection: NAME.to_owned(), checked_at: Utc::now(), compared: 1, differences: 0 };
     let stored = StoredRows { relation: NAME.to_owned(), refreshed_at: Utc::now(), age_seconds: 1 };
     metrics.encode(&Gauges {
+        only_reads: false,
         streams: Some(status::STREAM_STATES.map(stream).to_vec()),
         retired: Some(1),
         persistent: Vec::new(),

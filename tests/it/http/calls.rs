@@ -1,6 +1,6 @@
 //! Requests in the formats that vendors document.
 
-use tidegate::http::{HttpError, basic};
+use tidegate::http::{CallOutcome, HttpError, basic};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -63,6 +63,34 @@ async fn a_header_that_cannot_be_sent_is_named_and_not_shown() {
     let error = session(&gate).send(call).await.unwrap_err();
     assert!(matches!(&error, HttpError::Request(what) if what.contains("X-Token")), "{error:?}");
     assert!(!format!("{error:?}").contains("ret\""), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_call_for_which_no_connection_could_be_made_is_not_counted_as_sent() {
+    let connection = Connection::to("http://127.0.0.1:1").await;
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    let error = session.send(Call::get(url("http://127.0.0.1:1"))).await.unwrap_err();
+    assert!(matches!(error, HttpError::Transport { .. }), "{error:?}");
+    assert_eq!(session.take_traffic(), (0, 0));
+    let records: Vec<_> =
+        session.take_records().into_iter().map(|call| (call.outcome, call.bytes, call.was_sent)).collect();
+    assert_eq!(records, [(CallOutcome::Transport, 0, false)]);
+}
+
+#[tokio::test]
+async fn the_time_that_calls_wait_for_a_limit_is_counted_once_under_it() {
+    let mut connection = Connection::to("http://127.0.0.1:1").await;
+    connection.per = 2 * SECOND;
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    for _ in 0..2 {
+        assert!(session.send(Call::get(url("http://127.0.0.1:1"))).await.is_err());
+    }
+    let waits = session.take_waits();
+    assert_eq!(waits.keys().collect::<Vec<_>>(), ["requests"]);
+    assert!(!waits["requests"].is_zero() && waits["requests"] < 4 * SECOND, "{waits:?}");
+    assert!(session.take_waits().is_empty(), "counted once");
 }
 
 #[tokio::test]

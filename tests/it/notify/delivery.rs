@@ -281,6 +281,7 @@ async fn p12_a_test_message_is_sent_first_and_does_not_wait_until_a_pause_is_ove
     assert_eq!(bench.send().await, 3, "after it was accepted, the others are sent too");
     let texts = bench.texts().await;
     assert!(texts[0].contains("this is a test of notifications"), "{texts:?}");
+    assert!(!texts[0].contains("Nothing is wrong"), "problems are open: {texts:?}");
 }
 
 #[tokio::test]

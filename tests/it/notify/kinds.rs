@@ -84,6 +84,9 @@ async fn each_kind_of_problem_opens_and_ends() {
         assert_eq!(bench.open().await, [kind]);
         let said = bench.all("select summary || ' ' || hint from tidegate.problem where closed_at is null").await;
         assert_eq!(said.len(), 1, "{kind} has a hint");
+        if kind.starts_with("held") {
+            assert!(said[0].contains("`tidegate held release hourly --stream marks`"), "{said:?}");
+        }
         bench.execute(end).await;
         bench.check().await;
         // This sets back the time of kinds that are found only when they occur.
@@ -326,6 +329,28 @@ async fn p11_a_late_stream_is_named_with_what_was_expected_what_is_complete_and_
     assert_eq!(said().await, format!("{known}; {quota}. {hint}"));
     bench.execute("update tidegate.task set waiting_for = 'export'").await;
     assert_eq!(said().await, format!("{known}; it waits for export until 2030-01-01 05:00 UTC. {runs}"));
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_before_it_has_succeeded_is_a_problem_at_once() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.execute(stream_row("acme", "marks")).await;
+    bench.execute(stream_row("acme", "other")).await;
+    bench.execute("update tidegate.stream set last_success_at = null where stream = 'marks'").await;
+    bench.check().await;
+    assert_eq!(bench.open().await.len(), 0, "it has not been read");
+    // The other one has succeeded before: one failure is left to the next firing.
+    bench.execute("update tidegate.stream set failures = 1, last_error = 'the vendor did not respond'").await;
+    bench.check().await;
+    assert_eq!(bench.open().await, ["failed acme/marks"]);
+    bench.send().await;
+    let texts = bench.texts().await;
+    assert!(texts.len() == 1 && texts[0].contains("the vendor did not respond"), "{texts:?}");
+    bench.mend(&["marks"]).await;
+    bench.check().await;
+    bench.check().await;
+    assert_eq!(bench.open().await.len(), 0);
 }
 
 #[tokio::test]

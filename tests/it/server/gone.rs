@@ -180,7 +180,7 @@ async fn p12_a_refusal_is_not_called_silence_and_the_process_is_not_ready_withou
     };
 
     role.change(&database, "revoke all on tidegate.run, tidegate.event from ROLE").await;
-    not_ready("the database refused a statement: the role may not read and write tidegate.event, tidegate.run").await;
+    not_ready("the database refused a statement: the role lacks a right to tidegate.event, tidegate.run").await;
     let refused = "the database refused a statement; see /readyz and the log of the daemon";
     let status = port.fetch("/status.json", "").await;
     assert!(status.status == 503 && status.body.starts_with(refused), "{status:?}");
@@ -192,19 +192,79 @@ async fn p12_a_refusal_is_not_called_silence_and_the_process_is_not_ready_withou
 
     // A right to read is not enough.
     role.change(&database, "grant select on tidegate.run to ROLE; grant all on tidegate.event to ROLE").await;
-    not_ready("the database refused a statement: the role may not read and write tidegate.run").await;
+    not_ready("the database refused a statement: the role lacks a right to tidegate.run").await;
 
     role.change(&database, "grant all on tidegate.run to ROLE; alter table tidegate.problem rename to other").await;
     not_ready("the database responds, but tables of Tidegate are missing: tidegate.problem").await;
     let page = port.fetch("/problems", "").await;
     assert!(page.status == 503 && page.body.contains("tables of Tidegate are missing"), "{page:?}");
 
-    role.change(&database, "alter table tidegate.other rename to problem").await;
+    // Calls to vendors and notifications need these.
+    role.change(
+        &database,
+        "alter table tidegate.other rename to problem; alter table tidegate.quota_waiter rename to other",
+    )
+    .await;
+    not_ready("the database responds, but tables of Tidegate are missing: tidegate.quota_waiter").await;
+    role.change(
+        &database,
+        "alter table tidegate.other rename to quota_waiter; revoke delete on tidegate.quota_use from ROLE",
+    )
+    .await;
+    not_ready("the database refused a statement: the role lacks a right to tidegate.quota_use").await;
+    role.change(
+        &database,
+        "grant delete on tidegate.quota_use to ROLE; alter table tidegate.notification rename to other",
+    )
+    .await;
+    not_ready("the database responds, but tables of Tidegate are missing: tidegate.notification").await;
+
+    role.change(&database, "alter table tidegate.other rename to notification").await;
     eventually(SOON, async || (port.fetch("/readyz", "").await.status == 200).then_some(())).await;
     port.close().await;
     pool.close().await;
     drop(database);
     role.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_while_the_database_only_reads_pages_and_metrics_show_that_nothing_is_loaded() {
+    const SOON: Duration = Duration::from_secs(20);
+    const BAR: &str = "The database only reads: it is a standby, or was made read-only; nothing is loaded;";
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let name = database.name();
+    let mut admin = TestDatabase::superuser().await;
+    let mut set = async |sql: String| {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    };
+    set(format!("alter database {name} set default_transaction_read_only = on")).await;
+    // Sessions that begin from now on only read.
+    let pool = PgPoolOptions::new().max_connections(3).connect(database.url()).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    port.started();
+    for page in PAGES {
+        let reply = port.fetch(page, "").await;
+        assert!(reply.status == 200 && reply.body.contains(BAR), "{page}: {}", reply.body);
+        assert!(!reply.body.contains("class=\"old\""), "what it shows is current: {page}");
+    }
+    let metrics = port.fetch("/metrics", "").await.body;
+    assert!(metrics.contains("tidegate_database_up 0") && metrics.contains("tidegate_streams{"), "{metrics}");
+    let ready = port.fetch("/readyz", "").await;
+    assert!(ready.status == 503 && ready.body.contains("not ready: the database only reads"), "{ready:?}");
+
+    set(format!("alter database {name} reset default_transaction_read_only")).await;
+    let ended = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
+    set(ended).await;
+    eventually(SOON, async || {
+        let reply = port.fetch("/", "").await;
+        (reply.status == 200 && !reply.body.contains(BAR)).then_some(())
+    })
+    .await;
+    eventually(SOON, async || port.fetch("/metrics", "").await.body.contains("tidegate_database_up 1").then_some(()))
+        .await;
+    port.close().await;
+    pool.close().await;
 }
 
 /// A lock of a table is no reason to be not ready: it ends.

@@ -184,7 +184,8 @@ async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time
     let path = "/streams/acme-lynn/survey_result";
     let stream = port.fetch(&api(path), "").await.json();
     let waiting = json!({
-        "run_id": run, "job": "lynn-hourly", "waiting_for": "quota period_calls", "until": until, "attempts": 2
+        "run_id": run, "job": "lynn-hourly", "waiting_for": "quota period_calls", "until": until, "attempts": 2,
+        "error": null, "hint": null
     });
     assert_eq!((&stream["state"], &stream["waiting"]), (&json!("waiting"), &waiting), "{stream}");
     let page = port.fetch(path, "").await.body;
@@ -210,6 +211,87 @@ async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time
         "{quotas}"
     );
     port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_waits_after_an_error_says_which() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let run: i64 = sqlx::query_scalar(POSTPONED).fetch_one(&pool).await.unwrap();
+    let failed = "
+        update tidegate.task
+        set waiting_for = 'vendor', attempts = 4, error = 'the connection could not be made', hint = 'see the vendor'
+        where run_id = $1";
+    sqlx::query(failed).bind(run).execute(&pool).await.unwrap();
+    let earlier = "
+        update tidegate.stream set failures = 1, last_error = 'HTTP 500', last_error_at = now()
+        where stream = 'survey_result';
+        update tidegate.task set state = 'failed', error = 'HTTP 500', hint = 'ask the vendor'
+        where run_id = 1 and stream = 'survey_result';";
+    sqlx::raw_sql(earlier).execute(&pool).await.unwrap();
+    let port = Port::open(pool).await;
+    let path = "/streams/acme-lynn/survey_result";
+    let stream = port.fetch(&api(path), "").await.json();
+    let waiting = &stream["waiting"];
+    assert_eq!(
+        (&waiting["error"], &waiting["hint"]),
+        (&json!("the connection could not be made"), &json!("see the vendor")),
+        "{stream}"
+    );
+    assert_eq!(
+        (&stream["last_error"], &stream["hint"]),
+        (&json!("HTTP 500"), &json!("ask the vendor")),
+        "of the run before: {stream}"
+    );
+    let page = port.fetch(path, "").await.body;
+    let says = "after 4 temporary errors in a row. The last error: the connection could not be made\
+        <br>To do: see the vendor</p>";
+    assert!(page.contains(says), "{page}");
+    let page = port.fetch(&format!("/runs/{run}"), "").await.body;
+    let says = "The last error: <span class=\"bad\">the connection could not be made</span><br>To do: see the vendor";
+    assert!(page.contains(says), "{page}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_firing_is_promised_while_a_run_of_an_earlier_one_is_unfinished() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let run: i64 = sqlx::query_scalar(POSTPONED).fetch_one(&pool).await.unwrap();
+    let later = "update tidegate.run set due_at = now() + interval '3 hours' where id = $1 returning due_at";
+    let until: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(later).bind(run).fetch_one(&pool).await.unwrap();
+    let moment = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    for is_unfinished in [true, false] {
+        let port = Port::open(pool.clone()).await;
+        let overview = port.fetch(&api("/"), "").await.json();
+        let jobs = port.fetch(&api("/jobs"), "").await.json();
+        let job = port.fetch(&api("/jobs/lynn-hourly"), "").await.json();
+        let status = port.fetch("/status.json", "").await.json();
+        let after = if is_unfinished { json!(run) } else { Value::Null };
+        for (firing, at) in [
+            (&overview["next"][0], "at"),
+            (&jobs["jobs"][0], "next_firing"),
+            (&job["job"], "next_firing"),
+            (&status["jobs"][0], "next_firing"),
+        ] {
+            assert_eq!(firing["after_run"], after, "{firing}");
+            assert_eq!(moment(&firing[at]) > until, is_unfinished, "{firing}");
+        }
+        assert_eq!(moment(&job["firings"][0]["at"]) > until, is_unfinished, "{job}");
+        let says = format!(", if <a href=\"/runs/{run}\">run {run}</a> has ended");
+        for path in ["/", "/jobs"] {
+            let page = port.fetch(path, "").await.body;
+            assert_eq!(page.contains(&says), is_unfinished, "{path}: {page}");
+        }
+        let page = port.fetch("/jobs/lynn-hourly", "").await.body;
+        assert_eq!(page.contains("has not ended. Until it has, no firing makes a run."), is_unfinished, "{page}");
+        port.close().await;
+        // A run by hand does not prevent firings.
+        let by_hand = "update tidegate.run set kind = 'manual' where id = $1";
+        sqlx::query(by_hand).bind(run).execute(&pool).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,10 +14,10 @@ async fn a_wrong_address_is_refused_with_a_page_or_a_problem_document() {
     let long = format!("/streams?q={}", "a".repeat(2_000));
     for (path, status, says) in [
         ("/nothing", 404, "There is no such page"),
-        ("/streams/acme-lynn/nothing", 404, "Nothing has this name"),
-        ("/jobs/nothing", 404, "Nothing has this name"),
+        ("/streams/acme-lynn/nothing", 404, "Search for it above"),
+        ("/jobs/nothing", 404, "Show all jobs"),
         ("/connections/nothing", 404, "Nothing has this name"),
-        ("/runs/999", 404, "Nothing has this name"),
+        ("/runs/999", 404, "Show all runs"),
         ("/runs/first", 404, "Nothing has this name"),
         ("/assets/style.css", 404, "There is no such page"),
         ("/runs?after=first", 400, "parameter <code>after</code> is not a whole number"),

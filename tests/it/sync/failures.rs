@@ -61,6 +61,12 @@ async fn a_temporary_error_is_retried_later() {
     eventually(SOON * 2, async || world.scalar::<bool>(waiting).await.then_some(())).await;
     let state = format!("select state from tidegate.run where id = {run}");
     eventually(SOON, async || (world.scalar::<String>(&state).await == "waiting").then_some(())).await;
+    let (_, error, hint) = task(&world, "navigation_marks").await;
+    assert!(error.unwrap().contains("503"));
+    let said = command(&world, &[], &["runs", "--tasks"]).await.stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("  error: ") && said.contains("503"), "{said}");
+    assert!(said.contains(&format!("  hint: {}", hint.unwrap())), "{said}");
     let calls = world.control().stats().reports;
     assert_eq!(calls.iter().filter(|call| call.status == 503).count(), 3);
     let tries: Vec<f64> = calls.iter().filter(|call| call.status == 503).map(|call| call.at_secs).collect();
@@ -71,6 +77,7 @@ async fn a_temporary_error_is_retried_later() {
     eventually(SOON, async || (world.scalar::<String>(&state).await == "succeeded").then_some(())).await;
     let attempts: i32 = world.scalar("select attempts from tidegate.task").await;
     assert_eq!(attempts, 0, "a page in between counts as progress");
+    assert_eq!(task(&world, "navigation_marks").await, ("succeeded".to_owned(), None, None));
     let until = world.scalar("select max(read_until) from tidegate.slice").await;
     world.assert_truth("navigation_marks", ago(1), until).await;
     daemon.kill().await;
