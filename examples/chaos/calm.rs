@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use chrono::Utc;
 use simulator::{ReportCall, Stats, Vendor};
 use sqlx::{Connection as _, PgConnection};
@@ -103,7 +103,10 @@ impl Site {
             }
             let said =
                 open.map_or_else(|error| error.to_string(), |open| format!("{} open: {}", open.len(), open.join(", ")));
-            ensure!(began.elapsed() < SETTLE_WITHIN, "not settled after {} s of calm: {said}", SETTLE_WITHIN.as_secs());
+            if began.elapsed() > SETTLE_WITHIN {
+                let sessions = verify::sessions(&self.server.url(DATABASE)).await?;
+                bail!("not settled after {} s of calm: {said}\n{}", SETTLE_WITHIN.as_secs(), sessions.join("\n"));
+            }
             if printed.elapsed() > PRINT_EVERY {
                 printed = Instant::now();
                 println!("settling: {said}");

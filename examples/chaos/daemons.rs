@@ -134,6 +134,14 @@ impl Daemon {
         Ok(std::fs::read_to_string(&self.log)?.lines().filter(|line| line.contains(words)).count())
     }
 
+    /// The newest lines of its log, oldest first.
+    pub fn last_lines(&self, lines: usize) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let mut newest: Vec<String> = log.lines().rev().take(lines).map(str::to_owned).collect();
+        newest.reverse();
+        newest
+    }
+
     fn measure(&mut self) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -67,6 +67,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let findings = match outcome {
         Ok(findings) => findings,
         Err(error) => {
+            println!("{}", site.last_lines(began));
             println!("seed {seed}: {error:#}; the logs are in {}", site.keep().display());
             return Ok(ExitCode::FAILURE);
         }

@@ -1,8 +1,9 @@
 //! Everything under test, and the proxies in between.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
@@ -239,6 +240,22 @@ impl Site {
             }
         }
         Ok(())
+    }
+
+    /// The faults, and the newest lines of each daemon's log: where the storm ran, nothing else may be left of it.
+    pub fn last_lines(&self, began: Instant) -> String {
+        const LINES: usize = 80;
+        const CHARS: usize = 600;
+        let mut text = self.journal.text(began);
+        for (number, daemon) in self.daemons.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "--- the newest lines of daemon {number}, in life {}", daemon.lives);
+            for line in daemon.last_lines(LINES) {
+                text.extend(line.chars().take(CHARS));
+                text.push('\n');
+            }
+        }
+        text
     }
 
     /// Where the logs are.

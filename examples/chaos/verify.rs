@@ -305,11 +305,29 @@ pub async fn hurry(url: &str) -> anyhow::Result<()> {
     Ok(connection.close().await?)
 }
 
-/// The runs in progress, each with what it waits for. Makes postponed ones due.
+/// What the sessions of the database do, the tasks in progress, and the leases.
+pub async fn sessions(url: &str) -> anyhow::Result<Vec<String>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let sessions = "select concat_ws(
+            ' ', 'session', pid, state, wait_event_type, wait_event, clock_timestamp() - state_change,
+            pg_blocking_pids(pid), regexp_replace(left(query, 200), '\\s+', ' ', 'g')
+        )
+        from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+        union all
+        select concat('task ', task) from tidegate.task where state not in ('succeeded', 'failed', 'held', 'cancelled')
+        union all
+        select concat('run ', run) from tidegate.run where finished_at is null";
+    let sessions = sqlx::query_scalar(sessions).fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(sessions)
+}
+
+/// The runs in progress, each with how often it was claimed and what it waits for. Makes postponed ones due.
 pub async fn open_runs(url: &str) -> anyhow::Result<Vec<String>> {
     hurry(url).await?;
     let mut connection = PgConnection::connect(url).await?;
-    let open = "select concat_ws(' ', job, run.state, (
+    let open = "select concat_ws(' ', job, run.state, 'in claim', fence, (
             select 'for ' || string_agg(distinct waiting_for, ' and ') from tidegate.task
             where run_id = run.id and task.state = 'waiting'
         )) from tidegate.run where run.state in ('queued', 'waiting', 'running') order by run.id";

@@ -133,7 +133,8 @@ impl Watch {
         if let Ok((200, body)) = overview
             && let Ok(overview) = serde_json::from_str::<Value>(&body)
         {
-            self.overview(number, &overview);
+            let concerned = self.concerned(number, &overview).await;
+            self.overview(number, &overview, &concerned);
             if with_lists {
                 // The same applies to lists.
                 let _ = self.lists(number).await;
@@ -141,9 +142,29 @@ impl Watch {
         }
     }
 
-    fn overview(&self, number: usize, overview: &Value) {
-        let states = each(&overview["connections"])
+    /// The streams behind the numbers of the overview that concern a person. A connection shows its worst state only.
+    async fn concerned(&self, number: usize, overview: &Value) -> Vec<Value> {
+        let mut concerned = Vec::new();
+        for state in ["failed", "held"] {
+            let is_any = |count: &Value| text(&count["state"]) == state && count["streams"].as_u64() > Some(0);
+            if each(&overview["streams"]).any(is_any)
+                // A list that cannot be read now is read later.
+                && let Ok(document) = self.document(number, &format!("/streams?state={state}")).await
+            {
+                concerned.extend(each(&document["streams"]).cloned());
+            }
+        }
+        concerned
+    }
+
+    fn overview(&self, number: usize, overview: &Value, streams: &[Value]) {
+        let connections = each(&overview["connections"])
             .map(|one| (Subject::of(one), format!("{} {}", text(&one["state"]), text(&one["connection"]))));
+        let streams = streams.iter().map(|one| {
+            let words = format!("{} {}/{}", text(&one["state"]), text(&one["connection"]), text(&one["stream"]));
+            (Subject::of(one), words)
+        });
+        let states = connections.chain(streams);
         self.during(Place::State, number, states.collect());
         let waiting = each(&overview["waiting"]).map(|run| {
             let words = format!("{} {} (run {})", text(&run["waiting_for"]), text(&run["job"]), run["run_id"]);

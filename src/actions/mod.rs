@@ -28,6 +28,7 @@ use crate::store::audit::{self, Subject};
 use crate::store::failure::Failure;
 use crate::store::held::HeldSlice;
 use crate::store::mute;
+use crate::store::session::Deadline as _;
 use plan::{QuotaError, StreamPlan};
 
 /// A way to change something.
@@ -348,7 +349,7 @@ impl Action {
         let digest = self.digest(query);
         let began = AtomicBool::new(false);
         let doing = timeout(WORK_MAX, async {
-            let mut transaction = pool.begin().await?;
+            let mut transaction = pool.begin().in_time().await?;
             began.store(true, Ordering::Relaxed);
             let now = crate::schedule::clock(&mut transaction).await?;
             let Some(event) = audit::begin(&mut *transaction, actor, request, &digest).await? else {
@@ -372,7 +373,8 @@ impl Action {
         let late = || if began.load(Ordering::Relaxed) { Failure::Slow } else { Failure::Gone };
         let (transaction, outcome) = doing.await.unwrap_or_else(|_| Err(ActionError::Late(late())))?;
         if outcome.repeated {
-            transaction.rollback().await?;
+            // Nothing was written: when the session ends, so does the transaction.
+            drop(transaction);
             return Ok(outcome);
         }
         match timeout(COMMIT_MAX, transaction.commit()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {

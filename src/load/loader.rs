@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::LoadError;
 use super::sql::MergeSql;
@@ -16,7 +16,7 @@ use crate::rows::layout::Layout;
 use crate::store::cursor::Slice;
 use crate::store::reading::{self, Position};
 use crate::store::run::{self, Claim};
-use crate::store::session::Deadline as _;
+use crate::store::session::{self, Deadline as _, watched};
 
 /// The default of [`Loader::hold_below`].
 pub const HOLD_BELOW: u8 = 80;
@@ -106,7 +106,17 @@ impl<'a> Loader<'a> {
     /// Begins the reading of a slice: finds out whether it has rows already, and deletes the state of an abandoned
     /// reading.
     pub async fn begin_reading(&self, reading: &mut SliceReading) -> Result<(), LoadError> {
-        let mut transaction = self.pool.begin().in_time().await?;
+        let mut connection = self.pool.acquire().await?;
+        let backend = session::backend(&mut connection).await?;
+        watched(self.pool, backend, self.begin_reading_on(&mut connection, reading)).await
+    }
+
+    async fn begin_reading_on(
+        &self,
+        connection: &mut PgConnection,
+        reading: &mut SliceReading,
+    ) -> Result<(), LoadError> {
+        let mut transaction = connection.begin().in_time().await?;
         reading::restart(&mut transaction, reading.slice.id).await?;
         // The rows of other modes do not belong to a window: any row of the connection may be reported again.
         let here = match self.stream.mode {
@@ -190,14 +200,16 @@ impl<'a> Loader<'a> {
         let Some(statement) = MergeSql::new(&self.table, self.latest_wins).count_seen.filter(|_| seen > 0) else {
             return Ok(true);
         };
-        let known: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+        let mut connection = self.pool.acquire().await?;
+        let backend = session::backend(&mut connection).await?;
+        let known = sqlx::query_scalar(AssertSqlSafe(statement))
             .persistent(false)
             .bind(&self.claim.connection)
             .bind(slice.window_start)
             .bind(slice.window_end)
             .bind(slice.id)
-            .fetch_one(self.pool)
-            .await?;
+            .fetch_one(&mut *connection);
+        let known: i64 = watched(self.pool, backend, known).await?;
         Ok(known == seen)
     }
 

@@ -12,6 +12,7 @@ use super::limit::Limit;
 use super::usage::Usage;
 use super::window::{Spans, Window};
 use crate::clock;
+use crate::store::session::Deadline as _;
 
 /// A limit with one of its uses, or with none.
 struct Stored {
@@ -75,6 +76,7 @@ async fn read(pool: &PgPool, ids: &[i64]) -> Result<Rows, sqlx::Error> {
         ids,
     )
     .fetch_all(pool)
+    .in_time()
     .await?;
     let mut rows = Rows::new();
     for row in stored {

@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::changed::wake;
 use super::key::LedgerKey;
+use crate::store::session::Deadline as _;
 
 /// A limit whose block was lifted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub async fn blocked(
         limits,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -73,6 +75,7 @@ pub async fn unblock(
         limits,
     )
     .fetch_all(&mut *conn)
+    .in_time()
     .await?;
     let due = if lifted.is_empty() { 0 } else { wake(conn).await? };
     Ok((lifted, due))

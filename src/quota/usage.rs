@@ -91,7 +91,26 @@ impl Uses {
                 l.per as "per!",
                 case when l.blocked_until > statement_timestamp() then l.blocked_until end as blocked_until,
                 spent.used as "used!",
-                freed.next_free,
+                -- What is used counts until the reach after the end of its bucket; the oldest is freed first. Only of a
+                -- limit that is used up.
+                case
+                    when spent.used >= l.amount
+                        then (
+                            select min(counted.ends_at + l.reach)
+                            from (
+                                select
+                                    use.ends_at,
+                                    coalesce(
+                                        sum(use.used) over (
+                                            order by use.ends_at desc rows between unbounded preceding and 1 preceding
+                                        ), 0
+                                    ) as left_then
+                                from tidegate.quota_use as use
+                                where use.limit_id = l.id and use.ends_at > reach.since
+                            ) as counted
+                            where counted.left_then < l.amount
+                        )
+                end as next_free,
                 exists (select from tidegate.quota_statement as stated where stated.limit_id = l.id) as "is_stated!"
             from ledger
             inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
@@ -125,24 +144,6 @@ impl Uses {
                         else 0
                     end as used
             ) as spent
-            -- What is used counts until the reach after the end of its bucket; the oldest is freed first. Only of a
-            -- limit that is used up.
-            cross join lateral (
-                select min(counted.ends_at + l.reach) as next_free
-                from (
-                    select
-                        use.ends_at,
-                        coalesce(
-                            sum(use.used) over (order by use.ends_at desc rows between unbounded preceding and 1 preceding), 0
-                        ) as left_then
-                    from tidegate.quota_use as use
-                    where
-                        spent.used >= l.amount
-                        and use.limit_id = l.id
-                        and use.ends_at > reach.since
-                ) as counted
-                where counted.left_then < l.amount
-            ) as freed
             order by ledger.id, l.id
             "#,
             connections,

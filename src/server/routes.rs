@@ -30,9 +30,10 @@ use crate::notify::Outgoing;
 use crate::pulse::{Loop, Pulse};
 use crate::report::{StatusReport, Surroundings, configured, limits_used};
 use crate::store::failure::Failure;
+use crate::store::session::{self, Deadline as _};
 use crate::store::trouble::Repeats;
 use crate::store::usable::usable;
-use crate::store::{notification_target, problem, reconciliation, session, status, stored_rows};
+use crate::store::{notification_target, problem, reconciliation, status, stored_rows};
 use crate::text;
 
 /// `/readyz` reports not ready if the database has not responded within this time.
@@ -240,10 +241,10 @@ impl AppState {
                 "begin read only; set local statement_timeout = {}; set local plan_cache_mode = force_custom_plan",
                 READ_MAX.as_millis(),
             );
-            let mut transaction = conn.begin_with(AssertSqlSafe(begin)).await?;
+            let mut transaction = conn.begin_with(AssertSqlSafe(begin)).in_time().await?;
             began.store(true, Ordering::Relaxed);
             let value = read(&mut transaction).await?;
-            transaction.rollback().await?;
+            transaction.rollback().in_time().await?;
             Ok::<T, sqlx::Error>(value)
         };
         let read = timeout(READ_MAX + READ_GRACE, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX)));

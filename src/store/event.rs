@@ -62,6 +62,7 @@ pub async fn prune(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) ->
         limit,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected())
 }

@@ -148,5 +148,6 @@ pub async fn deliveries(executor: impl PgExecutor<'_>, targets: &[String]) -> Re
         targets,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }

@@ -287,7 +287,7 @@ pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, s
         group by kind
         "#
     );
-    Ok(found.fetch_all(executor).await?.into_iter().map(|row| (row.kind, row.count)).collect())
+    Ok(found.fetch_all(executor).in_time().await?.into_iter().map(|row| (row.kind, row.count)).collect())
 }
 
 /// A stream with an open problem that it keeps although its state may not show it: `failed` or `held` during a pause,
@@ -352,6 +352,7 @@ pub async fn prune(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) ->
         limit,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected())
 }

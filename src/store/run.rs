@@ -137,7 +137,7 @@ pub async fn changed_columns(executor: impl PgExecutor<'_>, run: i64) -> Result<
         r#"select exists (select from tidegate.schema_change where run_id = $1) as "changed!""#,
         run,
     );
-    changed.fetch_one(executor).await
+    changed.fetch_one(executor).in_time().await
 }
 
 /// The fence check of a checkpoint: renews the lease if, and only if, both the run and the stream are still held.

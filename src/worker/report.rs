@@ -1,12 +1,18 @@
 //! Reports the progress of a task to the metrics and to the task's statistics.
 
+use std::pin::pin;
 use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::http::{CallOutcome, Session};
 use crate::metrics::{Metrics, RowChange};
 use crate::quota::{Hours, Traffic};
 use crate::store::run::Claim;
 use crate::store::task::{self, Progress};
+
+/// How often calls are reported. They are also reported at the end.
+pub(crate) const COUNT_EVERY: Duration = Duration::from_millis(500);
 
 /// Reports for one task.
 #[derive(Debug)]
@@ -19,8 +25,34 @@ pub(crate) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
+    /// Does `work`, and meanwhile reports the calls of the session that have ended: one step may repeat a call for
+    /// minutes.
+    pub(crate) async fn calls_during<T>(&self, session: &Session<'_>, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut ticks = interval(COUNT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = ticks.tick() => self.ended_calls(session),
+            }
+        }
+    }
+
     /// Reports the calls that the session has made since the last report, and how long they waited for limits.
     pub(crate) async fn calls(&self, session: &Session<'_>) -> Result<(), sqlx::Error> {
+        self.ended_calls(session);
+        let (calls, bytes) = session.take_traffic();
+        if calls == 0 {
+            return Ok(());
+        }
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        task::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
+    }
+
+    /// Reports the calls that have ended to the metrics.
+    fn ended_calls(&self, session: &Session<'_>) {
         let connection = &self.claim.connection;
         for (limit, waited) in session.take_waits() {
             self.metrics.quota_wait(connection, &limit, waited);
@@ -32,12 +64,6 @@ impl Reporter<'_> {
             let calls = u64::from(call.was_sent);
             self.hours.record(connection, Traffic { calls, bytes: call.bytes, refused, ..Traffic::default() });
         }
-        let (calls, bytes) = session.take_traffic();
-        if calls == 0 {
-            return Ok(());
-        }
-        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        task::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
     }
 
     /// Reports pages that were committed together.

@@ -22,7 +22,7 @@ use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
 use crate::store::run::{self, Claim};
-use crate::store::session::Deadline as _;
+use crate::store::session::{Deadline as _, watched};
 use crate::store::task::{self, TaskEnd, Temporary};
 use crate::store::trouble::chain;
 use crate::store::{self, cursor, held, reading, session};
@@ -119,6 +119,7 @@ impl TaskRunner<'_> {
     async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
+        let backend = session::backend(&mut connection).await?;
         let stored = self.open_stream(&mut connection).await?;
         let grid = if stream.windowed() { self.grid(&stored)? } else { self.list_grid(&stored) };
         if !run::hold_stream(&mut *connection, self.claim, &stream.name).await? {
@@ -134,8 +135,10 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        let stream = &key::of_table(&mut connection, stream, &self.stream.types, cause).await?;
-        let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
+        let keyed = key::of_table(&mut connection, stream, &self.stream.types, cause);
+        let stream = &watched(self.pool, backend, keyed).await?;
+        let opened = Table::open(&mut connection, stream, &self.stream.types, cause);
+        let table = watched(self.pool, backend, opened).await?;
         drop(connection);
         let mut layout =
             Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);

@@ -199,6 +199,72 @@ fn cycles_and_groups_are_found() {
     assert_eq!(resolved(code, &module), expected);
 }
 
+/// Where a caller bounds what is not bounded itself: the server is asked whether it still works on a statement of a
+/// load (`session::watched`), a pass of a periodic task has a deadline, and a person sees what a command does.
+const BOUNDED_BY_CALLERS: &[&str] = &[
+    "commands/",
+    "load/",
+    "mart/",
+    "postgres/",
+    "push/",
+    "store/demo.rs",
+    "store/fitness.rs",
+    "store/forget.rs",
+    "store/migrate.rs",
+    "store/prune.rs",
+    "store/reconciliation.rs",
+    "store/session.rs",
+];
+
+/// The calls of sqlx in `code` that are awaited without a deadline, with what follows each.
+fn unbounded(code: &str) -> Vec<&str> {
+    let calls = [
+        ".fetch_one(",
+        ".fetch_optional(",
+        ".fetch_all(",
+        ".execute(",
+        ".begin(",
+        ".begin_with(",
+        ".commit(",
+        ".rollback(",
+    ];
+    let mut found = Vec::new();
+    for call in calls {
+        for (at, _) in code.match_indices(call) {
+            let mut depth = 0;
+            let end = code[at..].find(|letter| {
+                depth += i32::from(letter == '(') - i32::from(letter == ')');
+                letter == ')' && depth == 0
+            });
+            let after = end.map_or("", |end| code[at + end + 1..].trim_start());
+            if after.starts_with(".await") {
+                found.push(&code[at..at + call.len()]);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn p12_every_wait_for_the_database_has_a_deadline() {
+    assert_eq!(unbounded("query(\"(\").bind(f(1)).fetch_one(g(pool)).await?"), [".fetch_one("]);
+    assert_eq!(unbounded("pool.begin()\n    .await"), [".begin("]);
+    assert!(
+        unbounded("query.fetch_one(&mut *(conn)).in_time().await; watched(pool, backend, page.commit(&after)).await")
+            .is_empty()
+    );
+    let mut all = Vec::new();
+    sources(&root().join("src"), &mut all);
+    for path in all.iter().filter(|path| !is_test(path)) {
+        let name = path.strip_prefix(root().join("src")).unwrap().to_string_lossy().into_owned();
+        if !BOUNDED_BY_CALLERS.iter().any(|bounded| name.starts_with(bounded)) {
+            let text = code(path);
+            let found = unbounded(&text);
+            assert!(found.is_empty(), "{name}: {found:?} without `in_time()`");
+        }
+    }
+}
+
 #[test]
 fn the_simulator_imports_nothing_of_the_product() {
     let manifest = fs::read_to_string(root().join("simulator/Cargo.toml")).unwrap();

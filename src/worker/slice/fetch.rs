@@ -16,12 +16,10 @@ use crate::load::transaction::PageEnd;
 use crate::rows::page::{PageWriter, RowWindow};
 use crate::store::fingerprint;
 use crate::worker::policy::TaskError;
-use crate::worker::report::Reporter;
+use crate::worker::report::{COUNT_EVERY, Reporter};
 
 /// A longer wait for the vendor releases the worker.
 const PARK_MIN: Duration = Duration::from_secs(2);
-/// How often calls are added to the task's row. They are also added at the end.
-const COUNT_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Fetch<'r> {
     pub(super) source: &'r dyn Source,
@@ -57,7 +55,8 @@ impl Fetch<'_> {
             }
             self.records.provide().await?;
             let request = StepRequest { stream, window, cursor: cursor.as_deref(), expected: self.expected };
-            let outcome = self.source.step(self.session, request, &mut self.records).await;
+            let step = self.source.step(self.session, request, &mut self.records);
+            let outcome = self.reporter.calls_during(self.session, step).await;
             if counted.elapsed() > COUNT_EVERY {
                 self.reporter.calls(self.session).await?;
                 counted = Instant::now();

@@ -58,6 +58,21 @@ async fn a_streamed_response_that_is_empty_or_cut_is_counted_as_unreadable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_failed_is_counted_while_it_is_repeated() {
+    let world = one_day().await;
+    let daemon = Daemon::start(&world).await;
+    let report = || Match::report("navigation_marks");
+    world.control().next(report(), Action::Reset);
+    let hold = world.control().hold_after(report(), 1, Point::MidBody);
+    world.enqueue(ByHand::Manual).await;
+    tokio::time::timeout(SOON, hold.reached()).await.unwrap();
+    let failed = r#"tidegate_vendor_calls_total{connection="acme",kind="data",outcome="transport"}"#;
+    eventually(SOON, async || (daemon.metric(failed).await == Some(1.0)).then_some(())).await;
+    hold.release();
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_documented_metrics_exist_and_change() {
     // A pace that causes waits.
     let options = Recipe::default().options.limit("requests", 1, std::time::Duration::from_millis(100));

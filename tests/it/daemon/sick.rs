@@ -56,6 +56,29 @@ async fn p12_connections_that_fall_silent_during_a_run_are_replaced_and_the_run_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_a_connection_that_falls_silent_while_a_slice_is_prepared_is_replaced() {
+    let world = one_day().await;
+    let (proxy, daemon) = behind(&world, &[]).await;
+    // Keeps the daemon waiting for a response, which is then lost.
+    let mut other = world.database.connect().await;
+    other.execute("begin").await.unwrap();
+    other.execute("lock table lynn.navigation_marks").await.unwrap();
+    let run = world.enqueue(ByHand::Manual).await;
+    let waits = "select exists (
+            select from pg_stat_activity
+            where
+                datname = current_database() and wait_event_type = 'Lock'
+                and query like 'select not exists (select from %navigation_marks%'
+        )";
+    eventually(SOON, async || world.scalar::<bool>(waits).await.then_some(())).await;
+    proxy.forget();
+    other.execute("commit").await.unwrap();
+    succeeds(&world, run).await;
+    assert!(daemon.said().contains("did not respond within"), "{}", daemon.said());
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_a_waiting_daemon_whose_connections_all_fall_silent_resumes_work() {
     let world = one_day().await;
     let few = [("TIDEGATE__DATABASE__MAX_CONNECTIONS", "2"), ("TIDEGATE__WORKER__CONCURRENCY", "1")];
