@@ -10,7 +10,7 @@ use super::markdown::{Block, blocks, without_each_row};
 use super::metrics::{exported, scrape};
 
 const RULES: &str = "deploy/prometheus/tidegate.rules.yml";
-const TESTS: &str = "deploy/prometheus/tidegate.rules.test.yml";
+const TESTS: [&str; 2] = ["deploy/prometheus/tidegate.rules.test.yml", "deploy/prometheus/tidegate.down.test.yml"];
 const BOARD: &str = "deploy/grafana/tidegate.json";
 /// A label, which has the form of a metric's name.
 const LABEL: &str = "tidegate_job";
@@ -60,7 +60,7 @@ fn every_alert_is_documented_and_its_test_lets_it_fire_and_be_silent() {
         assert!(part.contains("summary: \"") && part.contains("action: \""), "{part}");
     }
     let (mut fires, mut silent) = (BTreeSet::new(), BTreeSet::new());
-    for line in document(TESTS).lines() {
+    for line in TESTS.map(document).join("\n").lines() {
         if let Some((_, rest)) = line.split_once("alertname: ") {
             match rest.split_once(", exp_alerts: []") {
                 Some((name, _)) => silent.insert(name.to_owned()),
@@ -89,7 +89,7 @@ fn queries(board: &str, key: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn rules_tests_and_dashboard_name_metrics_that_are_exported() {
     let known = exported(&scrape().await);
-    for path in [RULES, TESTS, BOARD] {
+    for path in [RULES, TESTS[0], TESTS[1], BOARD] {
         let text = document(path);
         let mut named = BTreeSet::new();
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
