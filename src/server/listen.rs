@@ -110,6 +110,8 @@ async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, place: 
         .keep_alive(false)
         .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&place))), TowerToHyperService::new(router));
     tokio::select! {
+        // First: a request that has arrived is read before it counts as not sent.
+        biased;
         ended = connection => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a status client disconnected");

@@ -98,7 +98,7 @@ impl Places {
             return Some(place);
         }
         // If one is already giving way, its place will be free in a moment.
-        if open.iter().all(|place| !place.gives_way.is_cancelled())
+        if open.iter().all(|place| !place.is_leaving())
             && let Some((_, idle)) =
                 open.iter().filter_map(|place| Some((place.idle_for()?, place))).max_by_key(|(idle_for, _)| *idle_for)
         {
@@ -142,10 +142,24 @@ impl Place {
     /// Waits until the connection must end. Returns why.
     pub(super) async fn overdue(&self) -> &'static str {
         tokio::select! {
-            () = self.gives_way.cancelled() => "another client needed its place",
+            () = self.until_it_leaves() => "another client needed its place",
             () = self.until_too_slow() => "it does not take its response",
             () = sleep(CONNECTION_MAX) => "it took too long",
         }
+    }
+
+    async fn until_it_leaves(&self) {
+        self.gives_way.cancelled().await;
+        while !self.is_leaving() {
+            sleep(CHECK_EVERY).await;
+        }
+    }
+
+    /// Whether it gives way. Not a client whose request has arrived in the meantime: it is served, unless it does not
+    /// take its response.
+    fn is_leaving(&self) -> bool {
+        let state = lock(&self.state);
+        self.gives_way.is_cancelled() && (!state.has_asked || state.slow_since.is_some())
     }
 
     async fn until_too_slow(&self) {
@@ -155,7 +169,7 @@ impl Place {
     }
 
     fn has_seat(&self) -> bool {
-        !self.gives_way.is_cancelled() && lock(&self.state).has_seat
+        !self.is_leaving() && lock(&self.state).has_seat
     }
 
     /// How long the client has not sent its request, or not taken a response that needs no seat. `None` if that is not
@@ -314,6 +328,22 @@ mod tests {
         assert_eq!(gone, [5]);
         assert_eq!(taken.remove(5).overdue().await, "another client needed its place");
         assert!(places.try_take(OTHER).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_request_arrives_at_the_last_moment_is_served_and_another_gives_way() {
+        let places = Arc::<Places>::default();
+        let taken = take(&places, PLACES_MAX);
+        for place in &taken[5..7] {
+            place.waits_for_client();
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(SILENT_MAX).await;
+        assert!(places.try_take(OTHER).is_none() && taken[5].gives_way.is_cancelled());
+        taken[5].asked();
+        assert!(timeout(SILENT_MAX, taken[5].overdue()).await.is_err());
+        assert!(places.try_take(OTHER).is_none() && taken[6].gives_way.is_cancelled());
+        assert_eq!(taken[6].overdue().await, "another client needed its place");
     }
 
     #[tokio::test]

@@ -100,8 +100,20 @@ async fn p12_of_many_probes_at_once_each_is_served() {
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool()).await;
     for _ in 0..5 {
-        let probes = futures_util::future::join_all((0..200).map(|_| port.get("/healthz"))).await;
-        assert!(probes.iter().all(|(status, _)| *status == 200), "{probes:?}");
+        // Each is sent as soon as it is connected, without a task in between.
+        let sent: Vec<std::net::TcpStream> = (0..200)
+            .map(|_| {
+                let mut stream = std::net::TcpStream::connect(port.address).unwrap();
+                std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+                stream.set_nonblocking(true).unwrap();
+                stream
+            })
+            .collect();
+        for stream in sent {
+            let mut response = String::new();
+            TcpStream::from_std(stream).unwrap().read_to_string(&mut response).await.unwrap();
+            assert!(response.starts_with("HTTP/1.1 200 "), "{response:?}");
+        }
     }
     port.close().await;
 }
