@@ -133,7 +133,10 @@ impl Document for Jobs {
         Ok(Some(Self {
             at: reading.now,
             total: all.len(),
-            jobs: shown.iter().map(|job| JobRow::new(job, runs(job), reading.pauses, reading.now)).collect(),
+            jobs: shown
+                .iter()
+                .map(|job| JobRow::new(job, runs(job), &reading.surroundings.pauses, reading.now))
+                .collect(),
             next: shown.last().filter(|_| more).map(|job| job.name.clone()),
         }))
     }
@@ -150,7 +153,7 @@ impl Document for JobPage {
         let runs = history::runs(&mut *reading.conn, filter).await?;
         let last = status::last_runs(reading.conn, std::slice::from_ref(&job.name)).await?.pop();
         let ongoing = status::ongoing(reading.conn, std::slice::from_ref(&job.name)).await?.remove(&job.name);
-        let row = JobRow::new(job, (last, ongoing), reading.pauses, reading.now);
+        let row = JobRow::new(job, (last, ongoing), &reading.surroundings.pauses, reading.now);
         Ok(Some(Self {
             at: reading.now,
             catch_up: format!("{:?}", job.catch_up).to_lowercase(),

@@ -12,7 +12,7 @@ use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
 use super::quotas::{self, LimitState, Urgency};
 use super::streams::StreamRow;
-use super::{Document, Query, ReadError, Reading, headline, state};
+use super::{Daemon, Document, LastDaemon, Query, ReadError, Reading, Standing, headline, state};
 use crate::config::{Config, Job};
 use crate::cron::NextFirings;
 use crate::quota::{LedgerUse, Usage, Uses};
@@ -38,8 +38,15 @@ pub struct Overview {
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
     /// Whether something needs a person, in a sentence. It says that nothing does only if no stream is failed, held or
-    /// late or has a gap.
+    /// late or has a gap, no problem is open, the database can be written to, a daemon runs, and the configuration on
+    /// disk is in force.
     pub headline: String,
+    /// Whether the database can only be read, so that nothing is loaded.
+    pub only_reads: bool,
+    /// The daemons that run: those that were seen within the last minute.
+    pub daemons: Vec<Daemon>,
+    /// If none runs, the one that was seen last, within a week.
+    pub last_daemon: Option<LastDaemon>,
     /// How many streams are in each state. Every state is there; streams that no job reads are not counted.
     pub streams: Vec<StateCount>,
     /// What needs a person, worst first.
@@ -58,6 +65,9 @@ pub struct Overview {
     pub connections_total: usize,
     /// Totals of vendors that differ from the number of our rows.
     pub differences: i64,
+    /// Whether Tidegate works. The fields above state the same.
+    #[serde(skip)]
+    pub standing: Standing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -183,11 +193,15 @@ impl Document for Overview {
         }
         let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
         let counts = count_states(parts.iter().map(|part| (&*part.state, part.streams)));
+        let standing = Standing::new(reading.surroundings, reading.config_refused, reading.in_daemon);
         Ok(Some(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
-            config_refused: reading.config_refused,
-            headline: headline(&problems, &counts, late_and_wait),
+            config_refused: standing.config_refused,
+            headline: headline(&standing, &problems, &counts, late_and_wait),
+            only_reads: reading.surroundings.only_reads,
+            daemons: reading.surroundings.daemons.clone(),
+            last_daemon: reading.surroundings.last_daemon.clone(),
             streams: counts,
             problems: problems.problems,
             problems_total: problems.total,
@@ -196,10 +210,11 @@ impl Document for Overview {
             waiting_total: total(&waiting),
             waiting: waiting.into_iter().map(Waiting::from).collect(),
             queued_total: total(&queued),
-            next: next_firings(reading.config, reading.pauses, &ongoing, now),
+            next: next_firings(reading.config, &reading.surroundings.pauses, &ongoing, now),
             connections: summaries(&shown, (&parts, &streams), &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
             differences,
+            standing,
         }))
     }
 }

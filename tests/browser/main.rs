@@ -452,6 +452,7 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
     eventually(SOON, async || text_of(&browser, "#alarm").await.contains("Postgres has not responded").then_some(()))
         .await;
     assert!(text_of(&browser, "#data").await.contains("acme-lynn"), "the last overview stays");
+    assert!(text_of(&browser, "main.old h1").await.contains("Postgres has not responded"), "grey, and no old headline");
     site.proxy.set_up(true);
     eventually(SOON, async || {
         browser.act(REFRESH).await;
@@ -466,6 +467,7 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
         text_of(&browser, "#unreachable").await.contains("Tidegate has not responded").then_some(())
     })
     .await;
+    assert!(text_of(&browser, "main.old h1").await.contains("Tidegate has not responded"), "no old headline");
     browser.close().await;
 }
 

@@ -71,6 +71,8 @@ pub(in super::super) struct Chrome {
     pub(super) acts: bool,
     /// What is wrong with the page itself.
     pub(super) alarm: Option<String>,
+    /// That the content is old and why, in short. It replaces every statement that nothing is wrong.
+    pub(super) old: Option<String>,
 }
 
 impl Chrome {
@@ -82,8 +84,19 @@ impl Chrome {
         self.path == path || (path != "/" && self.path.starts_with(path) && self.path[path.len()..].starts_with('/'))
     }
 
+    /// The mark before the title: how many problems need a person, or that something else does.
+    pub(super) fn mark(&self) -> String {
+        match self.problems {
+            // What is known of problems is old.
+            _ if self.alarm.is_some() => "(!) ".to_owned(),
+            1.. => format!("({}) ", self.problems),
+            _ if self.only_reads || self.refusal.is_some() => "(!) ".to_owned(),
+            _ => String::new(),
+        }
+    }
+
     pub(super) fn icon(&self) -> &'static str {
-        if self.problems > 0 { assets::ICON_PROBLEMS.name() } else { assets::ICON.name() }
+        if self.mark().is_empty() { assets::ICON.name() } else { assets::ICON_PROBLEMS.name() }
     }
 
     pub(super) fn style(&self) -> &'static str {
