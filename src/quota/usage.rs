@@ -186,11 +186,15 @@ impl Uses {
         Ok(Self { all: found.into_iter().map(|(one, _)| one).collect(), keys })
     }
 
-    /// By ledger, without the credentials that connections had before, unless no running process uses another one.
-    pub fn in_use(self) -> Vec<LedgerUse> {
+    /// By ledger, without the credentials that connections had before, unless no running process uses another one. Those
+    /// of `ledgers` are kept.
+    pub fn in_use(self, ledgers: &BTreeMap<String, i64>) -> Vec<LedgerUse> {
         let stated: BTreeSet<String> =
             self.all.iter().filter(|one| one.is_stated).flat_map(|one| one.connections.clone()).collect();
-        let is_old = |one: &LedgerUse| !one.is_stated && one.connections.iter().all(|name| stated.contains(name));
+        let kept: BTreeSet<i64> = ledgers.values().copied().collect();
+        let is_old = |one: &LedgerUse| {
+            !one.is_stated && !kept.contains(&one.ledger) && one.connections.iter().all(|name| stated.contains(name))
+        };
         self.all.into_iter().filter(|one| !is_old(one)).collect()
     }
 
@@ -254,12 +258,16 @@ mod tests {
 
     #[test]
     fn credentials_that_connections_had_before_are_left_out_while_a_process_uses_others() {
-        let kept = |all: Vec<LedgerUse>| {
-            Uses { all, keys: None }.in_use().into_iter().map(|one| one.ledger).collect::<Vec<_>>()
+        let kept = |all: Vec<LedgerUse>, ledgers: &[(&str, i64)]| {
+            let ledgers: BTreeMap<String, i64> =
+                ledgers.iter().map(|(name, ledger)| ((*name).to_owned(), *ledger)).collect();
+            let kept = Uses { all, keys: None }.in_use(&ledgers);
+            kept.into_iter().map(|one| one.ledger).collect::<Vec<_>>()
         };
         let all = vec![ledger(1, &["a"], false), ledger(2, &["a", "b"], true), ledger(3, &["c"], false)];
-        assert_eq!(kept(all), [2, 3]);
-        assert_eq!(kept(vec![ledger(1, &["a", "c"], false), ledger(2, &["a"], true)]), [1, 2]);
+        assert_eq!(kept(all.clone(), &[]), [2, 3]);
+        assert_eq!(kept(all, &[("a", 1)]), [1, 2, 3]);
+        assert_eq!(kept(vec![ledger(1, &["a", "c"], false), ledger(2, &["a"], true)], &[]), [1, 2]);
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Document for Quotas {
         let wanted = query.text("connection");
         let pattern = query.text("q").map(str::to_lowercase);
         let mut credentials: BTreeMap<i64, Credential> = BTreeMap::new();
-        for one in uses.in_use() {
+        for one in uses.in_use(&ledgers) {
             let connections: Vec<String> =
                 one.connections.into_iter().filter(|connection| configured.contains(connection)).collect();
             let matches = wanted.is_none_or(|wanted| connections.iter().any(|connection| connection == wanted))
