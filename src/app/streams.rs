@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::config::{Config, Job};
 use crate::schedule;
+use crate::store::instance;
 use crate::store::stream::{self, Planned};
 use crate::worker::grid::midnight;
 
@@ -40,17 +41,34 @@ impl StoredPlan {
         if self.stored.as_ref().is_some_and(|(last, at)| Arc::ptr_eq(last, config) && is_recent(*at)) {
             return Ok(());
         }
-        let successes = stream::successes(&mut *conn).await?;
-        let successes = successes.into_iter().map(|(connection, stream, at)| ((connection, stream), at)).collect();
-        let planned = planned(config, &successes, now);
-        for some in planned.chunks(AT_ONCE) {
-            stream::plan(&mut *conn, some).await?;
-        }
+        let planned = store(&mut conn, config, now).await?;
         let jobs: Vec<String> = config.jobs.keys().cloned().collect();
         stream::take_out(&mut *conn, &jobs, &planned, hash).await?;
         self.stored = Some((Arc::clone(config), now));
         Ok(())
     }
+}
+
+/// Stores the streams of the configuration of a command, so that those that were never read are known. While a daemon
+/// runs, only its configuration counts. A command takes no stream out of a job: the job of this name in the
+/// configuration of a daemon that is stopped may read it.
+pub async fn plan(pool: &PgPool, config: &Config) -> Result<(), sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    if instance::has_daemon(&mut *conn).await? {
+        return Ok(());
+    }
+    let now = schedule::clock(&mut conn).await?;
+    store(&mut conn, config, now).await.map(|_| ())
+}
+
+async fn store(conn: &mut PgConnection, config: &Config, now: DateTime<Utc>) -> Result<Vec<Planned>, sqlx::Error> {
+    let successes = stream::successes(&mut *conn).await?;
+    let successes = successes.into_iter().map(|(connection, stream, at)| ((connection, stream), at)).collect();
+    let planned = planned(config, &successes, now);
+    for some in planned.chunks(AT_ONCE) {
+        stream::plan(&mut *conn, some).await?;
+    }
+    Ok(planned)
 }
 
 /// The streams that the jobs of a configuration read, by connection and name.

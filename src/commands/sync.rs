@@ -10,7 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::output::{self, Table};
 use super::progress::Progress;
 use super::{CommandError, Context, Exit, SyncArgs, names, show};
-use crate::app::{Database, Foreground, compare_totals, owner};
+use crate::app::{Database, Foreground, compare_totals, owner, plan_streams};
 use crate::config::Job;
 use crate::mart;
 use crate::schedule::{ByHand, enqueue_manual};
@@ -82,6 +82,9 @@ async fn work(
     json: bool,
 ) -> anyhow::Result<Vec<TaskState>> {
     migrate::migrate(&database.pool).await?;
+    if let Err(error) = plan_streams(&database.pool, &context.config).await {
+        tracing::warn!(error = chain(&error), "the streams of the configuration could not be stored");
+    }
     let views = Arc::new(mart::Views::of(mart::Role::Command, &owner()));
     views.refresh(&database.pool, &context.config.mart).await;
     let mut runs = Vec::new();

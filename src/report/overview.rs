@@ -10,12 +10,12 @@ use sqlx::PgConnection;
 
 use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
-use super::quotas::{self, LimitState, Urgency};
+use super::quotas::{self, LimitState, Urgency, current_uses};
 use super::streams::StreamRow;
 use super::{Daemon, Document, LastDaemon, Query, ReadError, Reading, Standing, headline, state};
 use crate::config::{Config, Job};
 use crate::cron::NextFirings;
-use crate::quota::{LedgerUse, Usage, Uses};
+use crate::quota::{LedgerUse, Usage};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
 use crate::store::status::{LATE, Ongoing, RETIRED, firings_after};
@@ -172,7 +172,7 @@ impl Document for Overview {
         let now = reading.now;
         let (parts, late_and_wait) = parts(reading.conn).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
-        let uses = Uses::read(reading.conn, None).await?.in_use();
+        let uses = current_uses(reading, None).await?;
         let shown = shown(&parts, reading.config, &uses);
         let (streams, differences) = streams_and_differences(reading.conn, &shown).await?;
         let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());

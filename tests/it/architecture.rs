@@ -207,7 +207,6 @@ const BOUNDED_BY_CALLERS: &[&str] = &[
     "mart/",
     "postgres/",
     "push/",
-    "store/demo.rs",
     "store/fitness.rs",
     "store/forget.rs",
     "store/migrate.rs",
