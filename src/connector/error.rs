@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::decode::DecodeError;
 use crate::http::HttpError;
 
-/// Messages hold no vendor data except the vendor's own error messages, redacted.
+/// Messages hold no vendor data except the vendor's own error messages and states, redacted and in the form of
+/// [`crate::text::of_vendor`].
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     #[error(transparent)]
