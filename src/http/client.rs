@@ -48,8 +48,8 @@ fn built_once(
     Ok(once.get_or_init(|| client))
 }
 
-/// A client for hosts that the operator configured, with connections of its own. It follows no redirects, keeps no cookies and sends a User-Agent.
-/// Calls over TLS go through `HTTPS_PROXY`, if set; the proxy sees only the host.
+/// A client for hosts that the operator configured, with sockets of its own. It follows no redirects, keeps no cookies
+/// and sends a User-Agent. Calls over TLS go through `HTTPS_PROXY`, if set; the proxy sees only the host.
 pub fn client() -> Result<reqwest::Client, HttpError> {
     let proxy = ["HTTPS_PROXY", "https_proxy"].iter().find_map(|name| std::env::var(name).ok());
     through(builder(), proxy.filter(|proxy| !proxy.is_empty()).as_deref())?.build().map_err(HttpError::transport)

@@ -18,8 +18,8 @@ pub(in crate::connector) fn is_blank(errors: &str) -> bool {
     matches!(errors.split_whitespace().collect::<String>().as_str(), "null" | "\"\"" | "[]" | "{}")
 }
 
-/// The text of an error member of any shape; texts of a list that are repeated occur once. Strings are unescaped, because the redactor does not see a secret in
-/// escapes.
+/// The text of an error member of any shape; texts of a list that are repeated occur once. Strings are unescaped,
+/// because the redactor does not see a secret in escapes.
 pub(in crate::connector) fn plain(errors: &str) -> String {
     match serde_json::from_str(errors) {
         Ok(Value::String(text)) => text,
