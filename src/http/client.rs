@@ -16,6 +16,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const POOL_IDLE: Duration = Duration::from_secs(30);
 /// Idle connections to a host that are kept: as many as runs read at a time by default.
 const POOL_IDLE_PER_HOST_MAX: usize = 4;
+/// All accounts of a vendor may share one socket of HTTP/2. A silent one must not fail their calls for long.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_MAX: Duration = Duration::from_secs(10);
 
 static OWN: OnceLock<reqwest::Client> = OnceLock::new();
 static FOREIGN: OnceLock<reqwest::Client> = OnceLock::new();
@@ -78,6 +81,8 @@ fn builder() -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(POOL_IDLE_PER_HOST_MAX)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_MAX)
         .referer(false)
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }
