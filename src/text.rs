@@ -71,6 +71,35 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// Marks where text that a vendor wrote begins and ends in an error or a state.
+const VENDOR_TEXT: [char; 2] = ['“', '”'];
+
+/// Text that a vendor wrote, in the only form in which errors and states contain such text: in quotation marks, of which
+/// it has none itself. [`without_vendor_text`] removes it. "nothing" for an empty text.
+pub fn of_vendor(text: &str) -> String {
+    if text.is_empty() {
+        return "nothing".to_owned();
+    }
+    let [begin, end] = VENDOR_TEXT;
+    format!("{begin}{}{end}", text.replace(VENDOR_TEXT, "\""))
+}
+
+/// `text` with `“…”` for everything that a vendor wrote, for readers outside the installation.
+pub fn without_vendor_text(text: &str) -> Cow<'_, str> {
+    let [begin, end] = VENDOR_TEXT;
+    if !text.contains(begin) {
+        return Cow::Borrowed(text);
+    }
+    let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, foreign)) = rest.split_once(begin) {
+        kept.extend([before, "“…”"]);
+        // A text that was shortened has no end.
+        rest = foreign.split_once(end).map_or("", |(_, after)| after);
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
 /// The same JSON document, with `\u` escapes for characters that would not be shown unchanged. Its meaning is the same
 /// and it cannot control a terminal. Line feeds between tokens stay.
 pub fn json(document: &str) -> Cow<'_, str> {
@@ -165,6 +194,21 @@ mod tests {
         }
         assert_eq!(lines("a\nb\tc\rd"), "a\nb c d");
         assert_eq!(escaped("a\n\u{202e}b é"), r"a\n\u{202e}b é");
+    }
+
+    #[test]
+    fn p7_what_a_vendor_wrote_can_be_removed_from_any_error() {
+        for (written, sent) in [
+            (format!("status 400, {}", of_vendor("maria@example.com")), "status 400, “…”"),
+            (format!("{}: {} (2)", of_vendor("maria"), of_vendor("” “+56 9”")), "“…”: “…” (2)"),
+            (of_vendor("”") + " and more", "“…” and more"),
+            ("it said “maria@exam".to_owned(), "it said “…”"),
+            (of_vendor(""), "nothing"),
+            ("the vendor responded with status 401".to_owned(), "the vendor responded with status 401"),
+        ] {
+            assert_eq!(without_vendor_text(&written), sent, "{written}");
+            assert_eq!(without_vendor_text(sent), sent);
+        }
     }
 
     #[test]

@@ -173,10 +173,10 @@ async fn an_unreachable_vendor_costs_no_bandwidth() {
 async fn a_failed_report_states_the_reason_in_any_form() {
     let (_bench, control, client) = start().await;
     for (errors, shown) in [
-        (r#""boom""#, "boom"),
-        (r#"["one","two"]"#, "one; two"),
-        (r#"{"code":7}"#, r#"{"code":7}"#),
-        (r#"[{"code":7},null]"#, r#"{"code":7}; null"#),
+        (r#""boom""#, "“boom”"),
+        (r#"["one","two"]"#, "“one; two”"),
+        (r#"{"code":7}"#, "“{\"code\":7}”"),
+        (r#"[{"code":7},null]"#, "“{\"code\":7}; null”"),
         ("null", "no reason given"),
         ("[]", "no reason given"),
         ("\" \"", "no reason given"),

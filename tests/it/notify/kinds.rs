@@ -1,7 +1,9 @@
 //! Every kind of problem: what opens it, after which delay, and what ends it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use simulator::{Action, Match};
 use tidegate::config::NotifyFormat;
 use tidegate::notify::Timing;
 use tidegate::store::problem::Patience;
@@ -351,6 +353,39 @@ async fn a_stream_that_fails_before_it_has_succeeded_is_a_problem_at_once() {
     bench.check().await;
     bench.check().await;
     assert_eq!(bench.open().await.len(), 0);
+}
+
+/// A reading is refused with words about a customer. Each message has the status and the hint, and none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_messages_have_nothing_that_a_vendor_wrote() {
+    const PERSONAL: [&str; 2] = ["maria@example.com", "+56 9 1234 5678"];
+    let said = PERSONAL.join(" ");
+    for format in [NotifyFormat::Slack, NotifyFormat::Cloudevents] {
+        let (world, bench) = (World::new().await, Bench::new(format).await);
+        let pool = world.database.pool();
+        let mut config = (*bench.config).clone();
+        config.notify[0].on.insert(Topic::RunFinished);
+        let config = Arc::new(config);
+        bench.accepts().await;
+        // Activity is sent from now on.
+        assert!(bench.notifier.check(&pool, &config).await.unwrap());
+        let errors = format!(r#"["customer {said}","customer {said}"]"#);
+        world.control().next(Match::report("navigation_marks"), Action::Invalid { errors_json: errors });
+        let tasks = world.sync().await;
+        let error = tasks[0].error.as_deref().unwrap();
+        assert_eq!(error, format!("the report failed at the vendor: “customer {said}”"), "once, and stored");
+        sqlx::query("update tidegate.stream set needs_operator = true").execute(&pool).await.unwrap();
+        assert!(bench.notifier.check(&pool, &config).await.unwrap());
+        while let 1.. = super::round(&bench.notifier, &pool, &config).await {}
+        let received = bench.received().await;
+        assert!(received.len() >= 2, "a problem and a run: {received:?}");
+        for request in &received {
+            let text = String::from_utf8(request.body.clone()).unwrap();
+            assert!(PERSONAL.iter().all(|word| !text.contains(word)) && !text.contains("maria"), "{text}");
+        }
+        let all: Vec<String> = received.iter().map(|request| super::body(request).to_string()).collect();
+        assert!(all.iter().all(|text| text.contains("the report failed at the vendor: “…”")), "{all:?}");
+    }
 }
 
 #[tokio::test]
