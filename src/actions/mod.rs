@@ -404,10 +404,10 @@ impl Action {
         }
         let committed = tokio::select! {
             biased;
-            committed = timeout(COMMIT_MAX, transaction.commit()) => committed.unwrap_or(Err(sqlx::Error::PoolTimedOut)),
-            () = stopped_for(stop, COMMIT_AT_STOP_MAX) => Err(sqlx::Error::PoolTimedOut),
+            committed = timeout(COMMIT_MAX, transaction.commit()) => committed.ok(),
+            () = stopped_for(stop, COMMIT_AT_STOP_MAX) => None,
         };
-        match committed {
+        match committed.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(()) => Ok(outcome),
             Err(source) => Err(ActionError::Unconfirmed { request, source }),
         }

@@ -154,8 +154,8 @@ impl Daemon {
         }
     }
 
-    /// Stops enqueuing and claiming, lets runs reach a checkpoint and actions of operators end, then stops the rest. Takes
-    /// at most 10 s, even if a task hangs.
+    /// Stops enqueuing and claiming, lets runs reach a checkpoint and actions of operators end, then stops the rest.
+    /// Takes at most 10 s, even if a task hangs.
     pub async fn stop(self) {
         self.health.stopping();
         self.shutdown.cancel();
