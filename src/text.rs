@@ -17,6 +17,14 @@ pub const fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether a reader sees at least a letter or a digit. Other characters may be blank although they have a width, such
+/// as U+2800.
+pub fn is_readable(text: &str) -> bool {
+    // Blanks that Unicode calls letters.
+    let is_blank_letter = |c: char| matches!(c, '\u{13441}' | '\u{13442}');
+    text.chars().any(|c| c.is_alphanumeric() && !is_invisible(c) && !is_blank_letter(c))
+}
+
 /// Variation selectors: they choose between two glyphs of the character before them, most often an emoji.
 const fn is_variation_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}')
@@ -208,6 +216,34 @@ mod tests {
         ] {
             assert_eq!(without_vendor_text(&written), sent, "{written}");
             assert_eq!(without_vendor_text(sent), sent);
+        }
+    }
+
+    #[test]
+    fn p7_text_without_a_letter_or_a_digit_is_not_readable() {
+        for blank in [
+            "",
+            " ",
+            "\u{2800}",
+            "\u{3164}",
+            "\u{ffa0}",
+            "\u{115f}\u{1160}",
+            "\u{200b} \u{2060}",
+            "\u{1d159}",
+            "\u{3000}",
+            "\u{16fe4}",
+            "\u{13441}",
+            "\u{13442}",
+            "\u{1680}",
+            "\u{e0041}",
+            "\u{fffc}",
+            "—",
+            "\u{301}",
+        ] {
+            assert!(!is_readable(blank), "{blank:?}");
+        }
+        for text in ["x", "7", "\u{2800}x", "заметка", "保守", "صيانة", "…é"] {
+            assert!(is_readable(text), "{text:?}");
         }
     }
 

@@ -33,6 +33,8 @@ use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext, accounts};
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
 /// How long runs in progress may take to reach a checkpoint. The whole shutdown sequence stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
+/// How long the status port may take to end, at the same time.
+const SERVER_DRAIN: Duration = server::STOP_MAX.saturating_add(Duration::from_secs(1));
 
 /// Why the daemon could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -152,8 +154,8 @@ impl Daemon {
         }
     }
 
-    /// Stops enqueuing and claiming, lets runs reach a checkpoint, then stops the rest. Takes at most 10 s, even if a
-    /// task hangs.
+    /// Stops enqueuing and claiming, lets runs reach a checkpoint and actions of operators end, then stops the rest.
+    /// Takes at most 10 s, even if a task hangs.
     pub async fn stop(self) {
         self.health.stopping();
         self.shutdown.cancel();
@@ -162,13 +164,13 @@ impl Daemon {
             // Tasks that have already been awaited, and panics, were reported where they occurred.
             let _ = tokio::join!(self.workers, self.timer);
         });
-        if drained.await.is_err() {
+        let (drained, _) = tokio::join!(drained, tokio::time::timeout(SERVER_DRAIN, self.server));
+        if drained.is_err() {
             tracing::warn!(
                 "runs in progress did not reach a checkpoint in time; they are taken over when their lease ends"
             );
         }
         self.alive.leave().await;
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
         for abort in aborts {
             abort.abort();
         }

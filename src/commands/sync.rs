@@ -13,7 +13,7 @@ use super::{CommandError, Context, Exit, SyncArgs, names, show};
 use crate::app::{Database, Foreground, compare_totals, owner, plan_streams};
 use crate::config::Job;
 use crate::mart;
-use crate::schedule::{ByHand, enqueue_manual};
+use crate::schedule::{ByHand, Requested, enqueue_by_hand};
 use crate::store::audit::{self, Subject};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
@@ -91,7 +91,10 @@ async fn work(
     let mut connection = database.pool.acquire().await?;
     for (job, streams, by_hand) in wanted {
         let mut transaction = connection.begin().await?;
-        let run = enqueue(&mut transaction, job, &streams, by_hand).await?;
+        let Requested { run_id: run, is_resumed } = enqueue_by_hand(&mut transaction, job, &streams, by_hand).await?;
+        if is_resumed {
+            tracing::info!(run, "continuing an unfinished backfill");
+        }
         record(&mut transaction, job, run, by_hand).await?;
         transaction.commit().await?;
         runs.push(run);
@@ -138,24 +141,6 @@ async fn record(conn: &mut PgConnection, job: &Job, run: i64, by_hand: ByHand) -
     let subject =
         Subject { connection: Some(&job.connection), job: Some(&job.name), run_id: Some(run), ..Subject::default() };
     audit::record(conn, audit::COMMAND, subject, &format!("{what} {run} of {} was requested", job.name)).await
-}
-
-/// A new run, or the same backfill that was left unfinished.
-async fn enqueue(
-    connection: &mut PgConnection,
-    job: &Job,
-    streams: &[&str],
-    by_hand: ByHand,
-) -> Result<i64, sqlx::Error> {
-    if let ByHand::Backfill { from, to } = by_hand {
-        let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
-        names.sort();
-        if let Some(run) = progress::resume_backfill(&mut *connection, &job.name, (from, to), &names).await? {
-            tracing::info!(run, "continuing an unfinished backfill");
-            return Ok(run);
-        }
-    }
-    enqueue_manual(connection, job, streams, by_hand).await
 }
 
 /// A summary of what was loaded, by stream.

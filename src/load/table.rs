@@ -21,6 +21,7 @@ use crate::rows::encode::Bound;
 use crate::rows::layout::{Field, IdType, Layout};
 use crate::rows::page;
 use crate::store::ident::table as qualified;
+use crate::store::lock;
 
 /// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
 const DDL_LOCK_TIMEOUT: &str = "3s";
@@ -477,12 +478,7 @@ pub(super) async fn lock_structure(
     table: &str,
 ) -> Result<(), sqlx::Error> {
     run_ddl(connection, format!("set local lock_timeout = '{DDL_LOCK_TIMEOUT}'")).await?;
-    let name = format!("structure of {schema}.{table}");
-    sqlx::query!("insert into tidegate.lock (name) values ($1) on conflict do nothing", name)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!("select name from tidegate.lock where name = $1 for update", name).fetch_one(connection).await?;
-    Ok(())
+    lock::hold(connection, &format!("structure of {schema}.{table}")).await
 }
 
 /// Records a change in `tidegate.schema_change`.

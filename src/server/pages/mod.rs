@@ -30,6 +30,7 @@ use crate::report::{
 };
 use crate::store::failure::Failure;
 use crate::text;
+pub(super) use act::ACTION_MAX;
 use chrome::Chrome;
 use markup::ZoneChoice;
 use shelf::{Fault, Shown, hash};
