@@ -142,7 +142,9 @@ pub async fn of_stream(
     .in_time()
     .await?;
     let slices = if held.slices == 1 { "1 slice is held" } else { &format!("{} slices are held", held.slices) };
-    Ok(held.reason.map(|reason| format!("{slices}: {reason}")))
+    // The others may have other reasons.
+    let of = if held.slices == 1 { "" } else { "; of the first" };
+    Ok(held.reason.map(|reason| format!("{slices}{of}: {reason}")))
 }
 
 /// The sentence about a release for other operators.

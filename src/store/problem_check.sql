@@ -284,7 +284,13 @@ found as (
                             then concat(
                                 case when trouble.streams = 1 then 'it waits for ' else 'the first waits for ' end,
                                 coalesce(trouble.waiting_for, 'its next attempt'),
-                                to_char(trouble.waiting_until at time zone 'UTC', '" until "YYYY-MM-DD HH24:MI" UTC"')
+                                to_char(
+                                    date_trunc(
+                                        'minute',
+                                        trouble.waiting_until at time zone 'UTC' + interval '59.999999 seconds'
+                                    ),
+                                    '" until "YYYY-MM-DD HH24:MI" UTC"'
+                                )
                             )
                         when trouble.last_error is not null then 'the last error: ' || trouble.last_error
                     end
@@ -375,7 +381,11 @@ found as (
         format(
             'the vendor refused a call although the quota `%s` had room; nothing is sent until %s UTC',
             min(quota.name),
-            to_char(max(quota.blocked_until) at time zone 'UTC', 'YYYY-MM-DD HH24:MI')
+            -- Rounded up: it is not over before.
+            to_char(
+                date_trunc('minute', max(quota.blocked_until) at time zone 'UTC' + interval '59.999999 seconds'),
+                'YYYY-MM-DD HH24:MI'
+            )
         ),
         'find out what else uses the credential, or lower the quota in the configuration'
     from tidegate.quota_limit as quota
