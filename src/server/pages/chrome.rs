@@ -147,9 +147,8 @@ impl Chrome {
         })
     }
 
-    /// The zone of the stream that has this table.
     pub(super) fn zone_of_table(&self, connection: Option<&str>, table: &str) -> Option<&'static str> {
-        self.zone_of(None, connection, table.split_once('.').map(|(_, name)| name))
+        self.zones.of_table(connection, table)
     }
 
     /// When a run ended; else when it started or was made.

@@ -28,7 +28,7 @@ impl Zones {
     /// The zone that all jobs of the connection have.
     pub(super) fn of_connection(&self, connection: &str) -> Option<&'static str> {
         let connections = self.connections.get_or_init(|| common(&self.config));
-        connections.get(connection).copied().flatten().map(|zone| zone.name())
+        connections.get(connection).copied().flatten().map(Tz::name)
     }
 
     /// All jobs of a stream have one zone.
@@ -39,6 +39,18 @@ impl Zones {
             };
             self.config.jobs.values().find(reads).map(|job| job.timezone.name())
         })
+    }
+
+    /// The zone of all jobs that read this table; it has its schema.
+    pub(super) fn of_table(&self, connection: Option<&str>, table: &str) -> Option<&'static str> {
+        let (schema, name) = table.split_once('.')?;
+        let reads = |job: &&Job| {
+            connection.is_none_or(|connection| job.connection == connection)
+                && job.streams.iter().any(|entry| entry.stream.schema == schema && entry.stream.name == name)
+        };
+        let mut zones = self.config.jobs.values().filter(reads).map(|job| job.timezone);
+        let first = zones.next()?;
+        zones.all(|zone| zone == first).then_some(first.name())
     }
 }
 

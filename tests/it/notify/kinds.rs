@@ -321,7 +321,7 @@ async fn p11_a_late_stream_is_named_with_what_was_expected_what_is_complete_and_
         .execute(
             "insert into tidegate.run (job, connection, kind, state) values ('hourly', 'acme', 'schedule', 'waiting');
             insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
-            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 05:00Z' from tidegate.run",
+            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 04:59:59.96Z' from tidegate.run",
         )
         .await;
     let quota = "it waits for quota period_calls until 2030-01-01 05:00 UTC";
