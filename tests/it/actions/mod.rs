@@ -582,6 +582,10 @@ async fn the_overview_offers_the_release_of_a_held_slice_during_a_pause() {
     }
     let page = port.get("/").await.body;
     assert!(page.contains("1 thing needs you") && page.contains(&format!("{STREAM}/release\"")), "{page}");
+    assert_eq!(port.act(&format!("{STREAM}/release"), "name=navigation_marks").await.place(), STREAM);
+    assert!(notifier.check(&pool, &config).await.unwrap());
+    let page = port.get("/").await.body;
+    assert!(page.contains("To do: no action is needed: they are released"), "{page}");
 }
 
 #[tokio::test]

@@ -145,6 +145,10 @@ async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_re
         .await;
     bench.check().await;
     assert_eq!(bench.open().await, ["quota_refused acme"]);
+    bench.execute("update tidegate.quota_limit set blocked_until = '2030-01-01 04:59:59.96Z'").await;
+    bench.check().await;
+    let said = bench.all("select summary from tidegate.problem where closed_at is null").await;
+    assert!(said[0].ends_with("nothing is sent until 2030-01-01 05:00 UTC"), "not over before: {said:?}");
 }
 
 #[tokio::test]
