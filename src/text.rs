@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+
 /// Whether `c` has no width and no glyph of its own: format characters and others that Unicode calls ignorable by
 /// default. They are invisible between two letters.
 pub const fn is_invisible(c: char) -> bool {
@@ -159,9 +161,24 @@ pub fn show_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// The end of the minute of a time until which something waits: shown without seconds, it must not be over before.
+pub fn up_to_minute(at: DateTime<Utc>) -> DateTime<Utc> {
+    let minute = TimeDelta::minutes(1);
+    at.duration_trunc(minute).map_or(at, |begin| if begin == at { at } else { begin + minute })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_until_which_something_waits_is_rounded_up_to_the_next_minute() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        assert_eq!(up_to_minute(at("2026-11-30T17:03:59.960Z")), at("2026-11-30T17:04:00Z"));
+        assert_eq!(up_to_minute(at("2026-11-30T17:03:00.000001Z")), at("2026-11-30T17:04:00Z"));
+        assert_eq!(up_to_minute(at("2026-11-30T17:03:00Z")), at("2026-11-30T17:03:00Z"));
+        assert_eq!(up_to_minute(DateTime::<Utc>::MAX_UTC), DateTime::<Utc>::MAX_UTC);
+    }
 
     /// One character of every kind that must not be shown unchanged.
     const HOSTILE: &[char] = &[

@@ -129,7 +129,7 @@ pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     Ok(Done {
         connection: job.map(|job| job.connection.clone()),
         job: job.map(|job| job.name.clone()),
-        summary: format!("{what} is paused until {}: {reason}", until.format("%Y-%m-%d %H:%MZ")),
+        summary: format!("{what} is paused until {}: {reason}", text::up_to_minute(until).format("%Y-%m-%d %H:%MZ")),
         ..Done::default()
     })
 }
@@ -207,7 +207,12 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let until = asked.now + TimeDelta::days(days);
     mute::mute(&mut *asked.conn, problem, until, asked.actor).await?;
     Ok(Done {
-        summary: format!("{} of {} was muted until {}", found.kind, found.scope, until.format("%Y-%m-%d %H:%MZ")),
+        summary: format!(
+            "{} of {} was muted until {}",
+            found.kind,
+            found.scope,
+            text::up_to_minute(until).format("%Y-%m-%d %H:%MZ")
+        ),
         connection: found.connection,
         stream: found.stream,
         job: found.job,

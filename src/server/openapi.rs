@@ -149,10 +149,12 @@ impl Description {
         let path = format!("{API}{}", action.route);
         let names: Vec<Value> = path_parameters(action.route).collect();
         let fields = action.fields.iter().map(|field| {
+            // What would happen is also said without it.
+            let needed = if field.required { "; the action requires it" } else { "" };
             json!({
                 "name": field.name,
                 "in": "query",
-                "description": field.label,
+                "description": format!("{}{needed}", field.label),
                 "required": false,
                 "schema": field_schema(field),
             })

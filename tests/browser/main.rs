@@ -352,8 +352,9 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
         (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
         ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
         ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
-        ("/", "#data td:nth-child(3), #data td:nth-child(4), #now [aria-label=Waiting] td"),
-        ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4)"),
+        ("/", "#data td:nth-child(3), #data td:nth-child(4), #data .bar, #now [aria-label=Waiting] td"),
+        ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4), .bar"),
+        ("/streams", "tbody td:nth-child(3)"),
         ("/quotas", "tbody td"),
     ] {
         browser.open(&site.url(page)).await;

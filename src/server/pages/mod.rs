@@ -9,6 +9,7 @@ mod chrome;
 mod markup;
 mod shelf;
 mod views;
+mod zones;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use chrome::Chrome;
 use markup::ZoneChoice;
 use shelf::{Fault, Shown, hash};
 pub(super) use shelf::{Shelf, reads_max};
+use zones::Zones;
 
 /// Seconds after which a client asks again for a page that could not be read.
 const AGAIN_AFTER: &str = "5";
@@ -215,6 +217,7 @@ impl Visit {
             here: self.here.clone(),
             query: self.query.clone(),
             zone: self.zone,
+            zones: Zones::new(&config),
             at: shown.map_or_else(clock::now, |shown| shown.at),
             now: clock::now(),
             problems: shown.map_or(0, |shown| shown.problems),

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::super::routes::AppState;
-use super::{Content, Page};
+use super::{Content, Page, zones};
 use crate::clock;
 use crate::report::{self, Overview, Query, QueryError, ReadError, Reading, Surroundings};
 use crate::store::failure::Failure;
@@ -263,7 +263,8 @@ impl AppState {
         let document = document.map_err(Fault::Query)?;
         let (problems, pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
         let only_reads = surroundings.only_reads;
-        let mut hashed = format!("{problems} {pause:?} {only_reads} {refusal:?} ");
+        let zones = zones::hash(config);
+        let mut hashed = format!("{problems} {pause:?} {only_reads} {refusal:?} {zones:x} ");
         if let Some(mut value) = document.as_ref().and_then(|document| serde_json::to_value(document).ok()) {
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("at");

@@ -529,11 +529,16 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
          insert into tidegate.run (job, connection, kind, state, started_at, finished_at)
          values ('lynn', 'acme', 'schedule', 'held', now(), now());
          insert into tidegate.task (run_id, stream, state, started_at, finished_at)
-         select id, 'navigation_marks', 'held', now(), now() from tidegate.run",
+         select id, 'navigation_marks', 'held', now(), now() from tidegate.run;
+         update tidegate.task set error = '1 slice is held: few rows', hint = 'run `tidegate held release lynn`';
+         update tidegate.run set error = '1 slice is held: few rows', hint = 'run `tidegate held release lynn`';
+         update tidegate.stream set last_error = '1 slice is held: few rows', last_error_at = now()",
     )
     .execute(&world.database.pool())
     .await
     .unwrap();
+    let page = port.get(STREAM).await.body;
+    assert!(page.contains("<code>tidegate held release lynn</code>"), "{page}");
     let run = format!("/runs/{}", world.scalar::<i64>("select id from tidegate.run").await);
     let offer = format!("{STREAM}/release\">Release navigation_marks…</a>");
     let page = port.get(&run).await.body;
@@ -551,11 +556,15 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
     let page = port.get(STREAM).await.body;
     assert!(page.contains("1 of 1 held slice released by operator from 127.0.0.1, <time"), "{page}");
     assert!(page.contains("The next reading deletes the rows of it") && !page.contains("/release\""), "{page}");
+    let asks = page.contains("waits for a decision") || page.contains("<code>tidegate held release");
+    assert!(!asks, "nothing asks for what was done: {page}");
     let document = port.send("GET", &format!("/api/v1{STREAM}"), BEARER, "").await.json();
     assert_eq!(document["release"]["slices"], 1, "{document}");
     assert_eq!(document["release"]["by"], "operator from 127.0.0.1");
     let kept = Duration::from_secs(20);
     eventually(kept, async || (!port.get(&run).await.body.contains("/release\"")).then_some(())).await;
+    let page = port.get(&run).await.body;
+    assert!(page.contains("1 slice is held") && !page.contains("tidegate held release"), "{page}");
     let again = port.get(&format!("{STREAM}/release")).await;
     assert!(again.status == 409 && again.body.contains("is released already"), "{}", again.body);
     let again = port.post(&format!("{STREAM}/release"), &format!("{}&name=navigation_marks", request(9))).await;
@@ -590,6 +599,10 @@ async fn the_overview_offers_the_release_of_a_held_slice_during_a_pause() {
     }
     let page = port.get("/").await.body;
     assert!(page.contains("1 thing needs you") && page.contains(&format!("{STREAM}/release\"")), "{page}");
+    assert_eq!(port.act(&format!("{STREAM}/release"), "name=navigation_marks").await.place(), STREAM);
+    assert!(notifier.check(&pool, &config).await.unwrap());
+    let page = port.get("/").await.body;
+    assert!(page.contains("To do: no action is needed: they are released"), "{page}");
 }
 
 #[tokio::test]

@@ -147,6 +147,10 @@ async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_re
         .await;
     bench.check().await;
     assert_eq!(bench.open().await, ["quota_refused acme"]);
+    bench.execute("update tidegate.quota_limit set blocked_until = '2030-01-01 04:59:59.96Z'").await;
+    bench.check().await;
+    let said = bench.all("select summary from tidegate.problem where closed_at is null").await;
+    assert!(said[0].ends_with("nothing is sent until 2030-01-01 05:00 UTC"), "not over before: {said:?}");
 }
 
 #[tokio::test]
@@ -323,7 +327,7 @@ async fn p11_a_late_stream_is_named_with_what_was_expected_what_is_complete_and_
         .execute(
             "insert into tidegate.run (job, connection, kind, state) values ('hourly', 'acme', 'schedule', 'waiting');
             insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
-            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 05:00Z' from tidegate.run",
+            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 04:59:59.96Z' from tidegate.run",
         )
         .await;
     let quota = "it waits for quota period_calls until 2030-01-01 05:00 UTC";
