@@ -143,7 +143,7 @@ async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
 /// Executes statements in one session with the `psql` command that the demo printed.
 async fn psql(folder: &Path, said: &str, statements: &[&str]) {
     let line = said.lines().find_map(|line| line.strip_prefix("database    PGPASSFILE")).unwrap();
-    let statements: String = statements.iter().map(|statement| format!(" -c \"{statement}\"")).collect();
+    let statements = format!(" -c \"{}\"", statements.join("\" -c \""));
     let mut command = Command::new("sh");
     command.args(["-c", &format!("PGPASSFILE{line} -v ON_ERROR_STOP=1{statements}")]);
     let done = command.current_dir(folder).env_clear().envs(env()).output().await.unwrap();
