@@ -54,9 +54,10 @@ impl PageLoad<'_, '_> {
         rows: Option<BatchFingerprint>,
         single: bool,
     ) -> Result<(), LoadError> {
-        let (copied, _) = self.stage.take_copied();
-        self.counts.progress.rows_inserted += copied;
-        let mut arrived = copied;
+        let copied = self.stage.take_copied();
+        self.counts.progress.rows_inserted += copied.inserted;
+        self.counts.progress.rows_updated += copied.replaced;
+        let mut arrived = copied.inserted;
         let mut placed = Placed::default();
         if !reading.fresh || self.stage.has_rows() {
             self.stage.lock_schema(&mut self.transaction, self.loader.stream).await?;
@@ -91,8 +92,8 @@ impl PageLoad<'_, '_> {
         batch: &StagedBatch,
         mut rows: BatchFingerprint,
     ) -> Result<(), LoadError> {
-        let (copied, key_conflict) = self.stage.take_copied();
-        let unclear = key_conflict || rows.doubled;
+        let copied = self.stage.take_copied();
+        let unclear = copied.key_conflict || rows.doubled;
         if unclear {
             self.give_up(reading).await?;
         }
@@ -103,12 +104,13 @@ impl PageLoad<'_, '_> {
             merged = self.merge_known(reading, unclear, placed.dropped.len()).await?;
         }
         let skipped = signed(rows.keys(RowOutcome::Skipped).count() as u64);
-        self.counts.progress.rows_inserted += copied;
+        self.counts.progress.rows_inserted += copied.inserted;
+        self.counts.progress.rows_updated += copied.replaced;
         self.counts.progress.rows_unchanged += skipped;
         self.counts.add_merged(merged);
 
         let new = rows.keys(RowOutcome::New).filter(|key| !placed.dropped.contains(key)).count();
-        let as_expected = placed.renamed.is_empty() && copied + merged.inserted == signed(new as u64);
+        let as_expected = placed.renamed.is_empty() && copied.inserted + merged.inserted == signed(new as u64);
         if !unclear && as_expected {
             rows.take_out(&placed.dropped);
             self.counts.add_rows(signed(rows.now.keys.len() as u64));

@@ -2,6 +2,7 @@
 
 mod agree;
 mod altered;
+mod changed;
 mod children;
 mod chosen;
 mod fence;
