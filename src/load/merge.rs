@@ -12,6 +12,7 @@ use super::stage::{Merged, StagedBatch};
 use super::statement::signed;
 use super::transaction::PageLoad;
 use crate::rows::fingerprint::{BatchFingerprint, RowOutcome};
+use crate::rows::page::KeyForm;
 use crate::store::fingerprint;
 
 /// A slice whose first batch has fewer rows stores no fingerprints: they would cost more than they save.
@@ -146,11 +147,13 @@ impl PageLoad<'_, '_> {
     /// Gives staged duplicates of rows from earlier pages other keys if `search` is set, then removes rows that a
     /// neighbouring slice has.
     async fn place(&mut self, reading: &SliceReading, batch: &StagedBatch, search: bool) -> Result<Placed, LoadError> {
-        let (mut shared, mut renamed) = (shared_keys(batch, &[]), HashMap::new());
+        let form = KeyForm::of(self.loader.stream);
+        let (mut shared, mut renamed) = (shared_keys(form, batch, &[]), HashMap::new());
         if let Some(sql) = self.stage.sql().duplicates.as_ref().filter(|_| search) {
             let is_first = reading.slice.position.pages == 0 && self.counts.batches_merged == 0;
             let connection = &mut *self.transaction;
-            let mut duplicates = Duplicates { connection, sql, account: &self.loader.claim.connection, reading, batch };
+            let mut duplicates =
+                Duplicates { connection, sql, account: &self.loader.claim.connection, reading, batch, form };
             let moved = duplicates.place(is_first).await?;
             self.counts.add_seen(moved.noted);
             (shared, renamed) = (moved.shared, moved.renamed);

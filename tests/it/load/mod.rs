@@ -13,6 +13,7 @@ mod keys;
 mod modes;
 pub mod plant;
 mod replace;
+mod row_time;
 mod shared;
 mod sql;
 mod values;
