@@ -92,8 +92,8 @@ async fn identified(
     })
 }
 
-/// The stream with the field whose time the keys of its table begin with. It is chosen while the table is empty: otherwise
-/// a record that is read again would get another key than its row has.
+/// The stream with the field whose time the keys of its table begin with. It is chosen while the table is empty:
+/// otherwise a record that is read again would get another key than its row has.
 async fn with_row_time(connection: &mut PgConnection, mut stream: Stream) -> Result<Stream, LoadError> {
     if stream.key != Key::RowHash {
         stream.row_time = None;

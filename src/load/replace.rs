@@ -1,5 +1,5 @@
-//! Rows that changed, copied directly: the old versions are deleted by their keys, then the new ones are copied like new
-//! rows. This writes less than an update, which locks each row first, and needs no staging.
+//! Rows that changed, copied directly: the old versions are deleted by their keys, then the new ones are copied like
+//! new rows. This writes less than an update, which locks each row first, and needs no staging.
 //!
 //! Only for a table all of whose columns Tidegate fills, so that no value of a column that somebody added is lost.
 

@@ -18,8 +18,8 @@ pub(super) struct Relation {
     pub(super) version: i64,
     /// How many columns it has.
     pub(super) columns: i64,
-    /// Whether a row may be replaced by deleting it and inserting it again: neither triggers (also those of foreign keys)
-    /// nor rules would notice the difference, and no other partition has rows at the same places.
+    /// Whether a row may be replaced by deleting it and inserting it again: neither triggers (also those of foreign
+    /// keys) nor rules would notice the difference, and no other partition has rows at the same places.
     pub(super) is_plain: bool,
     /// The time of the transaction.
     pub(super) now: DateTime<Utc>,

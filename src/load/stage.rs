@@ -198,8 +198,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Copies new rows, and rows that certainly changed, directly into the table. Returns which rows it has copied: none
-    /// if the table has other rows than is known.
+    /// Copies new rows, and rows that certainly changed, directly into the table. Returns which rows it has copied:
+    /// none if the table has other rows than is known.
     async fn copy_directly(
         &mut self,
         connection: &mut PgConnection,

@@ -173,8 +173,8 @@ impl PageWriter {
         Ok(sum)
     }
 
-    /// The seconds that the key begins with. It depends only on the record: not on whether the field has a column, and not
-    /// on the order of two spellings of its name.
+    /// The seconds that the key begins with. It depends only on the record: not on whether the field has a column, and
+    /// not on the order of two spellings of its name.
     fn row_seconds(&self, record: &str, path: &str) -> u32 {
         let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
         let extra = self.extra.iter().filter(|(other, _)| other.eq_ignore_ascii_case(path)).map(|(_, place)| place);

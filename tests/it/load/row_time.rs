@@ -87,7 +87,8 @@ async fn p4_a_table_that_has_rows_keeps_its_keys_and_an_empty_one_may_choose_ane
     plant.read(whole(0), &page).await;
     // As an earlier version loaded it: nothing is stored of its keys.
     sqlx::raw_sql(
-        "delete from tidegate.row_time; update lynn.survey_result set _row_key = overlay(_row_key::text placing 'ffffffff' from 1)::uuid",
+        "delete from tidegate.row_time;
+        update lynn.survey_result set _row_key = overlay(_row_key::text placing 'ffffffff' from 1)::uuid",
     )
     .execute(&plant.pool)
     .await
