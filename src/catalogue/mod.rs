@@ -57,6 +57,9 @@ pub struct Stream {
     pub documented: bool,
     /// The vendor field with the time of a row, if known. Rows outside their slice are left out.
     pub time_field: Option<Text>,
+    /// The vendor field whose time `_row_key` begins with, if records have it: the time that the stream's windows
+    /// follow. Only for [`Key::RowHash`]. `load::key` replaces it with what is chosen for the table.
+    pub row_time: Option<Text>,
     /// Whether `"*"` leaves the stream out.
     pub off_by_default: bool,
     /// Tables that are filled together with this one. Only streams with [`Key::Columns`] have any.

@@ -33,6 +33,7 @@ const NEEDED: [(&str, Rights); 36] = [
     ("reconciliation", CHANGED_AND_DELETED),
     ("reconciliation_difference", CHANGED_AND_DELETED),
     ("rejected_record", CHANGED_AND_DELETED),
+    ("row_time", CHANGED_AND_DELETED),
     ("run", CHANGED_AND_DELETED),
     ("schema_change", CHANGED),
     ("seen_row", CHANGED_AND_DELETED),
