@@ -36,11 +36,11 @@ pub enum Kind {
 
 /// Keys and values, equal ones once: jobs have the same keys and many of the same values.
 #[derive(Debug, Default)]
-pub struct Texts(HashSet<Arc<str>>);
+pub(crate) struct Texts(HashSet<Arc<str>>);
 
 impl Texts {
     /// A text equal to `text`.
-    pub fn share(&mut self, text: &str) -> Arc<str> {
+    pub(crate) fn share(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return Arc::clone(known);
         }
