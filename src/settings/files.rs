@@ -277,6 +277,9 @@ pub fn merge(sources: Vec<SourceFile>, faults: &mut Faults) -> (Node, bool) {
             }
         }
     }
+    for (_, section) in &mut merged {
+        section.kind.shrink_to_fit();
+    }
     (Node::new(start, Kind::Map(merged)), whole)
 }
 

@@ -68,8 +68,9 @@ pub(super) fn check(
         known.insert(name.to_owned(), connection);
     }
 
-    let mut jobs = Vec::new();
-    for (name, node) in entries(raw.jobs.and(tree.get("jobs"))) {
+    let written = entries(raw.jobs.and(tree.get("jobs")));
+    let mut jobs = Vec::with_capacity(written.size_hint().0);
+    for (name, node) in written {
         let path = root.key("jobs").key(name);
         check_name(&path, name, &mut report);
         let job = job::check(name, node, &path, &known, &mut shared, &mut report);
