@@ -12,8 +12,8 @@
 //! including the start. Transactions are those that Postgres counts. Exits with 1 if the daemon uses 1 % of a core or
 //! 40 MiB. A start lasts from the launch of the program until `/readyz` reports ready, on a migrated database.
 //!
-//! `many` then measures the memory of a daemon with 10,000 jobs, idle and after two reloads. The program exits with 1 if
-//! its peak is above 64 MiB.
+//! `many` then measures the memory of a daemon with 10,000 jobs, idle and after two reloads, and the program exits with
+//! 1 if its peak is above 64 MiB.
 
 mod many;
 mod process;
