@@ -152,7 +152,7 @@ pub fn entries(section: Option<&Node>) -> impl Iterator<Item = (&str, &Node)> {
         Some(Kind::Map(entries)) => entries.as_slice(),
         _ => &[],
     };
-    entries.iter().map(|(name, node)| (name.as_str(), node))
+    entries.iter().map(|(name, node)| (&**name, node))
 }
 
 pub fn check_name(path: &KeyPath, name: &str, report: &mut Report<'_>) {

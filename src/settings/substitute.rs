@@ -43,7 +43,7 @@ fn replace(node: &mut Node, path: &KeyPath, expansion: &mut Expansion<'_>, fault
             match expand(text, expansion) {
                 Ok(expanded) => {
                     node.hidden = expanded != text.replace("$${", "${");
-                    *text = expanded;
+                    *text = expanded.into();
                 }
                 Err(problem) => {
                     faults.add(node.place.clone(), path.to_string(), problem);

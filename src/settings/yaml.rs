@@ -4,12 +4,13 @@
 //! its text, duplicate keys are detected, and nesting and aliases are bounded before any recursion.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::fault::{Faults, Place};
 use super::source_file::SourceFile;
-use super::tree::{KeyPath, Kind, Node, Step};
+use super::tree::{KeyPath, Kind, Node, Step, Texts};
 
 /// Deeper than any setting; keeps recursion over the tree within the stack.
 const DEPTH_MAX: usize = 32;
@@ -23,10 +24,10 @@ const TEXT_BYTES_MAX: usize = 4 << 20;
 /// The source cannot be read; its fault has been added.
 pub(crate) struct Unreadable;
 
-/// The settings of `source`; null for an empty file.
-pub(crate) fn parse(source: &SourceFile, faults: &mut Faults) -> Result<Node, Unreadable> {
+/// The settings of `source`; null for an empty file. `texts` are those of the files before.
+pub(crate) fn parse(source: &SourceFile, texts: &mut Texts, faults: &mut Faults) -> Result<Node, Unreadable> {
     let mut builder =
-        Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
+        Builder { source, texts, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
     for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {
         let outcome = match event {
             Ok((event, span)) => builder.take(event, span.start),
@@ -78,15 +79,16 @@ struct Frame {
     node: Node,
     anchor: usize,
     /// In a map: the key whose value comes next.
-    key: Option<(String, Place)>,
+    key: Option<(Arc<str>, Place)>,
     /// In a map: the line of each key.
-    seen: HashMap<String, usize>,
+    seen: HashMap<Arc<str>, usize>,
     /// In a map: the key is a duplicate, so its value is ignored.
     repeated: bool,
 }
 
 struct Builder<'a> {
     source: &'a SourceFile,
+    texts: &'a mut Texts,
     faults: &'a mut Faults,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,
@@ -112,7 +114,7 @@ impl Builder<'_> {
                 let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 self.check_tag(tag.as_deref(), mark);
                 let at_key = self.frames.last().is_some_and(|f| matches!(f.node.kind, Kind::Map(_)) && f.key.is_none());
-                let kind = if null && !at_key { Kind::Null } else { Kind::Scalar(text.into_owned()) };
+                let kind = if null && !at_key { Kind::Null } else { Kind::Scalar(self.texts.share(&text)) };
                 self.insert(Node::new(self.place(mark), kind), anchor, mark)
             }
             Event::Alias(id) => {
@@ -141,7 +143,10 @@ impl Builder<'_> {
                 self.open(Kind::Map(Vec::new()), anchor, mark)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.frames.pop() {
-                Some(frame) => self.insert(frame.node, frame.anchor, mark),
+                Some(mut frame) => {
+                    frame.node.kind.shrink_to_fit();
+                    self.insert(frame.node, frame.anchor, mark)
+                }
                 None => Ok(()),
             },
         }
@@ -189,7 +194,7 @@ impl Builder<'_> {
                         return Err(Stop::at(mark, "has a key that is not a name; write a name"));
                     };
                     let first = frame.seen.get(&key).copied();
-                    frame.seen.entry(key.clone()).or_insert(mark.line());
+                    frame.seen.entry(Arc::clone(&key)).or_insert(mark.line());
                     frame.key = Some((key, place));
                     frame.repeated = first.is_some();
                     if let Some(first) = first {
@@ -224,7 +229,7 @@ impl Builder<'_> {
     fn path(&self) -> KeyPath {
         let steps = self.frames.iter().filter_map(|frame| match &frame.node.kind {
             Kind::List(items) => Some(Step::Index(items.len())),
-            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.clone())),
+            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.to_string())),
         });
         KeyPath(steps.collect())
     }

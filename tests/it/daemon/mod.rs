@@ -1,6 +1,8 @@
 //! The real daemon: its process, the real Postgres, real HTTP.
 
 mod health;
+#[cfg(target_env = "gnu")]
+mod memory;
 mod orphans;
 mod quotas;
 mod reload;
