@@ -3,6 +3,7 @@
 //! Scalars keep their text: the setting that needs a number decides whether `00123` is one.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use super::fault::Place;
 use crate::text::escaped;
@@ -74,7 +75,7 @@ impl Node {
     fn child_mut(&mut self, step: &Step) -> Option<&mut Self> {
         match (step, &mut self.kind) {
             (Step::Key(key), Kind::Map(entries)) => {
-                entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node)
+                entries.iter_mut().find(|(name, _)| **name == **key).map(|(_, node)| node)
             }
             (Step::Index(index), Kind::List(items)) => items.get_mut(*index),
             _ => None,
@@ -101,7 +102,7 @@ impl Node {
         let Some((last, parents)) = steps.split_last() else { return };
         let parent = parents.iter().try_fold(self, |node, step| node.child_mut(step));
         match (last, parent.map(|node| &mut node.kind)) {
-            (Step::Key(key), Some(Kind::Map(entries))) => entries.retain(|(name, _)| name != key),
+            (Step::Key(key), Some(Kind::Map(entries))) => entries.retain(|(name, _)| **name != **key),
             (Step::Index(index), Some(Kind::List(items))) => {
                 if let Some(item) = items.get_mut(*index) {
                     item.kind = Kind::Null;
@@ -164,7 +165,8 @@ pub(crate) fn shown(text: &str) -> String {
 /// One step from a node to a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Key(String),
+    /// Shared, because every check of a setting extends the path of its section.
+    Key(Arc<str>),
     Index(usize),
 }
 
@@ -175,7 +177,7 @@ pub struct KeyPath(pub Vec<Step>);
 impl KeyPath {
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        self.join([Step::Key(key.to_owned())])
+        self.join([Step::Key(key.into())])
     }
 
     #[must_use]
@@ -191,7 +193,7 @@ impl KeyPath {
     /// Whether the setting is a credential, judged by its name so that those of new vendors are covered too.
     fn names_a_credential(&self) -> bool {
         // Any header may be one.
-        if self.0.iter().any(|step| matches!(step, Step::Key(key) if key == "headers")) {
+        if self.0.iter().any(|step| matches!(step, Step::Key(key) if **key == *"headers")) {
             return true;
         }
         let key = self.0.iter().rev().find_map(|step| match step {

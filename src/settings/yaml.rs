@@ -224,7 +224,7 @@ impl Builder<'_> {
     fn path(&self) -> KeyPath {
         let steps = self.frames.iter().filter_map(|frame| match &frame.node.kind {
             Kind::List(items) => Some(Step::Index(items.len())),
-            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.clone())),
+            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.as_str().into())),
         });
         KeyPath(steps.collect())
     }
