@@ -60,7 +60,7 @@ pub(super) fn with_jobs(config: &Config, slices: Vec<HeldSlice>) -> Vec<Held> {
     let mut readers: HashMap<(&str, &str), &str> = HashMap::new();
     for job in config.jobs.values().filter(|_| !slices.is_empty()) {
         for entry in &job.streams {
-            readers.entry((&*job.connection, &*entry.stream.name)).or_insert(&*job.name);
+            readers.entry((&*job.connection, &*entry.stream.name)).or_insert(job.name.as_str());
         }
     }
     let job_of = |slice: &HeldSlice| readers.get(&(&*slice.connection, &*slice.stream)).map(|job| (*job).to_owned());
