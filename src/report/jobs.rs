@@ -128,7 +128,7 @@ impl Document for Jobs {
         shown.truncate(ROWS_MAX);
         let names: Vec<String> = shown.iter().map(|job| job.name.clone()).collect();
         let last = status::last_runs(reading.conn, &names).await?;
-        let ongoing = status::ongoing(reading.conn, Some(&names)).await?;
+        let ongoing = status::ongoing(reading.conn, Some(names.as_slice())).await?;
         let runs = |job: &Job| (last.iter().find(|run| run.job == job.name).cloned(), ongoing.get(&job.name).copied());
         Ok(Some(Self {
             at: reading.now,

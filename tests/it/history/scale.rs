@@ -312,7 +312,7 @@ async fn thousands_of_jobs_and_streams_are_read_at_once_and_not_searched_one_by_
     let unfinished: Vec<(&str, i64)> = unfinished.iter().map(|of| (&*of.state, of.runs)).collect();
     assert_eq!(unfinished, [("queued", 1), ("running", 0), ("waiting", 0)], "without those of other jobs");
     assert_eq!(status::ongoing(&mut transaction, None).await.unwrap().len(), 2);
-    let ongoing = status::ongoing(&mut transaction, Some(&jobs)).await.unwrap();
+    let ongoing = status::ongoing(&mut transaction, Some(jobs.as_slice())).await.unwrap();
     assert_eq!(ongoing.keys().collect::<Vec<_>>(), ["job-7"]);
 
     let searched = searches(&mut *transaction).await - searched;
