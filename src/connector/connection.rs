@@ -58,12 +58,13 @@ impl Connection {
         Identity(hash.finalize().into())
     }
 
-    /// Whether both have the same credential at the same base URL, and so one quota.
-    pub fn shares_credential(&self, other: &Self) -> bool {
-        fn base(connection: &Connection) -> &str {
-            connection.base_url.as_str().trim_end_matches('/')
-        }
-        base(self) == base(other) && self.settings.credential() == other.settings.credential()
+    /// Its base URL and its credential. Connections that have the same share one quota.
+    pub fn credential(&self) -> (&str, Vec<&str>) {
+        (self.base_url.as_str().trim_end_matches('/'), self.settings.credential())
+    }
+
+    fn shares_credential(&self, other: &Self) -> bool {
+        self.credential() == other.credential()
     }
 
     /// The limits that count if the connections `all` are in use: of those that share the credential the smaller amount

@@ -27,6 +27,16 @@ pub enum Place {
     Environment(String),
 }
 
+impl Place {
+    /// The line, of a place in a file.
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::File { line, .. } => Some(*line),
+            Self::Environment(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -139,7 +139,7 @@ impl serde::de::Error for Error {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::from(Problem::UnknownKey(expected)).within(Step::Key(field.to_owned()))
+        Self::from(Problem::UnknownKey(expected)).within(Step::Key(field.into()))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -271,6 +271,6 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some((key, node)) = self.current else {
             return Err(Problem::Other("has no value".to_owned()).into());
         };
-        seed.deserialize(NodeDeserializer(node)).map_err(|error| error.within(Step::Key(key.to_string())))
+        seed.deserialize(NodeDeserializer(node)).map_err(|error| error.within(Step::Key(Arc::clone(key))))
     }
 }

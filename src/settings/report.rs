@@ -80,7 +80,7 @@ impl Report<'_> {
 
     pub fn unknown_key<'k>(&mut self, path: &KeyPath, whose: &str, known: impl Iterator<Item = &'k str>) {
         let Some(Step::Key(key)) = path.0.last() else { return };
-        if key == "<<" {
+        if **key == *"<<" {
             return self.add(path, "merge keys are not part of YAML 1.2; write the keys out".to_owned());
         }
         let of = if whose.is_empty() { String::new() } else { format!(" of {whose}") };

@@ -194,7 +194,8 @@ pub(crate) fn shown(text: &str) -> String {
 /// One step from a node to a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Key(String),
+    /// Shared, because every check of a setting extends the path of its section.
+    Key(Arc<str>),
     Index(usize),
 }
 
@@ -205,7 +206,7 @@ pub struct KeyPath(pub Vec<Step>);
 impl KeyPath {
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        self.join([Step::Key(key.to_owned())])
+        self.join([Step::Key(key.into())])
     }
 
     #[must_use]
@@ -221,7 +222,7 @@ impl KeyPath {
     /// Whether the setting is a credential, judged by its name so that those of new vendors are covered too.
     fn names_a_credential(&self) -> bool {
         // Any header may be one.
-        if self.0.iter().any(|step| matches!(step, Step::Key(key) if key == "headers")) {
+        if self.0.iter().any(|step| matches!(step, Step::Key(key) if **key == *"headers")) {
             return true;
         }
         let key = self.0.iter().rev().find_map(|step| match step {

@@ -18,6 +18,9 @@ const DEPTH_MAX: usize = 32;
 /// Maximum nodes of one file, aliases expanded.
 const NODES_MAX: usize = 100_000;
 
+/// Fewer keys than these are compared one by one.
+const KEYS_FEW: usize = 16;
+
 /// Maximum bytes of text in one file, aliases expanded; much more than the file itself.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 
@@ -80,7 +83,7 @@ struct Frame {
     anchor: usize,
     /// In a map: the key whose value comes next.
     key: Option<(Arc<str>, Place)>,
-    /// In a map: the line of each key.
+    /// In a map with many keys: the line of each.
     seen: HashMap<Arc<str>, usize>,
     /// In a map: the key is a duplicate, so its value is ignored.
     repeated: bool,
@@ -193,8 +196,7 @@ impl Builder<'_> {
                     let Kind::Scalar(key) = node.kind else {
                         return Err(Stop::at(mark, "has a key that is not a name; write a name"));
                     };
-                    let first = frame.seen.get(&key).copied();
-                    frame.seen.entry(Arc::clone(&key)).or_insert(mark.line());
+                    let first = line_of(&key, entries, &mut frame.seen);
                     frame.key = Some((key, place));
                     frame.repeated = first.is_some();
                     if let Some(first) = first {
@@ -229,12 +231,44 @@ impl Builder<'_> {
     fn path(&self) -> KeyPath {
         let steps = self.frames.iter().filter_map(|frame| match &frame.node.kind {
             Kind::List(items) => Some(Step::Index(items.len())),
-            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.to_string())),
+            _ => frame.key.as_ref().map(|(key, _)| Step::Key(Arc::clone(key))),
         });
         KeyPath(steps.collect())
     }
 }
 
+/// The line of `key` in `entries`, if it is there. `seen` has what was found out before.
+fn line_of(key: &str, entries: &[(Arc<str>, Node)], seen: &mut HashMap<Arc<str>, usize>) -> Option<usize> {
+    // Most maps have few keys, and there are thousands of maps.
+    if entries.len() < KEYS_FEW {
+        return entries.iter().find(|(known, _)| **known == *key).and_then(|(_, node)| node.place.line());
+    }
+    for (known, node) in &entries[seen.len()..] {
+        seen.insert(Arc::clone(known), node.place.line().unwrap_or_default());
+    }
+    seen.get(key).copied()
+}
+
 fn too_deep(mark: Marker) -> Stop {
     Stop { keyless: true, ..Stop::at(mark, format!("nests deeper than {DEPTH_MAX} levels; no setting does")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_a_key_that_is_defined_twice_is_found_among_few_and_among_many() {
+        for keys in [2, 15, 16, 17, 40] {
+            let mut text: String = (0..keys).map(|n| format!("key{n}: 1\n")).collect();
+            text += "key1: 2\nkey1: 3\n";
+            let mut faults = Faults::default();
+            let node = parse(&SourceFile::new(0, "a.yaml", text), &mut faults);
+            let Ok(Node { kind: Kind::Map(entries), .. }) = node else { panic!("a map is read") };
+            assert_eq!(entries.len(), keys);
+            let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let twice = |line: usize| format!("a.yaml:{line}: key1: defined twice; line 2 has it already: keep one");
+            assert_eq!(found, [twice(keys + 1), twice(keys + 2)]);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Jobs: schedule, window settings, and the streams they read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -370,9 +370,8 @@ fn lookback(raw: Option<DurationText>, default: Duration, path: &KeyPath, report
 /// key and types.
 pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Report<'_>) {
     // The first job that reads a stream, per connection and overall. Agreeing with it means agreeing with all.
-    let mut first: BTreeMap<(&str, &str, &str), (&Job, &JobStream)> = BTreeMap::new();
+    let mut first: HashMap<(&str, &str, &str), (&Job, &JobStream)> = HashMap::new();
     for job in jobs.values() {
-        let path = KeyPath::default().key("jobs").key(&job.name).key("streams");
         let mut problem = None;
         for ours in &job.streams {
             for connection in ["", &job.connection] {
@@ -382,7 +381,7 @@ pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Re
         }
         // One fault is enough: jobs that disagree usually do so for every stream.
         if let Some(problem) = problem {
-            report.state(&path, &problem);
+            report.state(&KeyPath::default().key("jobs").key(&job.name).key("streams"), &problem);
         }
     }
 }
