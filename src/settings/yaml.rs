@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn p9_a_key_that_is_defined_twice_is_found_among_few_and_among_many() {
         for keys in [2, 15, 16, 17, 40] {
-            let mut text: String = (0..keys).map(|n| format!("key{n}: 1\n")).collect();
-            text += "key1: 2\nkey1: 3\n";
+            let lines: Vec<String> = (0..keys).map(|n| format!("key{n}: 1")).collect();
+            let text = lines.join("\n") + "\nkey1: 2\nkey1: 3\n";
             let mut faults = Faults::default();
-            let node = parse(&SourceFile::new(0, "a.yaml", text), &mut faults);
+            let node = parse(&SourceFile::new(0, "a.yaml", text), &mut Texts::default(), &mut faults);
             let Ok(Node { kind: Kind::Map(entries), .. }) = node else { panic!("a map is read") };
             assert_eq!(entries.len(), keys);
             let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
