@@ -48,15 +48,26 @@ pub const fn shown(c: char) -> char {
     }
 }
 
+/// Whether `text` has only visible ASCII characters and blanks, which are shown unchanged. Most text does, and this is
+/// found out much faster.
+fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// The same for text with line feeds.
+fn has_visible_ascii_lines(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~'))
+}
+
 /// `text` on one line, with [`shown`] for every character.
 pub fn plain(text: &str) -> String {
-    text.chars().map(shown).collect()
+    if is_visible_ascii(text) { text.to_owned() } else { text.chars().map(shown).collect() }
 }
 
 /// `text` on as many lines as it has, with [`shown`] for every other character.
 pub fn lines(text: &str) -> Cow<'_, str> {
     let keeps = |c: char| c == '\n' || !steers(c);
-    if text.chars().all(keeps) {
+    if has_visible_ascii_lines(text) || text.chars().all(keeps) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|c| if keeps(c) { c } else { shown(c) }).collect())
@@ -114,7 +125,7 @@ pub fn without_vendor_text(text: &str) -> Cow<'_, str> {
 /// and it cannot control a terminal. Line feeds between tokens stay.
 pub fn json(document: &str) -> Cow<'_, str> {
     let keeps = |c: char| c == '\n' || !steers(c);
-    if document.chars().all(keeps) {
+    if has_visible_ascii_lines(document) || document.chars().all(keeps) {
         return Cow::Borrowed(document);
     }
     let mut text = String::with_capacity(document.len());
@@ -261,6 +272,18 @@ mod tests {
         }
         for text in ["x", "7", "\u{2800}x", "заметка", "保守", "صيانة", "…é"] {
             assert!(is_readable(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_character_is_shown_alone_as_within_other_text() {
+        for c in (0..=0x2fff).filter_map(char::from_u32) {
+            let text = c.to_string();
+            assert_eq!(plain(&text), shown(c).to_string(), "{c:?}");
+            assert_eq!(plain(&format!("{c}é")), format!("{}é", shown(c)), "{c:?}");
+            let kept = if c == '\n' { c } else { shown(c) };
+            assert_eq!(lines(&text), kept.to_string(), "{c:?}");
+            assert_eq!(json(&text) == *text, c == '\n' || !steers(c), "{c:?}");
         }
     }
 

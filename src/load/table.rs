@@ -354,6 +354,14 @@ impl Table {
         self.mode == Mode::ReplaceWindow && identified && self.links.is_empty() && plain
     }
 
+    /// How many columns the table has if all of them are known here.
+    pub(super) fn columns_known(&self) -> usize {
+        let system = ["_connection", "_extra", "_run_id", "_loaded_at"].len();
+        let windowed = usize::from(self.mode == Mode::ReplaceWindow);
+        let marked = usize::from(self.mode == Mode::Snapshot);
+        self.columns.len() + system + windowed + marked + usize::from(self.by_hash())
+    }
+
     /// The type of a column of the key; `None` for `_row_key`.
     pub(super) fn key_kind(&self, name: &str) -> Option<ColumnType> {
         self.columns.iter().find(|column| column.name == name).map(|column| column.kind)

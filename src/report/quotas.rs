@@ -13,7 +13,7 @@ use super::parameters::{CONNECTION, SEARCH, parameter};
 use super::{Document, Parameter, ParameterKind, Query, ReadError, Reading};
 use crate::config::Config;
 use crate::connector::Connection;
-use crate::quota::{LedgerKeys, LedgerUse, Limit, Usage, Uses, limit_waited_for, waiter_of_task};
+use crate::quota::{LedgerKey, LedgerKeys, LedgerUse, Limit, Usage, Uses, limit_waited_for, waiter_of_task};
 use crate::store::session::Deadline as _;
 
 /// Credentials on one page, fewer than rows of other lists: each has several limits, a week of hours and its waiters.
@@ -215,13 +215,21 @@ pub async fn limits_used<'c>(
     let keys = LedgerKeys::read(&mut *conn).await?;
     let uses = Uses::read(conn, None).await?;
     let known = uses.by_key();
+    let key_of = |connection: &Connection| keys.key(&connection.base_url, &connection.settings.credential());
+    // The connections by credential: that each is compared with all would be too much for hundreds of new ones.
+    let mut sharing: HashMap<LedgerKey, Vec<&Connection>> = HashMap::new();
     let mut used = Vec::new();
     for connection in connections {
-        let key = keys.key(&connection.base_url, &connection.settings.credential());
+        let key = key_of(connection);
         let found = |limit: &Limit| known.get(&(key.as_str(), &*limit.name)).map(|usage| (*usage).clone());
         let stored: Option<Vec<Usage>> = connection.limits.iter().map(found).collect();
         let all = stored.unwrap_or_else(|| {
-            let limits = connection.limits_among(config.connections.values());
+            if sharing.is_empty() {
+                for other in config.connections.values() {
+                    sharing.entry(key_of(other)).or_default().push(other);
+                }
+            }
+            let limits = connection.limits_among(sharing.get(&key).into_iter().flatten().copied());
             limits.iter().map(|limit| found(limit).unwrap_or_else(|| Usage::unused(limit))).collect()
         });
         used.extend(all.into_iter().map(|usage| (connection, usage)));

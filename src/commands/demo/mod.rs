@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -167,7 +168,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // It migrates the database, and accepts one that only reads: the hint about that needs a running server.
     let reload = Reload { path: context.config_path.clone(), env };
-    let mut daemon = Box::pin(Daemon::start((*context.config).clone(), Some(reload), database)).await?;
+    let mut daemon = Box::pin(Daemon::start(Arc::clone(&context.config), Some(reload), database)).await?;
     output::print(&format!(
         "database    {}\nstatus      http://{}/\nsimulator   {}/_sim/stats\njobs        {} (changes take effect immediately)\n\n",
         database.psql_line().unwrap_or_default(),

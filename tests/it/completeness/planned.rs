@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 use tidegate::store::instance::{self, About};
-use tidegate::store::stream::{self, Planned};
+use tidegate::store::stream::{self, Planned, Readers};
 
 use super::summary::assert_summaries;
 use super::{STREAM, execute, text};
@@ -93,7 +93,9 @@ async fn store(pool: &PgPool, streams: &[&str], config_hash: &str) -> u64 {
         })
         .collect();
     stream::plan(pool, &planned).await.unwrap();
-    stream::take_out(pool, &["one".to_owned()], &planned, Some(config_hash)).await.unwrap()
+    let mut readers = Readers::default();
+    readers.note(&planned);
+    stream::take_out(pool, &["one".to_owned()], &readers, Some(config_hash)).await.unwrap()
 }
 
 #[tokio::test]

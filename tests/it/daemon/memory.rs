@@ -1,4 +1,4 @@
-//! Promise 6 for a daemon with many connections: what remains of a connection once it has run.
+//! How the daemon keeps its memory bounded (promise 6).
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -74,4 +74,17 @@ async fn p6_memory_and_sockets_do_not_grow_with_each_connection_that_has_run() {
     let port = vendor.port().unwrap();
     eventually(SOON, async || (sockets_to(port) <= SOCKETS_MAX).then_some(())).await;
     daemon.kill().await;
+}
+
+#[cfg(target_env = "gnu")]
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_all_threads_allocate_from_one_arena_unless_the_environment_says_otherwise() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    for (env, arenas) in [(&[][..], "1"), (&[("MALLOC_ARENA_MAX", "3")][..], "3")] {
+        let daemon = Daemon::start_with(&world, env).await;
+        let environment = std::fs::read(format!("/proc/{}/environ", daemon.id())).unwrap();
+        let wanted = format!("MALLOC_ARENA_MAX={arenas}");
+        assert!(environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()), "{wanted}");
+        daemon.terminate().await;
+    }
 }
