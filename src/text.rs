@@ -95,8 +95,8 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 /// Marks where text that a vendor wrote begins and ends in an error or a state.
 const VENDOR_TEXT: [char; 2] = ['“', '”'];
 
-/// Text that a vendor wrote, in the only form in which errors and states contain such text: in quotation marks, of which
-/// it has none itself. [`without_vendor_text`] removes it. "nothing" for an empty text.
+/// Text that a vendor wrote, in the only form in which errors and states contain such text: in quotation marks, of
+/// which it has none itself. [`without_vendor_text`] removes it. "nothing" for an empty text.
 pub fn of_vendor(text: &str) -> String {
     if text.is_empty() {
         return "nothing".to_owned();

@@ -1,5 +1,5 @@
-//! The HTTP clients. The process has one for hosts of the configuration and one for hosts that vendors named: each holds
-//! a TLS configuration with all root certificates, so one per connection would need much memory. They hold no
+//! The HTTP clients. The process has one for hosts of the configuration and one for hosts that vendors named: each
+//! holds a TLS configuration with all root certificates, so one per connection would need much memory. They hold no
 //! credential: every request brings its own.
 
 use std::sync::OnceLock;

@@ -186,8 +186,8 @@ impl Uses {
         Ok(Self { all: found.into_iter().map(|(one, _)| one).collect(), keys })
     }
 
-    /// By ledger, without the credentials that connections had before, unless no running process uses another one. Those
-    /// of `ledgers` are kept.
+    /// By ledger, without the credentials that connections had before, unless no running process uses another one.
+    /// Those of `ledgers` are kept.
     pub fn in_use(self, ledgers: &BTreeMap<String, i64>) -> Vec<LedgerUse> {
         let stated: BTreeSet<String> =
             self.all.iter().filter(|one| one.is_stated).flat_map(|one| one.connections.clone()).collect();
@@ -198,8 +198,8 @@ impl Uses {
         self.all.into_iter().filter(|one| !is_old(one)).collect()
     }
 
-    /// The ledger whose credential each connection uses, of those that it ever used: the one with the credential that is
-    /// configured for it, else one that a running process uses, else the one that was made last. `configured`: the
+    /// The ledger whose credential each connection uses, of those that it ever used: the one with the credential that
+    /// is configured for it, else one that a running process uses, else the one that was made last. `configured`: the
     /// connections of a configuration, each with its base URL and its credential.
     pub fn ledgers<'c>(
         &self,

@@ -257,8 +257,8 @@ pub async fn end_waits(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     transaction.commit().in_time().await
 }
 
-/// Enqueues a requested run, or goes on with the backfill of the same range and streams that is unfinished. `conn` is in
-/// a transaction: of several backfills at once, those that wait for it find its run.
+/// Enqueues a requested run, or goes on with the backfill of the same range and streams that is unfinished. `conn` is
+/// in a transaction: of several backfills at once, those that wait for it find its run.
 pub async fn enqueue_by_hand(
     conn: &mut PgConnection,
     job: &Job,

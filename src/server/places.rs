@@ -39,8 +39,8 @@ const SLOW_MAX: Duration = Duration::from_secs(1);
 const STUCK_MAX: Duration = Duration::from_secs(5);
 /// A client that needs longer than this to receive its response is disconnected.
 const RESPONSE_MAX: Duration = Duration::from_secs(10);
-/// From accept to the last byte: as long as all parts of the slowest request, an action, may take together, so that each
-/// part ends with a response of its own.
+/// From accept to the last byte: as long as all parts of the slowest request, an action, may take together, so that
+/// each part ends with a response of its own.
 const CONNECTION_MAX: Duration =
     HEADER_READ_MAX.saturating_add(BODY_READ_MAX).saturating_add(pages::ACTION_MAX).saturating_add(RESPONSE_MAX);
 /// How often a connection is checked for a client that is too slow.
