@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::support::ServerFolder;
 use crate::support::daemon::{Daemon, SOON, tidegate};
 
 /// Time limit for initialising a cluster on a busy machine, and for three days of eight reports at the demo's pace.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The address of the status port, which is written in the demo's configuration: one demo at a time.
+static PORT: Mutex<()> = Mutex::const_new(());
 
 fn folder() -> ServerFolder {
     let folder = ServerFolder::new(0o755);
@@ -72,6 +76,7 @@ async fn a_demo_in_an_empty_folder_loads_everything_and_continues_where_it_stopp
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
+    let _port = PORT.lock().await;
     let folder = folder();
     let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
     let begun = std::time::Instant::now();
@@ -161,6 +166,7 @@ async fn says(demo: &Daemon, words: &str, times: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_continues_after_its_sessions_were_ended_and_after_its_database_only_read() {
+    let _port = PORT.lock().await;
     const TABLE: &str = "READ UNTIL";
     let folder = folder();
     let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());

@@ -198,7 +198,7 @@ async fn errors_of_a_valid_response_fail_the_window_unless_configured_otherwise(
     let partial = || control.next(Match::report(MARKS), Action::Errors { errors_json: r#"["shard 3"]"#.to_owned() });
     partial();
     let error = first_page(&client).await.unwrap_err();
-    assert!(matches!(&error, StepError::Failed(text) if text == "shard 3"), "{error:?}");
+    assert!(matches!(&error, StepError::Failed(text) if text == "“shard 3”"), "{error:?}");
     bench.settings.fail_on_errors = false;
     let client = bench.client().await;
     partial();
