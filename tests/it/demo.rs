@@ -166,8 +166,8 @@ async fn says(demo: &Daemon, words: &str, times: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_continues_after_its_sessions_were_ended_and_after_its_database_only_read() {
-    let _port = PORT.lock().await;
     const TABLE: &str = "READ UNTIL";
+    let _port = PORT.lock().await;
     let folder = folder();
     let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
     says(&demo, "BI tool", 0).await;
