@@ -28,6 +28,7 @@ pub mod pulse;
 pub mod push;
 pub mod quota;
 pub mod report;
+pub mod restart;
 pub mod rows;
 pub mod schedule;
 pub mod secret;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use tidegate::commands::{self, Cli, Exit, Prepared, failure};
+use tidegate::commands::{self, Cli, Command, Exit, Prepared, failure};
 use tidegate::postgres::environment;
-use tidegate::telemetry;
+use tidegate::{restart, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +15,12 @@ use tokio_util::sync::CancellationToken;
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::Run(_)) {
+        restart::with_one_arena();
+    }
     let mut secrets = Vec::new();
-    let outcome = start(Cli::parse(), &mut secrets);
+    let outcome = start(cli, &mut secrets);
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => failure::report(&error, &secrets).into(),

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+
 /// Whether `c` has no width and no glyph of its own: format characters and others that Unicode calls ignorable by
 /// default. They are invisible between two letters.
 pub const fn is_invisible(c: char) -> bool {
@@ -15,6 +17,14 @@ pub const fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}')
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a reader sees at least a letter or a digit. Other characters may be blank although they have a width, such
+/// as U+2800.
+pub fn is_readable(text: &str) -> bool {
+    // Blanks that Unicode calls letters.
+    let is_blank_letter = |c: char| matches!(c, '\u{13441}' | '\u{13442}');
+    text.chars().any(|c| c.is_alphanumeric() && !is_invisible(c) && !is_blank_letter(c))
 }
 
 /// Variation selectors: they choose between two glyphs of the character before them, most often an emoji.
@@ -38,15 +48,26 @@ pub const fn shown(c: char) -> char {
     }
 }
 
+/// Whether `text` has only visible ASCII characters and blanks, which are shown unchanged. Most text does, and this is
+/// found out much faster.
+fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// The same for text with line feeds.
+fn has_visible_ascii_lines(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~'))
+}
+
 /// `text` on one line, with [`shown`] for every character.
 pub fn plain(text: &str) -> String {
-    text.chars().map(shown).collect()
+    if is_visible_ascii(text) { text.to_owned() } else { text.chars().map(shown).collect() }
 }
 
 /// `text` on as many lines as it has, with [`shown`] for every other character.
 pub fn lines(text: &str) -> Cow<'_, str> {
     let keeps = |c: char| c == '\n' || !steers(c);
-    if text.chars().all(keeps) {
+    if has_visible_ascii_lines(text) || text.chars().all(keeps) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|c| if keeps(c) { c } else { shown(c) }).collect())
@@ -71,11 +92,40 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// Marks where text that a vendor wrote begins and ends in an error or a state.
+const VENDOR_TEXT: [char; 2] = ['“', '”'];
+
+/// Text that a vendor wrote, in the only form in which errors and states contain such text: in quotation marks, of
+/// which it has none itself. [`without_vendor_text`] removes it. "nothing" for an empty text.
+pub fn of_vendor(text: &str) -> String {
+    if text.is_empty() {
+        return "nothing".to_owned();
+    }
+    let [begin, end] = VENDOR_TEXT;
+    format!("{begin}{}{end}", text.replace(VENDOR_TEXT, "\""))
+}
+
+/// `text` with `“…”` for everything that a vendor wrote, for readers outside the installation.
+pub fn without_vendor_text(text: &str) -> Cow<'_, str> {
+    let [begin, end] = VENDOR_TEXT;
+    if !text.contains(begin) {
+        return Cow::Borrowed(text);
+    }
+    let (mut kept, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, foreign)) = rest.split_once(begin) {
+        kept.extend([before, "“…”"]);
+        // A text that was shortened has no end.
+        rest = foreign.split_once(end).map_or("", |(_, after)| after);
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
 /// The same JSON document, with `\u` escapes for characters that would not be shown unchanged. Its meaning is the same
 /// and it cannot control a terminal. Line feeds between tokens stay.
 pub fn json(document: &str) -> Cow<'_, str> {
     let keeps = |c: char| c == '\n' || !steers(c);
-    if document.chars().all(keeps) {
+    if has_visible_ascii_lines(document) || document.chars().all(keeps) {
         return Cow::Borrowed(document);
     }
     let mut text = String::with_capacity(document.len());
@@ -122,9 +172,24 @@ pub fn show_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// The end of the minute of a time until which something waits: shown without seconds, it must not be over before.
+pub fn up_to_minute(at: DateTime<Utc>) -> DateTime<Utc> {
+    let minute = TimeDelta::minutes(1);
+    at.duration_trunc(minute).map_or(at, |begin| if begin == at { at } else { begin + minute })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_until_which_something_waits_is_rounded_up_to_the_next_minute() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        assert_eq!(up_to_minute(at("2026-11-30T17:03:59.960Z")), at("2026-11-30T17:04:00Z"));
+        assert_eq!(up_to_minute(at("2026-11-30T17:03:00.000001Z")), at("2026-11-30T17:04:00Z"));
+        assert_eq!(up_to_minute(at("2026-11-30T17:03:00Z")), at("2026-11-30T17:03:00Z"));
+        assert_eq!(up_to_minute(DateTime::<Utc>::MAX_UTC), DateTime::<Utc>::MAX_UTC);
+    }
 
     /// One character of every kind that must not be shown unchanged.
     const HOSTILE: &[char] = &[
@@ -165,6 +230,61 @@ mod tests {
         }
         assert_eq!(lines("a\nb\tc\rd"), "a\nb c d");
         assert_eq!(escaped("a\n\u{202e}b é"), r"a\n\u{202e}b é");
+    }
+
+    #[test]
+    fn p7_what_a_vendor_wrote_can_be_removed_from_any_error() {
+        for (written, sent) in [
+            (format!("status 400, {}", of_vendor("maria@example.com")), "status 400, “…”"),
+            (format!("{}: {} (2)", of_vendor("maria"), of_vendor("” “+56 9”")), "“…”: “…” (2)"),
+            (of_vendor("”") + " and more", "“…” and more"),
+            ("it said “maria@exam".to_owned(), "it said “…”"),
+            (of_vendor(""), "nothing"),
+            ("the vendor responded with status 401".to_owned(), "the vendor responded with status 401"),
+        ] {
+            assert_eq!(without_vendor_text(&written), sent, "{written}");
+            assert_eq!(without_vendor_text(sent), sent);
+        }
+    }
+
+    #[test]
+    fn p7_text_without_a_letter_or_a_digit_is_not_readable() {
+        for blank in [
+            "",
+            " ",
+            "\u{2800}",
+            "\u{3164}",
+            "\u{ffa0}",
+            "\u{115f}\u{1160}",
+            "\u{200b} \u{2060}",
+            "\u{1d159}",
+            "\u{3000}",
+            "\u{16fe4}",
+            "\u{13441}",
+            "\u{13442}",
+            "\u{1680}",
+            "\u{e0041}",
+            "\u{fffc}",
+            "—",
+            "\u{301}",
+        ] {
+            assert!(!is_readable(blank), "{blank:?}");
+        }
+        for text in ["x", "7", "\u{2800}x", "заметка", "保守", "صيانة", "…é"] {
+            assert!(is_readable(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_character_is_shown_alone_as_within_other_text() {
+        for c in (0..=0x2fff).filter_map(char::from_u32) {
+            let text = c.to_string();
+            assert_eq!(plain(&text), shown(c).to_string(), "{c:?}");
+            assert_eq!(plain(&format!("{c}é")), format!("{}é", shown(c)), "{c:?}");
+            let kept = if c == '\n' { c } else { shown(c) };
+            assert_eq!(lines(&text), kept.to_string(), "{c:?}");
+            assert_eq!(json(&text) == *text, c == '\n' || !steers(c), "{c:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,11 @@
 //! an interval without firings, and so is that of all Postgres processes. Its peak memory is the kernel's `VmHWM`,
 //! including the start. Transactions are those that Postgres counts. Exits with 1 if the daemon uses 1 % of a core or
 //! 40 MiB. A start lasts from the launch of the program until `/readyz` reports ready, on a migrated database.
+//!
+//! `many` then measures the memory of a daemon with 10,000 jobs, idle and after two reloads, and the program exits with
+//! 1 if its peak is above 64 MiB.
 
+mod many;
 mod process;
 #[path = "../support/program.rs"]
 mod program;
@@ -28,6 +32,8 @@ use chrono::{Timelike as _, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::postgres::Embedded;
 use tokio_util::sync::CancellationToken;
+
+use self::many::Many;
 
 const DATABASE: &str = "idle";
 const JOBS: u32 = 1_000;
@@ -72,10 +78,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     let postgres = Embedded::start(&folder.path().join("postgres"), &CancellationToken::new()).await?;
     let measured = measure(&binary, folder.path(), &postgres, jobs, Duration::from_secs(seconds)).await;
     postgres.stop().await;
-    let (idle, starts) = measured?;
+    let (idle, starts, many) = measured?;
     println!("{}", table(&idle));
     println!("{starts}");
-    let kept = idle.iter().all(|idle| idle.share < SHARE_MAX && idle.peak_kib <= PEAK_KIB_MAX);
+    println!("{}", many.table());
+    let kept = idle.iter().all(|idle| idle.share < SHARE_MAX && idle.peak_kib <= PEAK_KIB_MAX) && many.is_kept();
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -85,23 +92,38 @@ async fn measure(
     postgres: &Embedded,
     jobs: u32,
     length: Duration,
-) -> anyhow::Result<(Vec<Idle>, String)> {
+) -> anyhow::Result<(Vec<Idle>, String, Many)> {
     let mut admin = PgConnection::connect(postgres.superuser_url().expose()).await?;
     let server = process::parent_of(sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut admin).await?)?;
     let mut idle = Vec::new();
     for (schedules, jobs) in
         [(Schedules::Yearly, jobs), (Schedules::Hourly, jobs), (Schedules::Daily, jobs), (Schedules::Yearly, FEW_JOBS)]
     {
-        sqlx::query(AssertSqlSafe(format!("create database {DATABASE} owner tidegate"))).execute(&mut admin).await?;
+        new_database(&mut admin).await?;
         let site = Site::new(folder, postgres, schedules, jobs)?;
         idle.push(site.idle(binary, &mut admin, server, length).await?);
-        if jobs != FEW_JOBS {
-            sqlx::query(AssertSqlSafe(format!("drop database {DATABASE} with (force)"))).execute(&mut admin).await?;
-        }
     }
     let site = Site::new(folder, postgres, Schedules::Yearly, FEW_JOBS)?;
     let starts = starts(binary, &site)?;
-    Ok((idle, starts))
+    new_database(&mut admin).await?;
+    let many = Many::measure(binary, folder, postgres).await?;
+    Ok((idle, starts, many))
+}
+
+/// Makes the database anew.
+async fn new_database(admin: &mut PgConnection) -> anyhow::Result<()> {
+    sqlx::query(AssertSqlSafe(format!("drop database if exists {DATABASE} with (force)"))).execute(&mut *admin).await?;
+    sqlx::query(AssertSqlSafe(format!("create database {DATABASE} owner tidegate"))).execute(&mut *admin).await?;
+    Ok(())
+}
+
+/// The sections `database` and `server` of a configuration, and the address of the status port.
+fn sections(postgres: &Embedded) -> anyhow::Result<(String, SocketAddr)> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut url = url::Url::parse(postgres.url().expose())?;
+    url.set_path(DATABASE);
+    Ok((format!("database: {{ url: \"{url}\" }}\nserver: {{ listen: \"{address}\" }}\n"), address))
 }
 
 /// A configuration and the address of its daemon.
@@ -114,20 +136,15 @@ struct Site {
 
 impl Site {
     fn new(folder: &Path, postgres: &Embedded, schedules: Schedules, jobs: u32) -> anyhow::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut url = url::Url::parse(postgres.url().expose())?;
-        url.set_path(DATABASE);
-        let mut yaml = format!(
-            "database: {{ url: \"{url}\" }}\nserver: {{ listen: \"{address}\" }}\nconnections:\n  vendor:\n    \
-             vendor: lynn_reporting\n    tenant: 1\n    access_token: a\n    access_token_secret: b\njobs:\n"
+        let (mut yaml, address) = sections(postgres)?;
+        yaml.push_str(
+            "connections:\n  vendor:\n    vendor: lynn_reporting\n    tenant: 1\n    access_token: a\n    \
+             access_token_secret: b\njobs:\n",
         );
         let now = Utc::now();
         for job in 0..jobs {
             let schedule = match schedules {
-                Schedules::Yearly => {
-                    format!("{} {} {} {} *", job % 60, job % 24, 1 + job % 28, (now_month() + 5) % 12 + 1)
-                }
+                Schedules::Yearly => yearly(job),
                 // From ten minutes after now to five minutes before now.
                 Schedules::Hourly => format!("{} * * * *", (now.minute() + 10 + job % 45) % 60),
                 Schedules::Daily => format!("{} {} * * *", job % 60, (now.hour() + 2 + job % 20) % 24),
@@ -173,7 +190,7 @@ impl Site {
     ) -> anyhow::Result<Idle> {
         let daemon = self.start(binary)?;
         tokio::time::sleep(SETTLE).await;
-        let id = daemon.child.id();
+        let id = daemon.id();
         let look = async |admin: &mut PgConnection| -> anyhow::Result<_> {
             Ok((Instant::now(), process::cpu(id)?, process::cpu_of_children(server)?, transactions(admin).await?))
         };
@@ -197,6 +214,12 @@ struct Daemon {
     ready_after: Duration,
 }
 
+impl Daemon {
+    fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         // It may have ended already.
@@ -205,9 +228,10 @@ impl Drop for Daemon {
     }
 }
 
-/// The sixth month from now is farthest from now.
-fn now_month() -> u32 {
-    chrono::Datelike::month(&Utc::now())
+/// In the sixth month from now, which is farthest from now.
+fn yearly(job: u32) -> String {
+    let month = (chrono::Datelike::month(&Utc::now()) + 5) % 12 + 1;
+    format!("{} {} {} {month} *", job % 60, job % 24, 1 + job % 28)
 }
 
 fn is_ready(address: SocketAddr) -> bool {

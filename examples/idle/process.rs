@@ -46,9 +46,18 @@ pub fn cpu_of_children(parent: u32) -> anyhow::Result<Duration> {
 
 /// Its peak resident memory.
 pub fn peak_kib(id: u32) -> anyhow::Result<u64> {
+    memory_kib(id, "VmHWM")
+}
+
+/// Its resident memory.
+pub fn resident_kib(id: u32) -> anyhow::Result<u64> {
+    memory_kib(id, "VmRSS")
+}
+
+fn memory_kib(id: u32, field: &'static str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context(field)?;
+    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
 }
 
 /// Converts KiB to MiB.

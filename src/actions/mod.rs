@@ -19,7 +19,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{Config, Job};
@@ -85,9 +86,15 @@ const DAYS: FieldKind = FieldKind::Number(
 );
 
 /// An action is a few statements.
-const WORK_MAX: Duration = Duration::from_secs(10);
+pub const WORK_MAX: Duration = Duration::from_secs(10);
 /// A commit that waits for a standby takes longer than usual.
-const COMMIT_MAX: Duration = Duration::from_secs(10);
+pub const COMMIT_MAX: Duration = Duration::from_secs(10);
+/// How long an action may go on to work when the process shuts down. After that it is rolled back.
+const WORK_AT_STOP_MAX: Duration = Duration::from_secs(3);
+/// How long the confirmation of a commit is then waited for.
+const COMMIT_AT_STOP_MAX: Duration = Duration::from_secs(2);
+/// When the process has been asked to stop, every action has its outcome after this.
+pub const STOP_MAX: Duration = WORK_AT_STOP_MAX.saturating_add(COMMIT_AT_STOP_MAX);
 /// What an error means for the action.
 const NOTHING_DONE: &str = "this call has done nothing";
 
@@ -219,6 +226,16 @@ pub struct Asked<'a> {
     pub gone: &'a BTreeSet<String>,
 }
 
+/// The process in which an action is done.
+#[derive(Clone, Copy)]
+pub struct Process<'a> {
+    pub pool: &'a PgPool,
+    pub config: &'a Config,
+    pub gone: &'a BTreeSet<String>,
+    /// Cancelled when it shuts down.
+    pub stop: &'a CancellationToken,
+}
+
 /// What would happen.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Proposal {
@@ -283,6 +300,9 @@ pub enum ActionError {
     /// The database did not do it in time, or it was not its turn in time.
     #[error("{}", .0.with(NOTHING_DONE))]
     Late(Failure),
+    /// The process shuts down.
+    #[error("Tidegate is shutting down; {}; send it again in a few seconds", NOTHING_DONE)]
+    Stopping,
     /// The transaction was to be committed, and the database did not confirm it.
     #[error(
         "the database did not confirm it, so it is not known whether it was done; send it again with the request id \
@@ -335,17 +355,18 @@ impl Action {
     }
 
     /// Does it, unless `request` was done before. Refused if `request` did something else. Ends within [`WORK_MAX`] and
-    /// [`COMMIT_MAX`].
+    /// [`COMMIT_MAX`], and within [`STOP_MAX`] after the process was asked to stop.
     pub async fn perform(
         &self,
-        pool: &PgPool,
-        config: &Config,
-        gone: &BTreeSet<String>,
+        Process { pool, config, gone, stop }: Process<'_>,
         query: &Query,
         actor: &str,
         request: Uuid,
     ) -> Result<Outcome, ActionError> {
         self.check(query)?;
+        if stop.is_cancelled() {
+            return Err(ActionError::Stopping);
+        }
         let digest = self.digest(query);
         let began = AtomicBool::new(false);
         let doing = timeout(WORK_MAX, async {
@@ -371,17 +392,32 @@ impl Action {
             Ok((transaction, Outcome { repeated: false, summary: done.summary, run_id: done.run_id, place }))
         });
         let late = || if began.load(Ordering::Relaxed) { Failure::Slow } else { Failure::Gone };
-        let (transaction, outcome) = doing.await.unwrap_or_else(|_| Err(ActionError::Late(late())))?;
+        let (transaction, outcome) = tokio::select! {
+            biased;
+            done = doing => done.unwrap_or_else(|_| Err(ActionError::Late(late())))?,
+            () = stopped_for(stop, WORK_AT_STOP_MAX) => return Err(ActionError::Stopping),
+        };
         if outcome.repeated {
             // Nothing was written: when the session ends, so does the transaction.
             drop(transaction);
             return Ok(outcome);
         }
-        match timeout(COMMIT_MAX, transaction.commit()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        let committed = tokio::select! {
+            biased;
+            committed = timeout(COMMIT_MAX, transaction.commit()) => committed.ok(),
+            () = stopped_for(stop, COMMIT_AT_STOP_MAX) => None,
+        };
+        match committed.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(()) => Ok(outcome),
             Err(source) => Err(ActionError::Unconfirmed { request, source }),
         }
     }
+}
+
+/// Returns this long after the process was asked to stop, or after the call if that was before.
+async fn stopped_for(stop: &CancellationToken, limit: Duration) {
+    stop.cancelled().await;
+    sleep(limit).await;
 }
 
 impl<'a> Asked<'a> {
@@ -406,7 +442,9 @@ impl<'a> Asked<'a> {
         let is_chosen = |entry: &&crate::config::JobStream| chosen.is_none_or(|name| entry.stream.name == name);
         let found: Vec<_> = job.streams.iter().filter(is_chosen).collect();
         if found.is_empty() {
-            return Err(ActionError::Invalid("the job has no stream of this name".to_owned()));
+            let names: Vec<&str> = job.streams.iter().map(|entry| &*entry.stream.name).collect();
+            let value = chosen.unwrap_or_default();
+            return Err(QueryError::not_one_of("stream", value, "a stream of the job", names).into());
         }
         let found: Vec<_> = found.into_iter().filter(|entry| !windowed || entry.stream.windowed()).collect();
         if found.is_empty() {

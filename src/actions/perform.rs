@@ -6,10 +6,11 @@ use super::{ActionError, Asked, Done, propose};
 use crate::config::{Job, JobStream};
 use crate::connector::Window;
 use crate::quota::{self, LedgerKey, LedgerKeys};
-use crate::schedule::{ByHand, enqueue_manual};
+use crate::report::QueryError;
+use crate::schedule::{ByHand, enqueue_by_hand};
 use crate::store::{held, mute, notification, pause, progress};
 use crate::text;
-use crate::worker::grid;
+use crate::worker::grid::{self, RangeError};
 
 /// A longer pause is rather a job that is not wanted: `paused: true` in the configuration.
 const PAUSE_MAX: TimeDelta = TimeDelta::days(30);
@@ -41,17 +42,17 @@ fn of_job(asked: &Asked<'_>, job: &Job, run_id: i64, summary: String) -> Done {
 pub(super) async fn run(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let job = asked.reading_job()?;
     let streams = names(&asked.streams(job, false)?);
-    let run = enqueue_manual(asked.conn, job, &streams, ByHand::Manual).await?;
+    let run = enqueue_by_hand(asked.conn, job, &streams, ByHand::Manual).await?.run_id;
     let summary = format!("run {run} of {} was requested: {}", job.name, in_words(asked, streams.len()));
     Ok(of_job(asked, job, run, summary))
 }
 
 pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let job = asked.reading_job()?;
-    let missing = || ActionError::Invalid("write the first day, and the day after the last".to_owned());
+    let missing = || QueryError::of("from", "write the first day, and the day after the last");
     let Window { start: from, end: to } = range(asked, job)?.ok_or_else(missing)?;
     let streams = names(&asked.streams(job, true)?);
-    let run = enqueue_backfill(asked.conn, job, &streams, (from, to)).await?;
+    let run = enqueue_by_hand(asked.conn, job, &streams, ByHand::Backfill { from, to }).await?.run_id;
     let days = |at: DateTime<Utc>| at.with_timezone(&job.timezone).date_naive();
     let summary = format!(
         "backfill {run} of {} from {} to {} was requested: {}",
@@ -63,30 +64,21 @@ pub(super) async fn backfill(asked: &mut Asked<'_>) -> Result<Done, ActionError>
     Ok(of_job(asked, job, run, summary))
 }
 
-/// A new backfill, or the same one that was left unfinished.
-async fn enqueue_backfill(
-    conn: &mut sqlx::PgConnection,
-    job: &Job,
-    streams: &[&str],
-    (from, to): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<i64, sqlx::Error> {
-    let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
-    names.sort();
-    if let Some(run) = progress::resume_backfill(&mut *conn, &job.name, (from, to), &names).await? {
-        return Ok(run);
-    }
-    enqueue_manual(conn, job, streams, ByHand::Backfill { from, to }).await
-}
-
 /// The days that a backfill reads; `None` if they were not chosen yet.
 pub(super) fn range(asked: &Asked<'_>, job: &Job) -> Result<Option<Window>, ActionError> {
     let (from, to) = match (asked.query.date("from")?, asked.query.date("to")?) {
         (Some(from), Some(to)) => (from, to),
         (None, None) => return Ok(None),
-        _ => return Err(ActionError::Invalid("write both the first day and the day after the last".to_owned())),
+        (from, _) => {
+            let missing = if from.is_none() { "from" } else { "to" };
+            return Err(QueryError::of(missing, "write both the first day and the day after the last").into());
+        }
     };
     let window = grid::past_days(from, to, job.timezone, asked.now);
-    window.map(Some).map_err(|error| ActionError::Invalid(error.to_string()))
+    window.map(Some).map_err(|error| {
+        let wrong = if matches!(error, RangeError::TooLong { .. }) { "to" } else { "from" };
+        QueryError::of(wrong, &error.to_string()).into()
+    })
 }
 
 pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
@@ -118,17 +110,18 @@ pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     if job.is_some_and(|job| job.paused) {
         return Err(ActionError::Refused("`paused: true` in the configuration pauses the job already".to_owned()));
     }
-    let until = asked.query.moment("until")?.ok_or_else(|| ActionError::Invalid("write the end".to_owned()))?;
+    let until = asked.query.moment("until")?.ok_or_else(|| QueryError::of("until", "write the end"))?;
     if until <= asked.now || until > asked.now + PAUSE_MAX {
-        return Err(ActionError::Invalid("the end is not within the next 30 days".to_owned()));
+        return Err(QueryError::of("until", "the end is not within the next 30 days").into());
     }
     let reason = asked.query.text("reason").unwrap_or_default();
     let is_long = reason.chars().count() > REASON_CHARACTERS_MAX;
-    let is_blank = reason.chars().all(|c| c.is_whitespace() || text::is_invisible(c));
-    if is_blank || is_long || reason.chars().any(char::is_control) {
-        let remedy =
-            format!("write a reason that can be read, of at most {REASON_CHARACTERS_MAX} characters on one line");
-        return Err(ActionError::Invalid(remedy));
+    if !text::is_readable(reason) || is_long || reason.chars().any(char::is_control) {
+        let remedy = format!(
+            "write a reason that can be read, with a letter or a digit, of at most {REASON_CHARACTERS_MAX} characters \
+             on one line"
+        );
+        return Err(QueryError::of("reason", &remedy).into());
     }
     let name = job.map_or(pause::EVERYTHING, |job| &*job.name);
     pause::set(asked.conn, name, until, reason, asked.actor).await?;
@@ -136,7 +129,7 @@ pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     Ok(Done {
         connection: job.map(|job| job.connection.clone()),
         job: job.map(|job| job.name.clone()),
-        summary: format!("{what} is paused until {}: {reason}", until.format("%Y-%m-%d %H:%MZ")),
+        summary: format!("{what} is paused until {}: {reason}", text::up_to_minute(until).format("%Y-%m-%d %H:%MZ")),
         ..Done::default()
     })
 }
@@ -158,7 +151,8 @@ pub(super) async fn resume(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
 pub(super) async fn release(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let (connection, stream) = (asked.query.name("connection"), asked.query.name("stream"));
     if asked.query.text("name") != Some(stream) {
-        return Err(ActionError::Invalid(format!("type the name of the stream, `{stream}`, to release its slices")));
+        let remedy = format!("type the name of the stream, `{stream}`, to release its slices");
+        return Err(QueryError::of("name", &remedy).into());
     }
     let slices = held::release(&mut *asked.conn, connection, stream, (None, None), asked.actor).await?;
     if slices == 0 {
@@ -209,11 +203,16 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let found = mute::find(&mut *asked.conn, problem).await?;
     let found = found.ok_or_else(|| ActionError::NotFound("the problem is not open any more".to_owned()))?;
     // Its bounds were checked.
-    let days = asked.query.number("days")?.ok_or_else(|| ActionError::Invalid("write a number of days".to_owned()))?;
+    let days = asked.query.number("days")?.ok_or_else(|| QueryError::of("days", "write a number of days"))?;
     let until = asked.now + TimeDelta::days(days);
     mute::mute(&mut *asked.conn, problem, until, asked.actor).await?;
     Ok(Done {
-        summary: format!("{} of {} was muted until {}", found.kind, found.scope, until.format("%Y-%m-%d %H:%MZ")),
+        summary: format!(
+            "{} of {} was muted until {}",
+            found.kind,
+            found.scope,
+            text::up_to_minute(until).format("%Y-%m-%d %H:%MZ")
+        ),
         connection: found.connection,
         stream: found.stream,
         job: found.job,

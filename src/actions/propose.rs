@@ -10,6 +10,7 @@ use crate::quota;
 use crate::store::pause::Pause;
 use crate::store::status::Streams;
 use crate::store::{held, mute, pause, progress};
+use crate::text;
 use crate::worker::grid::midnight;
 
 /// Streams named of which more than the chosen days would be read.
@@ -130,11 +131,16 @@ pub(super) async fn cancel(asked: &mut Asked<'_>) -> Result<Proposal, ActionErro
     })
 }
 
+/// A time until which something lasts.
+fn utc(until: DateTime<Utc>) -> String {
+    text::up_to_minute(until).format("%Y-%m-%d %H:%MZ").to_string()
+}
+
 /// A pause with its end, its operator and the reason.
 fn in_words(pause: &Pause) -> String {
     let what = if pause.job == pause::EVERYTHING { "every job" } else { &pause.job };
     let reason = pause.reason.trim_end_matches('.');
-    format!("the pause of {what} until {}, set by {}: {reason}", pause.until.format("%Y-%m-%d %H:%MZ"), pause.actor)
+    format!("the pause of {what} until {}, set by {}: {reason}", utc(pause.until), pause.actor)
 }
 
 pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Proposal, ActionError> {
@@ -253,8 +259,7 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Proposal, ActionError>
     ];
     if let Some(until) = found.muted_until {
         let by = found.muted_by.map(|by| format!(" by {by}")).unwrap_or_default();
-        effects
-            .push(format!("It is muted already, until {}{by}; this replaces that.", until.format("%Y-%m-%d %H:%MZ")));
+        effects.push(format!("It is muted already, until {}{by}; this replaces that.", utc(until)));
     }
     Ok(Proposal {
         title: format!("Mute {} of {}", found.kind, found.scope),

@@ -1,7 +1,7 @@
 //! The daemon: periodic tasks, workers, status port, reload, and the only shutdown sequence.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -33,6 +33,8 @@ use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext, accounts};
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
 /// How long runs in progress may take to reach a checkpoint. The whole shutdown sequence stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
+/// How long the status port may take to end, at the same time.
+const SERVER_DRAIN: Duration = server::STOP_MAX.saturating_add(Duration::from_secs(1));
 
 /// Why the daemon could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +72,7 @@ pub fn owner() -> String {
 
 impl Daemon {
     /// Migrates the database, opens the status port and starts all tasks.
-    pub async fn start(config: Config, reload: Option<Reload>, database: &Database) -> Result<Self, DaemonError> {
+    pub async fn start(config: Arc<Config>, reload: Option<Reload>, database: &Database) -> Result<Self, DaemonError> {
         let health = Arc::new(Health::default());
         health.config_loaded();
         for unread in &config.unread {
@@ -98,7 +100,7 @@ impl Daemon {
             owner,
         });
         shared.metrics.configure(names(&config));
-        let (sender, receiver) = watch::channel(Arc::new(config));
+        let (sender, receiver) = watch::channel(config);
         let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics), shared.owner.clone())?);
         let sources = StatusSources {
             pool: database.pool.clone(),
@@ -152,8 +154,8 @@ impl Daemon {
         }
     }
 
-    /// Stops enqueuing and claiming, lets runs reach a checkpoint, then stops the rest. Takes at most 10 s, even if a
-    /// task hangs.
+    /// Stops enqueuing and claiming, lets runs reach a checkpoint and actions of operators end, then stops the rest.
+    /// Takes at most 10 s, even if a task hangs.
     pub async fn stop(self) {
         self.health.stopping();
         self.shutdown.cancel();
@@ -162,13 +164,13 @@ impl Daemon {
             // Tasks that have already been awaited, and panics, were reported where they occurred.
             let _ = tokio::join!(self.workers, self.timer);
         });
-        if drained.await.is_err() {
+        let (drained, _) = tokio::join!(drained, tokio::time::timeout(SERVER_DRAIN, self.server));
+        if drained.is_err() {
             tracing::warn!(
                 "runs in progress did not reach a checkpoint in time; they are taken over when their lease ends"
             );
         }
         self.alive.leave().await;
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
         for abort in aborts {
             abort.abort();
         }
@@ -227,7 +229,7 @@ fn alive_task(
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     const NO_HOURS: &str = "the use of quotas by the hour could not be stored";
-    let stated = Arc::new(Mutex::new(None::<Arc<Config>>));
+    let stated = Arc::new(Mutex::new(None::<Weak<Config>>));
     let trouble = Arc::new(Repeats::default());
     let plan = Arc::new(Mutex::new(StoredPlan::default()));
     let digest = Arc::new(Mutex::new(None));
@@ -292,17 +294,17 @@ fn alive_task(
 async fn state_limits(
     shared: &WorkerContext,
     config: &Arc<Config>,
-    stated: &mut Option<Arc<Config>>,
+    stated: &mut Option<Weak<Config>>,
     trouble: &Repeats,
 ) {
     const TROUBLE: &str = "the quotas of connections could not be stated, so pages and metrics may show old limits";
-    if stated.as_ref().is_some_and(|stated| Arc::ptr_eq(stated, config)) {
+    if stated.as_ref().is_some_and(|stated| is_same(stated, config)) {
         return;
     }
     match accounts::state_limits(&shared.pool, &shared.owner, config.connections.values()).await {
         Ok(()) => {
             trouble.over(TROUBLE);
-            *stated = Some(Arc::clone(config));
+            *stated = Some(Arc::downgrade(config));
         }
         Err(error) => trouble.warn(TROUBLE, &error),
     }
@@ -313,16 +315,21 @@ fn about(
     shared: &WorkerContext,
     config: &Arc<Config>,
     health: &Health,
-    digest: &mut Option<(Arc<Config>, String)>,
+    digest: &mut Option<(Weak<Config>, String)>,
 ) -> instance::About {
-    let known = digest.take().filter(|(of, _)| Arc::ptr_eq(of, config));
-    let (_, hash) = digest.insert(known.unwrap_or_else(|| (Arc::clone(config), config.digest())));
+    let known = digest.take().filter(|(of, _)| is_same(of, config));
+    let (_, hash) = digest.insert(known.unwrap_or_else(|| (Arc::downgrade(config), config.digest())));
     let ages = Loop::ALL.into_iter().filter_map(|of| Some((of.name(), shared.pulse.age(of)?.as_secs_f64())));
     instance::About {
         config_hash: Some(hash.clone()),
         config_refused: health.is_reload_refused(),
         loops: ages.collect(),
     }
+}
+
+/// Whether `known` is this configuration. Weak, because a replaced configuration should not stay in memory.
+pub(super) fn is_same(known: &Weak<Config>, config: &Arc<Config>) -> bool {
+    std::ptr::eq(known.as_ptr(), Arc::as_ptr(config))
 }
 
 async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<usize> {

@@ -100,11 +100,6 @@ impl Foreground {
     }
 }
 
-/// Like [`Foreground::follow`], for runs that other processes work on.
-pub async fn follow(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
-    look(pool, runs, &Notify::new(), |_| {}).await
-}
-
 /// Reads progress periodically, and when a worker has left a run.
 async fn look(
     pool: &PgPool,
@@ -126,7 +121,7 @@ async fn look(
         };
         seen = Instant::now();
         show(&tasks);
-        if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "held" | "failed" | "cancelled")) {
+        if tasks.iter().all(TaskState::has_ended) {
             return Ok(tasks);
         }
         // Or this process has no workers for them.

@@ -78,8 +78,8 @@ impl Reload {
         shared: &WorkerContext,
         health: &Health,
     ) -> Option<Refused> {
-        let (path, env) = (self.path.clone(), self.env.clone());
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &env)).await;
+        let (path, env, known) = (self.path.clone(), self.env.clone(), Arc::clone(&config.borrow()));
+        let loaded = tokio::task::spawn_blocking(move || known.load_again(&path, &env)).await;
         match loaded {
             Ok(Ok(loaded)) => {
                 let before = Arc::clone(&config.borrow());

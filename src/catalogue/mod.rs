@@ -4,12 +4,14 @@
 //! catalogue agree. It does not know HTTP, SQL or the configuration.
 
 mod naming;
+mod shared;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 pub use naming::{ColumnNames, column_name};
+pub use shared::Streams;
 
 use crate::text::show_duration;
 
@@ -32,7 +34,7 @@ impl Vendor {
 pub type Text = Cow<'static, str>;
 
 /// One report or list of a vendor, which fills one warehouse table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stream {
     /// The vendor that provides it.
     pub vendor: Vendor,
@@ -57,6 +59,9 @@ pub struct Stream {
     pub documented: bool,
     /// The vendor field with the time of a row, if known. Rows outside their slice are left out.
     pub time_field: Option<Text>,
+    /// The vendor field whose time `_row_key` begins with, if records have it: the time that the stream's windows
+    /// follow. Only for [`Key::RowHash`]. `load::key` replaces it with what is chosen for the table.
+    pub row_time: Option<Text>,
     /// Whether `"*"` leaves the stream out.
     pub off_by_default: bool,
     /// Tables that are filled together with this one. Only streams with [`Key::Columns`] have any.
@@ -68,7 +73,7 @@ pub struct Stream {
 }
 
 /// The time windows in which a stream is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Windows {
     /// Default length of a slice.
     pub days: u32,
@@ -114,7 +119,7 @@ impl Windows {
 
 /// A table filled with its parent: one row per element of an array in the parent's record. Reading a parent replaces
 /// its child rows; deleting a parent deletes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Child {
     /// The table's name, in the parent's schema.
     pub name: Text,
@@ -131,7 +136,7 @@ pub struct Child {
 }
 
 /// How a stream's rows are merged into its table (docs/warehouse.md#modes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// A slice is replaced by its latest reading.
     ReplaceWindow,
@@ -144,7 +149,7 @@ pub enum Mode {
 }
 
 /// What identifies a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The vendor documents no key. The key is `_row_key`, a hash of the content and of the position among identical
     /// records.
@@ -163,7 +168,7 @@ pub enum Key {
 }
 
 /// Where the type of a column comes from that a job's `key` adds to the documented ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyType {
     /// The job's `types`.
     Stated,
@@ -172,7 +177,7 @@ pub enum KeyType {
 }
 
 /// One column of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Column {
     /// The vendor's field name; nested fields are joined with `.`.
     pub field: Text,
@@ -193,7 +198,7 @@ pub struct Column {
 }
 
 /// Which value a column holds after its row is written again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Keep {
     /// The new value.
     #[default]

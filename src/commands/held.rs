@@ -1,6 +1,7 @@
 //! `tidegate held`: slices whose last reading was too doubtful to delete rows; `held release` allows the next reading
 //! to delete them.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -53,28 +54,27 @@ pub(crate) async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exi
     Ok(Exit::Done)
 }
 
-/// The slices with their jobs.
+/// The slices, each with the first job that reads its stream.
 pub(super) fn with_jobs(config: &Config, slices: Vec<HeldSlice>) -> Vec<Held> {
-    let with_job = |slice: HeldSlice| Held { job: job_of(config, &slice).map(ToOwned::to_owned), slice };
-    slices.into_iter().map(with_job).collect()
-}
-
-/// A job that reads the slice's stream.
-fn job_of<'c>(config: &'c Config, slice: &HeldSlice) -> Option<&'c str> {
-    let reads = |job: &Job| {
-        job.connection == slice.connection && job.streams.iter().any(|stream| stream.stream.name == slice.stream)
-    };
-    config.jobs.iter().find(|(_, job)| reads(job)).map(|(name, _)| name.as_str())
+    // Not searched for each slice: there may be thousands of jobs.
+    let mut readers: HashMap<(&str, &str), &str> = HashMap::new();
+    for job in config.jobs.values().filter(|_| !slices.is_empty()) {
+        for entry in &job.streams {
+            readers.entry((&*job.connection, &*entry.stream.name)).or_insert(job.name.as_str());
+        }
+    }
+    let job_of = |slice: &HeldSlice| readers.get(&(&*slice.connection, &*slice.stream)).map(|job| (*job).to_owned());
+    slices.into_iter().map(|slice| Held { job: job_of(&slice), slice }).collect()
 }
 
 /// The commands that release the listed slices, one for each stream.
 fn remedy(held: &[Held]) -> String {
     let mut commands = Vec::new();
+    let mut named = HashSet::new();
     for Held { job, slice } in held.iter().filter(|held| !held.slice.released) {
         let Some(job) = job else { continue };
-        let command = format!("  tidegate held release {} --stream {}\n", plain(job), plain(&slice.stream));
-        if !commands.contains(&command) {
-            commands.push(command);
+        if named.insert((job, &slice.stream)) {
+            commands.push(format!("  tidegate held release {} --stream {}\n", plain(job), plain(&slice.stream)));
         }
     }
     if commands.is_empty() {

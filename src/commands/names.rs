@@ -24,7 +24,7 @@ pub fn reading_job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, Comman
 /// The job of that name, which must be one that sends.
 pub fn sending_job<'a>(config: &'a Config, name: &str) -> Result<(&'a Job, &'a Push), CommandError> {
     let job = job(config, name)?;
-    let push = job.push.as_ref().ok_or_else(|| {
+    let push = job.push.as_deref().ok_or_else(|| {
         CommandError::Usage(format!(
             "the job `{name}` has no `push` section, so it sends nothing: run `tidegate sync {name}`"
         ))

@@ -3,8 +3,9 @@
 //! Text from other sources passes through [`text`](crate::text), which removes control characters for terminals. A
 //! reader that closes the pipe early (`tidegate runs | head`) is not an error.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::iter;
 
 use serde::Serialize;
 
@@ -101,36 +102,42 @@ impl Table {
         let mut text = String::new();
         self.line(&mut text, &widths, &titles);
         for row in &self.rows {
-            self.line(&mut text, &widths, &row.iter().map(String::as_str).collect::<Vec<_>>());
+            self.line(&mut text, &widths, row);
         }
         text
     }
 
-    fn line(&self, text: &mut String, widths: &[usize], cells: &[&str]) {
+    fn line(&self, text: &mut String, widths: &[usize], cells: &[impl AsRef<str>]) {
         let start = text.len();
         for (((_, side), width), cell) in self.columns.iter().zip(widths).zip(cells) {
             if text.len() > start {
                 text.push_str(GAP);
             }
-            let cell = cut(cell, *width);
-            // Writing to a String cannot fail.
-            let _ = match side {
-                Side::Left => write!(text, "{cell:<width$}"),
-                Side::Right => write!(text, "{cell:>width$}"),
-            };
+            let cell = cut(cell.as_ref(), *width);
+            let blanks = iter::repeat_n(' ', width.saturating_sub(cell.chars().count()));
+            match side {
+                Side::Left => {
+                    text.push_str(&cell);
+                    text.extend(blanks);
+                }
+                Side::Right => {
+                    text.extend(blanks);
+                    text.push_str(&cell);
+                }
+            }
         }
         text.truncate(start + text[start..].trim_end().len());
         text.push('\n');
     }
 }
 
-fn cut(cell: &str, width: usize) -> String {
+fn cut(cell: &str, width: usize) -> Cow<'_, str> {
     if cell.chars().count() <= width {
-        return cell.to_owned();
+        return Cow::Borrowed(cell);
     }
     let mut text: String = cell.chars().take(width.saturating_sub(1)).collect();
     text.push('…');
-    text
+    Cow::Owned(text)
 }
 
 #[cfg(test)]

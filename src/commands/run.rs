@@ -15,12 +15,13 @@ pub(crate) async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit
     if let Some(psql) = database.psql_line() {
         tracing::info!(%psql, "the embedded Postgres is running");
     }
-    let reload = Reload { path: context.config_path.clone(), env: config::process_env() };
-    let config = (*context.config).clone();
+    // Not kept here: after a reload, nothing needs it any more.
+    let Context { config, config_path, cancel, .. } = context;
+    let reload = Reload { path: config_path, env: config::process_env() };
     let started = tokio::select! {
         started = Box::pin(Daemon::start(config, Some(reload), &database)) => started,
         // Migrations may take minutes. Each is a transaction, so that nothing is half done.
-        () = context.cancel.cancelled() => {
+        () = cancel.cancelled() => {
             database.close().await;
             return Ok(Exit::Done);
         }
@@ -29,7 +30,7 @@ pub(crate) async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit
         Err(error) => Err(error),
         Ok(mut daemon) => {
             let outcome = tokio::select! {
-                () = context.cancel.cancelled() => Ok(()),
+                () = cancel.cancelled() => Ok(()),
                 error = daemon.ended() => Err(error),
             };
             daemon.stop().await;

@@ -13,15 +13,15 @@ use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, failure, held, quota, show};
 use crate::report::{
-    Document as _, OpenProblems, Overview, Problem, Query, Reading, StatusReport, count_states, headline, limits_used,
-    open_problems, state,
+    Document as _, OpenProblems, Overview, Problem, Query, Reading, Standing, StatusReport, Surroundings, count_states,
+    headline, limits_used, open_problems, state,
 };
 use crate::schedule;
 use crate::settings::Faults;
 use crate::store::history::{self, Waiting};
-use crate::store::pause;
 use crate::store::push::{self, BatchCounts};
 use crate::store::reconciliation::Difference;
+use crate::store::session::{ONLY_READS, ONLY_READS_HINT};
 use crate::store::status::{Failure, StreamState};
 use crate::store::stored_rows::StoredRows;
 use crate::text::plain;
@@ -32,6 +32,9 @@ const FAILURES_SHOWN: usize = 5;
 
 #[derive(Debug)]
 struct Everything {
+    surroundings: Surroundings,
+    /// Whether the configuration on disk is wrong.
+    config_refused: bool,
     problems: OpenProblems,
     report: StatusReport,
     waiting: Vec<Waiting>,
@@ -70,9 +73,15 @@ async fn print_overview(context: &Context) -> anyhow::Result<()> {
             let mut transaction = conn.begin().await?;
             let now = schedule::clock(&mut transaction).await?;
             let config = &context.config;
-            let pauses = pause::list(&mut *transaction).await?;
-            let conn = &mut transaction;
-            let mut reading = Reading { conn, config, pauses: &pauses, config_refused: context.refused.is_some(), now };
+            let surroundings = Surroundings::read(&mut transaction).await?;
+            let mut reading = Reading {
+                conn: &mut transaction,
+                config,
+                surroundings: &surroundings,
+                config_refused: context.refused.is_some(),
+                in_daemon: false,
+                now,
+            };
             let overview = Overview::read(&mut reading, &Query::default()).await?;
             transaction.rollback().await?;
             Ok(overview)
@@ -98,7 +107,9 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
             let jobs: BTreeSet<&str> = report.jobs.iter().map(|job| &*job.job).collect();
             waiting.retain(|task| jobs.contains(&*task.job));
             let problems = open_problems(conn, PROBLEMS_SHOWN).await?;
-            Ok((Everything { problems, report, waiting, pushes }, quotas))
+            let surroundings = Surroundings::read(conn).await?;
+            let config_refused = context.refused.is_some();
+            Ok((Everything { surroundings, config_refused, problems, report, waiting, pushes }, quotas))
         })
         .await?;
     let held = held::with_jobs(config, everything.report.held.clone());
@@ -111,7 +122,15 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&everything.report, everything.report.at);
     let states = count_states(report.streams.iter().map(|stream| (&*stream.state, 1)));
     let late_and_wait = report.streams.iter().map(|stream| i64::from(stream.is_late_and_waits())).sum();
-    let mut text = format!("{}\n\n", headline(&everything.problems, &states, late_and_wait));
+    let surroundings = &everything.surroundings;
+    let standing = Standing::new(surroundings, everything.config_refused, false);
+    let mut text = format!("{}\n", headline(&standing, &everything.problems, &states, late_and_wait));
+    if surroundings.only_reads {
+        trouble(&mut text, Some(ONLY_READS), Some(ONLY_READS_HINT));
+    } else if surroundings.daemons.is_empty() {
+        trouble(&mut text, None, Some("`tidegate run` starts a daemon"));
+    }
+    text.push('\n');
     if everything.problems.total > 0 {
         text.push_str(&problems(&everything.problems, now));
     }
@@ -143,6 +162,7 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     if !everything.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&everything.pushes));
     }
+    section(&mut text, "Daemons", &daemons(surroundings, now));
     if !quotas.is_empty() {
         section(&mut text, "Quotas", &quota::table(quotas, now));
     }
@@ -151,6 +171,26 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
         section(&mut text, "Failures, newest first", &failed(&failures, now));
     }
     text
+}
+
+/// The daemons that run, or the one that was seen last.
+fn daemons(surroundings: &Surroundings, now: DateTime<Utc>) -> String {
+    if surroundings.daemons.is_empty() {
+        return surroundings.last_daemon.as_ref().map_or_else(
+            || "none runs\n".to_owned(),
+            |last| format!("none runs; last seen: {}, {}\n", plain(&last.owner), show::moment(last.seen_at, now)),
+        );
+    }
+    let mut table = Table::new().left(&["DAEMON", "VERSION", "STARTED", "CONFIGURATION"]);
+    for daemon in &surroundings.daemons {
+        table.row([
+            daemon.owner.clone(),
+            show::text(daemon.version.as_deref()),
+            show::moment_or_nothing(daemon.started_at, now),
+            if daemon.config_refused { "refused; the previous one is in force" } else { "in force" }.to_owned(),
+        ]);
+    }
+    table.show()
 }
 
 fn section(text: &mut String, title: &str, body: &str) {

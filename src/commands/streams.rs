@@ -101,7 +101,7 @@ fn streams(config: &Config, only: Option<Vendor>) -> Vec<Stream> {
     for connector in connector::ALL.iter().filter(|connector| only.is_none_or(|only| only == connector.vendor)) {
         let vendor = connector.vendor;
         let configured = config.connections.values().filter(|connection| connection.vendor() == vendor);
-        let added = configured.flat_map(|connection| connection.streams.iter().cloned());
+        let added = configured.flat_map(|connection| &connection.streams).map(|stream| Stream::clone(stream));
         for stream in (connector.streams)().into_iter().chain(added) {
             if !streams.iter().any(|other| (other.schema, &other.name) == (stream.schema, &stream.name)) {
                 streams.push(with_key(stream, config));

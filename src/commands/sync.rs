@@ -10,10 +10,10 @@ use sqlx::{Connection as _, PgConnection};
 use super::output::{self, Table};
 use super::progress::Progress;
 use super::{CommandError, Context, Exit, SyncArgs, names, show};
-use crate::app::{Database, Foreground, compare_totals, owner};
+use crate::app::{Database, Foreground, compare_totals, owner, plan_streams};
 use crate::config::Job;
 use crate::mart;
-use crate::schedule::{ByHand, enqueue_manual};
+use crate::schedule::{ByHand, Requested, enqueue_by_hand};
 use crate::store::audit::{self, Subject};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
@@ -82,13 +82,19 @@ async fn work(
     json: bool,
 ) -> anyhow::Result<Vec<TaskState>> {
     migrate::migrate(&database.pool).await?;
+    if let Err(error) = plan_streams(&database.pool, &context.config).await {
+        tracing::warn!(error = chain(&error), "the streams of the configuration could not be stored");
+    }
     let views = Arc::new(mart::Views::of(mart::Role::Command, &owner()));
     views.refresh(&database.pool, &context.config.mart).await;
     let mut runs = Vec::new();
     let mut connection = database.pool.acquire().await?;
     for (job, streams, by_hand) in wanted {
         let mut transaction = connection.begin().await?;
-        let run = enqueue(&mut transaction, job, &streams, by_hand).await?;
+        let Requested { run_id: run, is_resumed } = enqueue_by_hand(&mut transaction, job, &streams, by_hand).await?;
+        if is_resumed {
+            tracing::info!(run, "continuing an unfinished backfill");
+        }
         record(&mut transaction, job, run, by_hand).await?;
         transaction.commit().await?;
         runs.push(run);
@@ -135,24 +141,6 @@ async fn record(conn: &mut PgConnection, job: &Job, run: i64, by_hand: ByHand) -
     let subject =
         Subject { connection: Some(&job.connection), job: Some(&job.name), run_id: Some(run), ..Subject::default() };
     audit::record(conn, audit::COMMAND, subject, &format!("{what} {run} of {} was requested", job.name)).await
-}
-
-/// A new run, or the same backfill that was left unfinished.
-async fn enqueue(
-    connection: &mut PgConnection,
-    job: &Job,
-    streams: &[&str],
-    by_hand: ByHand,
-) -> Result<i64, sqlx::Error> {
-    if let ByHand::Backfill { from, to } = by_hand {
-        let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
-        names.sort();
-        if let Some(run) = progress::resume_backfill(&mut *connection, &job.name, (from, to), &names).await? {
-            tracing::info!(run, "continuing an unfinished backfill");
-            return Ok(run);
-        }
-    }
-    enqueue_manual(connection, job, streams, by_hand).await
 }
 
 /// A summary of what was loaded, by stream.

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -32,6 +33,7 @@ use crate::cron::{CatchUp, Schedule};
 use crate::mart;
 use crate::secret::Secret;
 use crate::settings::{self, Faults, KeyPath};
+use check::Shared;
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use notify::{NotifyFormat, Target};
 pub use schema::json_schema;
@@ -166,7 +168,7 @@ pub struct Job {
     /// check.
     pub hold_below: u8,
     /// What `tidegate push` sends. Such a job reads no stream and runs only by that command.
-    pub push: Option<Push>,
+    pub push: Option<Box<Push>>,
 }
 
 /// Rows of the warehouse that are sent as records of a Lynn campaign (`facts/lynn.md §6.1`).
@@ -189,8 +191,8 @@ pub struct Push {
 /// One stream of a job, with its own settings or the job's.
 #[derive(Debug, Clone)]
 pub struct JobStream {
-    /// With the `key` of the job, if it sets one.
-    pub stream: Stream,
+    /// With the `key` of the job, if it sets one. Shared by everything that has the same stream.
+    pub stream: Arc<Stream>,
     pub slice: SliceLength,
     /// Finished slices that ended less than this ago are read again.
     pub lookback: Duration,
@@ -238,15 +240,30 @@ impl Config {
         env: &BTreeMap<String, String>,
         connectors: &[&'static Connector],
     ) -> Result<Self, Faults> {
+        Self::load_sharing(path, env, connectors, Shared::default())
+    }
+
+    /// Loads the file or folder `path` again. The streams and schedules that this configuration has as well are shared
+    /// with it, so that both together need little more memory than one.
+    pub fn load_again(&self, path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        Self::load_sharing(path, env, connector::ALL, Shared::of(self))
+    }
+
+    fn load_sharing(
+        path: &Path,
+        env: &BTreeMap<String, String>,
+        connectors: &[&'static Connector],
+        shared: Shared,
+    ) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let sources = settings::read_files(path, &mut faults);
-        let config = Self::from_sources(&sources, env, connectors, faults)?;
+        let config = Self::from_sources(sources, env, connectors, shared, faults)?;
         Ok(Self { unread: settings::unread_folders(path), ..config })
     }
 
     /// The configuration without any file: the defaults, with overrides from `env`.
     pub fn without_files(env: &BTreeMap<String, String>) -> Result<Self, Faults> {
-        Self::from_sources(&[], env, connector::ALL, Faults::default())
+        Self::from_sources(Vec::new(), env, connector::ALL, Shared::default(), Faults::default())
     }
 
     /// Every stream that a job reads, by connection and stream.
@@ -270,24 +287,26 @@ impl Config {
     pub fn load_despite_faults(path: &Path, env: &BTreeMap<String, String>) -> Result<(Self, Faults), Faults> {
         let mut faults = Faults::default();
         let sources = settings::read_files(path, &mut faults);
-        let (config, faults) = Self::despite_faults(&sources, env, connector::ALL, faults);
+        let (config, faults) = Self::despite_faults(sources, env, connector::ALL, Shared::default(), faults);
         config.map(|config| (config, faults.clone())).ok_or(faults)
     }
 
     fn from_sources(
-        sources: &[settings::SourceFile],
+        sources: Vec<settings::SourceFile>,
         env: &BTreeMap<String, String>,
         connectors: &[&'static Connector],
+        shared: Shared,
         faults: Faults,
     ) -> Result<Self, Faults> {
-        let (config, faults) = Self::despite_faults(sources, env, connectors, faults);
+        let (config, faults) = Self::despite_faults(sources, env, connectors, shared, faults);
         config.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
     fn despite_faults(
-        sources: &[settings::SourceFile],
+        sources: Vec<settings::SourceFile>,
         env: &BTreeMap<String, String>,
         connectors: &[&'static Connector],
+        shared: Shared,
         faults: Faults,
     ) -> (Option<Self>, Faults) {
         let mut faults = faults;
@@ -299,7 +318,7 @@ impl Config {
         settings::substitute(&mut tree, &KeyPath::default(), env, &mut faults);
         let names_one = |node: &settings::Node| ["url", "host"].iter().any(|key| node.get(key).is_some());
         let is_named = unread.is_none() || tree.get("database").is_some_and(names_one);
-        let (mut config, faults) = check::check(&tree, connectors, faults);
+        let (mut config, faults) = check::check(&tree, connectors, shared, faults);
         let is_known = is_named && !faults.concern("database") && !faults.concern("embedded");
         if !faults.is_empty() {
             config.jobs.clear();

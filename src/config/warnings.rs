@@ -1,6 +1,6 @@
 //! Settings that are allowed but probably not intended. `tidegate check` shows them; nothing is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -72,8 +72,9 @@ fn plain_http_to_target(target: &Target) -> Option<String> {
 /// Connections that share a credential, and so a ledger, but configure different limits.
 fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
     let mut warnings = Vec::new();
+    let mut first: HashMap<(&str, Vec<&str>), &Connection> = HashMap::new();
     for connection in connections.values() {
-        let Some(known) = connections.values().find(|first| first.shares_credential(connection)) else { continue };
+        let known = *first.entry(connection.credential()).or_insert(connection);
         for limit in &connection.limits {
             let other = known.limits.iter().find(|other| other.name == limit.name);
             if other.is_some_and(|other| (other.amount, other.per) != (limit.amount, limit.per)) {

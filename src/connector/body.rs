@@ -63,7 +63,7 @@ pub(super) async fn read_file<'b, R: Records + ?Sized, E: Into<StepError>>(
     let charset = match form.charset.map_or_else(said, |charset| Ok(Some(charset))) {
         Ok(charset) => charset,
         Err(name) => {
-            let error = DecodeError::UnknownCharset(redactor.clean(name));
+            let error = DecodeError::UnknownCharset(redactor.quote(name));
             body.abandon(CallOutcome::Unreadable).await?;
             return Err(error.into());
         }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use url::{Host, Url};
 
 use super::contract::{AccountSettings, Connector, OwnKeys, VendorPart};
-use crate::catalogue::{Stream, Text, Vendor};
+use crate::catalogue::{Stream, Streams, Text, Vendor};
 use crate::http::{Hosts, Retry};
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::settings::{
@@ -36,7 +36,7 @@ pub struct Connection {
     /// The vendor's own settings.
     pub settings: Arc<dyn AccountSettings>,
     /// Every stream that the connection offers, including those from its configuration.
-    pub streams: Vec<Stream>,
+    pub streams: Vec<Arc<Stream>>,
     /// Names of the vendor's streams that this connection has not enabled.
     pub not_enabled: Vec<Text>,
 }
@@ -58,12 +58,13 @@ impl Connection {
         Identity(hash.finalize().into())
     }
 
-    /// Whether both have the same credential at the same base URL, and so one quota.
-    pub fn shares_credential(&self, other: &Self) -> bool {
-        fn base(connection: &Connection) -> &str {
-            connection.base_url.as_str().trim_end_matches('/')
-        }
-        base(self) == base(other) && self.settings.credential() == other.settings.credential()
+    /// Its base URL and its credential. Connections that have the same share one quota.
+    pub fn credential(&self) -> (&str, Vec<&str>) {
+        (self.base_url.as_str().trim_end_matches('/'), self.settings.credential())
+    }
+
+    fn shares_credential(&self, other: &Self) -> bool {
+        self.credential() == other.credential()
     }
 
     /// The limits that count if the connections `all` are in use: of those that share the credential the smaller amount
@@ -142,12 +143,14 @@ struct QuotaKeys {
     per: Option<DurationText>,
 }
 
-/// Reads a connection and reports every fault in it. Returns `None` if its vendor is unknown.
+/// Reads a connection and reports every fault in it. Returns `None` if its vendor is unknown. `known` are the streams
+/// of other connections.
 pub fn check(
     name: &str,
     node: &Node,
     path: &KeyPath,
     connectors: &[&'static Connector],
+    known: &mut Streams,
     report: &mut Report<'_>,
 ) -> Option<Connection> {
     let common_keys = keys_of::<Keys>();
@@ -159,6 +162,8 @@ pub fn check(
     let (streams, not_enabled): (Vec<Stream>, Vec<Stream>) =
         (connector.streams)().into_iter().partition(|stream| settings.offers(stream));
     let extra_streams = extra_streams.into_iter().filter(|stream| settings.offers(stream));
+    let streams = streams.into_iter().map(|stream| settings.adapted(stream)).chain(extra_streams);
+    let streams = streams.map(|stream| known.share(stream)).collect();
     Some(Connection {
         name: name.to_owned(),
         base_url: base_url(raw.base_url.as_deref(), connector.default_base_url, path, report),
@@ -172,7 +177,7 @@ pub fn check(
         retry: retry(&raw.retry.unwrap_or_default(), path, report),
         limits: limits(settings.limits(), raw.quotas.unwrap_or_default(), connector.vendor, path, report),
         connector,
-        streams: streams.into_iter().map(|stream| settings.adapted(stream)).chain(extra_streams).collect(),
+        streams,
         not_enabled: not_enabled.into_iter().map(|stream| stream.name).collect(),
         settings,
     })

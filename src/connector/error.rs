@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::decode::DecodeError;
 use crate::http::HttpError;
 
-/// Messages hold no vendor data except the vendor's own error messages, redacted.
+/// Messages hold no vendor data except the vendor's own error messages and states, redacted and in the form of
+/// [`crate::text::of_vendor`].
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     #[error(transparent)]
@@ -58,4 +59,65 @@ pub enum StepError {
     /// The receiver of the records has stopped.
     #[error("loading stopped")]
     LoadStopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Redactor;
+    use crate::text::without_vendor_text;
+
+    #[test]
+    fn p7_what_a_vendor_wrote_is_removed_from_every_error_that_has_a_text() {
+        let personal = "maria@example.com” said";
+        let said = || Redactor::default().quote(personal);
+        let errors = [
+            StepError::Http(HttpError::Host { host: personal.to_owned(), why: "it is not https" }),
+            StepError::Unreadable(DecodeError::UnknownCharset(said())),
+            StepError::Failed(said()),
+            StepError::Refused { what: format!("status 400, {}", said()), hint: "ask" },
+            StepError::Shape(said()),
+            StepError::ExportFailed { times: 3, said: said() },
+            StepError::ExportOverdue { deadline: Duration::from_hours(6), said: said() },
+        ];
+        for error in &errors {
+            let written = error.to_string();
+            assert!(written.contains("maria@example.com"), "{written}");
+            let sent = without_vendor_text(&written);
+            assert!(!sent.contains("maria") && !sent.contains("said") && sent.contains("“…”"), "{sent}");
+        }
+        for error in &errors {
+            match error {
+                // Those above have text of a vendor. A new variant that has some belongs there.
+                StepError::Unreadable(_)
+                | StepError::Failed(_)
+                | StepError::Refused { .. }
+                | StepError::Shape(_)
+                | StepError::ExportFailed { .. }
+                | StepError::ExportOverdue { .. } => {}
+                StepError::Http(error) => match error {
+                    HttpError::Host { .. } => {}
+                    HttpError::OwnQuota { .. }
+                    | HttpError::RefusedForQuota { .. }
+                    | HttpError::Status { .. }
+                    | HttpError::Transport { .. }
+                    | HttpError::TooLarge { .. }
+                    | HttpError::Encoding(_)
+                    | HttpError::Ledger(_)
+                    | HttpError::Request(_) => panic!("{error}"),
+                },
+                StepError::Missing(_)
+                | StepError::Credentials
+                | StepError::Forbidden
+                | StepError::DatesRefused { .. }
+                | StepError::NotServed(_)
+                | StepError::Unsteady { .. }
+                | StepError::PagesMissing { .. }
+                | StepError::CursorStuck
+                | StepError::Endless(_)
+                | StepError::CursorUnknown
+                | StepError::LoadStopped => panic!("{error}"),
+            }
+        }
+    }
 }

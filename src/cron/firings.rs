@@ -76,6 +76,14 @@ impl Schedules {
     }
 }
 
+impl<'s> FromIterator<&'s Schedule> for Schedules {
+    /// With the expressions of `schedules`, which need not be parsed again.
+    fn from_iter<I: IntoIterator<Item = &'s Schedule>>(schedules: I) -> Self {
+        let known = |schedule: &Schedule| (schedule.expression().to_owned(), Arc::clone(&schedule.pattern));
+        Self(schedules.into_iter().map(known).collect())
+    }
+}
+
 /// Expression, zone, and the time after which it fires.
 type Asked<'s> = (&'s str, Tz, DateTime<Utc>);
 
@@ -241,3 +249,17 @@ impl PartialEq for Schedule {
 }
 
 impl Eq for Schedule {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_expressions_are_parsed_once() {
+        let lima = Schedules::default().parse("0 3 * * *", chrono_tz::America::Lima).unwrap();
+        let mut known: Schedules = [&lima].into_iter().collect();
+        let here = known.parse("0 3 * * *", Tz::UTC).unwrap();
+        assert!(Arc::ptr_eq(&lima.pattern, &here.pattern));
+        assert_eq!(here.timezone(), Tz::UTC);
+    }
+}

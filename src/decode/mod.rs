@@ -60,8 +60,8 @@ pub enum DecodeError {
     NotJson(&'static str),
     #[error("the body is {0} where CSV was expected")]
     NotCsv(&'static str),
-    /// The name comes from the vendor and is redacted.
-    #[error("the file is in a charset that is not known: `{0}`")]
+    /// The name comes from the vendor; it is redacted and quoted.
+    #[error("the file is in a charset that is not known: {0}")]
     UnknownCharset(String),
     #[error("the file cannot be unpacked: {0}")]
     Packed(#[from] GzipError),

@@ -1,5 +1,8 @@
-//! The HTTP clients of one connection.
+//! The HTTP clients. The process has one for hosts of the configuration and one for hosts that vendors named: each
+//! holds a TLS configuration with all root certificates, so one per connection would need much memory. They hold no
+//! credential: every request brings its own.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
@@ -9,8 +12,16 @@ use super::coding::OFFERED;
 use super::resolver::PublicOnly;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may idle between two calls of a slow limit and still be reused.
-const POOL_IDLE: Duration = Duration::from_secs(90);
+/// How long a connection may idle and still be reused. Calls of usual limits are up to 20 s apart.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+/// Idle connections to a host that are kept: as many as runs read at a time by default.
+const POOL_IDLE_PER_HOST_MAX: usize = 4;
+/// All accounts of a vendor may share one socket of HTTP/2. A silent one must not fail their calls for long.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_MAX: Duration = Duration::from_secs(10);
+
+static OWN: OnceLock<reqwest::Client> = OnceLock::new();
+static FOREIGN: OnceLock<reqwest::Client> = OnceLock::new();
 
 /// Installs the TLS implementation of the process.
 fn install_tls() {
@@ -18,8 +29,30 @@ fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A client for hosts that the operator configured. It follows no redirects, keeps no cookies and sends a User-Agent.
-/// Calls over TLS go through `HTTPS_PROXY`, if set; the proxy sees only the host.
+/// The client of this process for vendors' hosts that the operator configured.
+pub(super) fn own() -> Result<&'static reqwest::Client, HttpError> {
+    built_once(&OWN, client)
+}
+
+/// The client of this process for hosts that a vendor named.
+pub(super) fn foreign() -> Result<&'static reqwest::Client, HttpError> {
+    built_once(&FOREIGN, || foreign_client(PublicOnly::of_this_machine()))
+}
+
+/// An error is not kept: the next call builds the client again.
+fn built_once(
+    once: &'static OnceLock<reqwest::Client>,
+    build: impl FnOnce() -> Result<reqwest::Client, HttpError>,
+) -> Result<&'static reqwest::Client, HttpError> {
+    if let Some(client) = once.get() {
+        return Ok(client);
+    }
+    let client = build()?;
+    Ok(once.get_or_init(|| client))
+}
+
+/// A client for hosts that the operator configured, with sockets of its own. It follows no redirects, keeps no cookies
+/// and sends a User-Agent. Calls over TLS go through `HTTPS_PROXY`, if set; the proxy sees only the host.
 pub fn client() -> Result<reqwest::Client, HttpError> {
     let proxy = ["HTTPS_PROXY", "https_proxy"].iter().find_map(|name| std::env::var(name).ok());
     through(builder(), proxy.filter(|proxy| !proxy.is_empty()).as_deref())?.build().map_err(HttpError::transport)
@@ -34,7 +67,7 @@ fn through(builder: reqwest::ClientBuilder, proxy: Option<&str>) -> Result<reqwe
 }
 
 /// The same for hosts that a vendor named: it connects to public addresses only.
-pub(super) fn foreign_client(resolver: PublicOnly) -> Result<reqwest::Client, HttpError> {
+fn foreign_client(resolver: PublicOnly) -> Result<reqwest::Client, HttpError> {
     builder().dns_resolver(resolver).build().map_err(HttpError::transport)
 }
 
@@ -47,7 +80,9 @@ fn builder() -> reqwest::ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE)
-        .pool_max_idle_per_host(2)
+        .pool_max_idle_per_host(POOL_IDLE_PER_HOST_MAX)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_MAX)
         .referer(false)
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }
@@ -60,6 +95,13 @@ mod tests {
 
     use super::super::{TlsFault, tls_fault};
     use super::*;
+
+    #[test]
+    fn p6_all_connections_share_one_client() {
+        assert!(std::ptr::eq(own().unwrap(), own().unwrap()));
+        assert!(std::ptr::eq(foreign().unwrap(), foreign().unwrap()));
+        assert!(!std::ptr::eq(own().unwrap(), foreign().unwrap()));
+    }
 
     #[tokio::test]
     async fn calls_over_tls_go_through_the_proxy_and_plain_ones_do_not() {

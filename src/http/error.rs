@@ -11,6 +11,7 @@ use super::redact::Redactor;
 use super::resolver::NoPublicAddress;
 use crate::decode::gzip::GzipError;
 use crate::quota::LedgerError;
+use crate::text::of_vendor;
 
 /// Why a call returned no body. Messages contain no URL, header or body.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ pub fn tls_fault(error: &reqwest::Error) -> Option<TlsFault> {
 }
 
 fn shown(host: &str) -> String {
-    if host.is_empty() { "an unreadable URL".to_owned() } else { format!("a URL to `{host}`") }
+    if host.is_empty() { "an unreadable URL".to_owned() } else { format!("a URL to {}", of_vendor(host)) }
 }
 
 /// An unsuccessful response: the beginning of its body, and the wait that it requests. It may contain anything, so it
@@ -103,11 +104,9 @@ impl Excerpt {
         self.text.to_lowercase().contains(&words.to_lowercase())
     }
 
-    /// The text of these members of a JSON error, redacted and fit for display. Empty if the error has another shape.
-    pub fn said(&self, members: &[&str], redactor: &Redactor) -> String {
-        let error: serde_json::Value = serde_json::from_str(&self.text).unwrap_or_default();
-        let texts: Vec<&str> = members.iter().filter_map(|name| error.get(*name)?.as_str()).collect();
-        redactor.clean(&texts.join(": "))
+    /// The texts of these members of a JSON error, redacted and quoted. `None` if the error has another shape.
+    pub fn said(&self, members: &[&str], redactor: &Redactor) -> Option<String> {
+        redactor.quote_members(&serde_json::from_str(&self.text).unwrap_or_default(), members)
     }
 }
 
@@ -190,7 +189,7 @@ mod tests {
         #[test]
         fn p7_a_damaged_refusal_says_what_may_be_shown(body in damaged(ERRORS)) {
             let excerpt = Excerpt::new(&body);
-            assert_decent(&excerpt.said(&["error", "message"], &redactor()));
+            assert_decent(&excerpt.said(&["error", "message"], &redactor()).unwrap_or_default());
             let debugged = format!("{excerpt:?}");
             prop_assert!(!debugged.contains(SECRET));
             prop_assert!(!excerpt.mentions("subscription key") || excerpt.mentions("SUBSCRIPTION KEY"));

@@ -147,7 +147,7 @@ fn p7_a_refusal_shows_only_the_host_of_the_url() {
     let given = "https://user:secret@10.0.0.1:8443/path-secret?signature=secret#secret";
     for refused in [hosts().own(given).unwrap_err(), hosts().foreign(given).unwrap_err()] {
         assert!(!format!("{refused} {refused:?}").contains("secret"), "{refused:?}");
-        assert!(refused.to_string().starts_with("the vendor handed out a URL to `10.0.0.1:8443`: "), "{refused}");
+        assert!(refused.to_string().starts_with("the vendor handed out a URL to “10.0.0.1:8443”: "), "{refused}");
         assert!(!refused.is_transient());
     }
     let vetted = hosts().foreign("https://files.example/secret?secret#secret").unwrap();

@@ -10,13 +10,12 @@ use uuid::Uuid;
 
 use super::body::Body;
 use super::call::{self, Call};
-use super::client::{client, foreign_client};
+use super::client;
 use super::error::{Excerpt, HttpError};
 use super::hosts::{Hosts, Vetted};
 use super::in_flight::InFlight;
 use super::outcome::CallOutcome;
 use super::recorder::{CallRecord, Recorder};
-use super::resolver::PublicOnly;
 use super::retry::{Retry, RetryState, WORKER_WAIT_MAX};
 use super::sent_at::Departure;
 use crate::clock;
@@ -27,12 +26,12 @@ const EXCERPT_BYTES_MAX: u64 = 64 << 10;
 /// The body of a redirect is not used; a small one is read so that the connection can be reused.
 const REDIRECT_BYTES_MAX: u64 = 16 << 10;
 
-/// One connection's HTTP clients, hosts and quota ledger, shared by all its tasks.
+/// One connection's hosts and quota ledger, shared by all its tasks. The HTTP clients are those of the process.
 #[derive(Debug)]
 pub struct Gate {
-    client: reqwest::Client,
+    client: &'static reqwest::Client,
     /// For hosts that the operator has not configured.
-    foreign: reqwest::Client,
+    foreign: &'static reqwest::Client,
     ledger: Ledger,
     hosts: Hosts,
     timeout: Duration,
@@ -42,8 +41,7 @@ pub struct Gate {
 impl Gate {
     /// `timeout` bounds the wait for a response's headers and every silence in its body.
     pub fn new(ledger: Ledger, hosts: Hosts, timeout: Duration, retry: Retry) -> Result<Self, HttpError> {
-        let foreign = foreign_client(PublicOnly::of_this_machine())?;
-        Ok(Self { client: client()?, foreign, ledger, hosts, timeout, retry })
+        Ok(Self { client: client::own()?, foreign: client::foreign()?, ledger, hosts, timeout, retry })
     }
 
     pub const fn ledger(&self) -> &Ledger {
@@ -180,7 +178,7 @@ impl Session<'_> {
     /// Fetches a file from a vendor's URL, without credential or vendor headers. The host is not the vendor's API, so
     /// the fetch needs no quota and is not blocked by refusals; calls and bytes are still counted.
     pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Reply<'_>, HttpError> {
-        let client = if target.is_trusted() { &self.gate.client } else { &self.gate.foreign };
+        let client = if target.is_trusted() { self.gate.client } else { self.gate.foreign };
         let request = client.get(target.url().clone()).build().map_err(HttpError::transport)?;
         let in_flight = InFlight::new(self.ledger(), &self.recorder, CallKind::Data, None);
         let failed = |error| HttpError::foreign(error, target.place());
@@ -191,14 +189,14 @@ impl Session<'_> {
     /// Reserves, sends, and waits for the response's headers.
     async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
         let (request, in_flight) = self.prepare(call).await?;
-        in_flight.response(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
+        in_flight.response(self.gate.client, request, self.gate.timeout, HttpError::transport).await
     }
 
     /// Reserves quota for a call.
     async fn prepare(&self, call: Call) -> Result<(reqwest::Request, InFlight<'_>), HttpError> {
         let (kind, expected, sent) = (call.kind, call.bytes_expected, call.body.len());
         let departure = Departure::default();
-        let request = call::build(&self.gate.client, call, &departure)?;
+        let request = call::build(self.gate.client, call, &departure)?;
         let reservation = self.reserve(kind, expected).await?;
         let in_flight = InFlight {
             sent,
@@ -280,7 +278,7 @@ impl<'s> ReservedCall<'s> {
         let Self { session, request, in_flight, bytes_max } = self;
         let (departure, observes_sending) = (in_flight.departure.clone(), in_flight.observes_sending);
         let gate = session.gate;
-        let sent = in_flight.response(&gate.client, request, gate.timeout, HttpError::transport).await;
+        let sent = in_flight.response(gate.client, request, gate.timeout, HttpError::transport).await;
         let (response, in_flight) =
             sent.map_err(|error| SendFailure { error, may_be_taken: !observes_sending || departure.at().is_some() })?;
         // A write may also return 201 or 202.

@@ -189,7 +189,7 @@ pub(super) async fn create(
         }
     }
     record(&mut transaction, (schema, name), None, ("add_table", None), cause).await?;
-    key::forget(&mut transaction, schema, name).await?;
+    key::forget_all(&mut transaction, schema, name).await?;
     let lost = forget_rows(&mut transaction, schema, name).await?;
     transaction.commit().await?;
     if lost > 0 {

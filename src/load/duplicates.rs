@@ -14,7 +14,7 @@ use super::loader::SliceReading;
 use super::sql::DuplicatesSql;
 use super::stage::StagedBatch;
 use super::statement::{planned_each_time, signed};
-use crate::rows::page::row_key;
+use crate::rows::page::KeyForm;
 
 /// Further identical records of one slice count as one record; this bounds the search for a free number.
 const DUPLICATES_MAX: u32 = 1 << 24;
@@ -34,6 +34,7 @@ pub(super) struct Duplicates<'d> {
     pub(super) account: &'d str,
     pub(super) reading: &'d SliceReading,
     pub(super) batch: &'d StagedBatch,
+    pub(super) form: KeyForm,
 }
 
 pub(super) struct Moved {
@@ -51,10 +52,10 @@ impl StagedBatch {
 }
 
 /// The keys of the batch's records in shared seconds. `before`: how many copies of each earlier pages had.
-pub(super) fn shared_keys(batch: &StagedBatch, before: &[u32]) -> Vec<Uuid> {
+pub(super) fn shared_keys(form: KeyForm, batch: &StagedBatch, before: &[u32]) -> Vec<Uuid> {
     let before = before.iter().copied().chain(std::iter::repeat(0));
     let shared = batch.shared.iter().zip(before);
-    shared.flat_map(|(shared, before)| keys(shared.base, before, batch.count(shared.base))).collect()
+    shared.flat_map(|(shared, before)| keys(form, shared.base, before, batch.count(shared.base))).collect()
 }
 
 impl Duplicates<'_> {
@@ -72,12 +73,12 @@ impl Duplicates<'_> {
             renamed = self.rename(bases.iter().copied().zip(before).chain(shared)).await?;
         }
         let noted = self.note_part_copies(&shared_before).await?;
-        Ok(Moved { shared: shared_keys(batch, &shared_before), renamed, noted })
+        Ok(Moved { shared: shared_keys(self.form, batch, &shared_before), renamed, noted })
     }
 
     /// Staged records that earlier pages had as well, without those in shared seconds.
     async fn bases_before(&mut self) -> Result<Vec<u128>, LoadError> {
-        let (reading, batch) = (self.reading, self.batch);
+        let (reading, batch, form) = (self.reading, self.batch, self.form);
         let query = if reading.fresh { &self.sql.present_before } else { &self.sql.seen_before };
         let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query.clone())).persistent(false);
         let query = if reading.fresh {
@@ -90,14 +91,18 @@ impl Duplicates<'_> {
             return Ok(Vec::new());
         }
         let shared: HashSet<u128> = batch.shared.iter().map(|shared| shared.base).collect();
-        let copies: HashSet<u128> =
-            batch.duplicates.iter().flat_map(|(base, count)| (1..*count).map(|place| row_key(*base, place))).collect();
+        let copies: HashSet<u128> = batch
+            .duplicates
+            .iter()
+            .flat_map(|(base, count)| (1..*count).map(|place| form.row_key(*base, place)))
+            .collect();
         let is_base = |key: &u128| !shared.contains(key) && !copies.contains(key);
         Ok(found.iter().map(Uuid::as_u128).filter(is_base).collect())
     }
 
     /// How many copies exist of each record: a search by doubling, then halving, for all records at once.
     async fn count_copies(&mut self, source: CopiesIn, bases: &[u128]) -> Result<Vec<u32>, LoadError> {
+        let form = self.form;
         // (base, number of copies that exist, a number that is free)
         let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, DUPLICATES_MAX)).collect();
         let next = |existing: u32, free: u32| match free {
@@ -107,7 +112,7 @@ impl Duplicates<'_> {
         loop {
             let open = searches.iter().filter(|(_, existing, free)| existing < free);
             let probes: Vec<Uuid> =
-                open.map(|&(base, existing, free)| Uuid::from_u128(row_key(base, next(existing, free)))).collect();
+                open.map(|&(base, existing, free)| Uuid::from_u128(form.row_key(base, next(existing, free)))).collect();
             if probes.is_empty() {
                 return Ok(searches.into_iter().map(|(_, existing, _)| existing).collect());
             }
@@ -152,8 +157,8 @@ impl Duplicates<'_> {
     async fn rename(&mut self, moves: impl Iterator<Item = (u128, u32)>) -> Result<HashMap<u128, u128>, LoadError> {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         for (base, before) in moves.filter(|(_, before)| *before > 0) {
-            old.extend(keys(base, 0, self.batch.count(base)));
-            new.extend(keys(base, before, self.batch.count(base)));
+            old.extend(keys(self.form, base, 0, self.batch.count(base)));
+            new.extend(keys(self.form, base, before, self.batch.count(base)));
         }
         let renamed = old.iter().map(Uuid::as_u128).zip(new.iter().map(Uuid::as_u128)).collect();
         if !old.is_empty() {
@@ -165,7 +170,7 @@ impl Duplicates<'_> {
     /// Notes the copies that this part of the slice has of records in shared seconds; returns the number of new
     /// entries.
     async fn note_part_copies(&mut self, before: &[u32]) -> Result<i64, LoadError> {
-        let batch = self.batch;
+        let (batch, form) = (self.batch, self.form);
         if batch.shared.is_empty() {
             return Ok(0);
         }
@@ -173,7 +178,7 @@ impl Duplicates<'_> {
             .shared
             .iter()
             .zip(before)
-            .flat_map(|(shared, before)| keys(shared.part_key, *before, batch.count(shared.base)))
+            .flat_map(|(shared, before)| keys(form, shared.part_key, *before, batch.count(shared.base)))
             .collect();
         let done = sqlx::query!(
             "
@@ -193,6 +198,6 @@ impl Duplicates<'_> {
 }
 
 /// The keys of `count` identical records after the first `before`.
-fn keys(base: u128, before: u32, count: u32) -> impl Iterator<Item = Uuid> {
-    (before..before.saturating_add(count)).map(move |place| Uuid::from_u128(row_key(base, place)))
+fn keys(form: KeyForm, base: u128, before: u32, count: u32) -> impl Iterator<Item = Uuid> {
+    (before..before.saturating_add(count)).map(move |place| Uuid::from_u128(form.row_key(base, place)))
 }

@@ -42,6 +42,16 @@ pub async fn of_table(
     if matches!(stream.key, Key::Columns(_) | Key::Chosen(_)) {
         return Ok(stream.clone());
     }
+    let stream = identified(connection, stream, types, cause).await?;
+    with_row_time(connection, stream).await
+}
+
+async fn identified(
+    connection: &mut PgConnection,
+    stream: &Stream,
+    types: &BTreeMap<String, ColumnType>,
+    cause: Cause<'_>,
+) -> Result<Stream, LoadError> {
     let definition = Definition::of(stream);
     if shape::relation(connection, stream.schema, &stream.name).await?.is_none() {
         create::create(connection, &definition, cause).await?;
@@ -80,6 +90,48 @@ pub async fn of_table(
             qualified(stream.schema, &stream.name)
         ),
     })
+}
+
+/// The stream with the field whose time the keys of its table begin with. It is chosen while the table is empty:
+/// otherwise a record that is read again would get another key than its row has.
+async fn with_row_time(connection: &mut PgConnection, mut stream: Stream) -> Result<Stream, LoadError> {
+    if stream.key != Key::RowHash {
+        stream.row_time = None;
+        return Ok(stream);
+    }
+    let (schema, name) = (stream.schema, stream.name.to_string());
+    let mut chosen = read_row_time(connection, schema, &name).await?;
+    if chosen.is_none()
+        && let Some(field) = &stream.row_time
+        && is_empty(connection, schema, &name).await?
+    {
+        // This is committed before the first row, so all workers choose the same.
+        sqlx::query!(
+            "
+            insert into tidegate.row_time (table_schema, table_name, field)
+            values ($1, $2, $3)
+            on conflict do nothing
+            ",
+            schema,
+            name,
+            &**field,
+        )
+        .execute(&mut *connection)
+        .await?;
+        chosen = read_row_time(connection, schema, &name).await?;
+    }
+    stream.row_time = chosen.map(Text::Owned);
+    Ok(stream)
+}
+
+async fn read_row_time(connection: &mut PgConnection, schema: &str, name: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select field from tidegate.row_time where table_schema = $1 and table_name = $2",
+        schema,
+        name,
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 fn fields_of(stream: &Stream) -> Vec<String> {
@@ -355,8 +407,17 @@ async fn write(connection: &mut PgConnection, stream: &Stream, key: &Stored) -> 
 }
 
 /// Forgets the key that a job has chosen for the table.
-pub(super) async fn forget(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
+async fn forget(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.table_key where table_schema = $1 and table_name = $2", schema, name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets all choices that were made for a table that was dropped.
+pub(super) async fn forget_all(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
+    forget(connection, schema, name).await?;
+    sqlx::query!("delete from tidegate.row_time where table_schema = $1 and table_name = $2", schema, name)
         .execute(connection)
         .await?;
     Ok(())

@@ -12,6 +12,7 @@ use super::stage::{Merged, StagedBatch};
 use super::statement::signed;
 use super::transaction::PageLoad;
 use crate::rows::fingerprint::{BatchFingerprint, RowOutcome};
+use crate::rows::page::KeyForm;
 use crate::store::fingerprint;
 
 /// A slice whose first batch has fewer rows stores no fingerprints: they would cost more than they save.
@@ -54,9 +55,10 @@ impl PageLoad<'_, '_> {
         rows: Option<BatchFingerprint>,
         single: bool,
     ) -> Result<(), LoadError> {
-        let (copied, _) = self.stage.take_copied();
-        self.counts.progress.rows_inserted += copied;
-        let mut arrived = copied;
+        let copied = self.stage.take_copied();
+        self.counts.progress.rows_inserted += copied.inserted;
+        self.counts.progress.rows_updated += copied.replaced;
+        let mut arrived = copied.inserted;
         let mut placed = Placed::default();
         if !reading.fresh || self.stage.has_rows() {
             self.stage.lock_schema(&mut self.transaction, self.loader.stream).await?;
@@ -91,8 +93,8 @@ impl PageLoad<'_, '_> {
         batch: &StagedBatch,
         mut rows: BatchFingerprint,
     ) -> Result<(), LoadError> {
-        let (copied, key_conflict) = self.stage.take_copied();
-        let unclear = key_conflict || rows.doubled;
+        let copied = self.stage.take_copied();
+        let unclear = copied.key_conflict || rows.doubled;
         if unclear {
             self.give_up(reading).await?;
         }
@@ -103,12 +105,13 @@ impl PageLoad<'_, '_> {
             merged = self.merge_known(reading, unclear, placed.dropped.len()).await?;
         }
         let skipped = signed(rows.keys(RowOutcome::Skipped).count() as u64);
-        self.counts.progress.rows_inserted += copied;
+        self.counts.progress.rows_inserted += copied.inserted;
+        self.counts.progress.rows_updated += copied.replaced;
         self.counts.progress.rows_unchanged += skipped;
         self.counts.add_merged(merged);
 
         let new = rows.keys(RowOutcome::New).filter(|key| !placed.dropped.contains(key)).count();
-        let as_expected = placed.renamed.is_empty() && copied + merged.inserted == signed(new as u64);
+        let as_expected = placed.renamed.is_empty() && copied.inserted + merged.inserted == signed(new as u64);
         if !unclear && as_expected {
             rows.take_out(&placed.dropped);
             self.counts.add_rows(signed(rows.now.keys.len() as u64));
@@ -144,11 +147,13 @@ impl PageLoad<'_, '_> {
     /// Gives staged duplicates of rows from earlier pages other keys if `search` is set, then removes rows that a
     /// neighbouring slice has.
     async fn place(&mut self, reading: &SliceReading, batch: &StagedBatch, search: bool) -> Result<Placed, LoadError> {
-        let (mut shared, mut renamed) = (shared_keys(batch, &[]), HashMap::new());
+        let form = KeyForm::of(self.loader.stream);
+        let (mut shared, mut renamed) = (shared_keys(form, batch, &[]), HashMap::new());
         if let Some(sql) = self.stage.sql().duplicates.as_ref().filter(|_| search) {
             let is_first = reading.slice.position.pages == 0 && self.counts.batches_merged == 0;
             let connection = &mut *self.transaction;
-            let mut duplicates = Duplicates { connection, sql, account: &self.loader.claim.connection, reading, batch };
+            let mut duplicates =
+                Duplicates { connection, sql, account: &self.loader.claim.connection, reading, batch, form };
             let moved = duplicates.place(is_first).await?;
             self.counts.add_seen(moved.noted);
             (shared, renamed) = (moved.shared, moved.renamed);

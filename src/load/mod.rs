@@ -14,6 +14,7 @@ pub mod loader;
 mod mend;
 mod merge;
 mod number_column;
+mod replace;
 mod shape;
 pub mod sql;
 mod stage;

@@ -16,6 +16,11 @@ pub(super) struct Relation {
     pub(super) kind: String,
     /// Differs after every change of the columns, and from that of an earlier table of the same name.
     pub(super) version: i64,
+    /// How many columns it has.
+    pub(super) columns: i64,
+    /// Whether a row may be replaced by deleting it and inserting it again: neither triggers (also those of foreign
+    /// keys) nor rules would notice the difference, and no other partition has rows at the same places.
+    pub(super) is_plain: bool,
     /// The time of the transaction.
     pub(super) now: DateTime<Utc>,
 }
@@ -72,12 +77,14 @@ pub(super) async fn relation(
                 ),
                 pg_class.oid::bigint
             ) as "version!",
+            count(attnum) as "columns!",
+            relkind = 'r' and not relhastriggers and not relhasrules and not relrowsecurity as "is_plain!",
             now() as "now!"
         from pg_catalog.pg_class
         inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
         left join pg_catalog.pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
         where nspname = $1 and relname = $2
-        group by pg_class.oid, relkind
+        group by pg_class.oid, relkind, relhastriggers, relhasrules, relrowsecurity
         "#,
         schema,
         name,

@@ -22,6 +22,9 @@ pub struct MergeSql {
     pub merge: String,
     /// `$1` connection, `$2` window start, `$3` run: changes existing rows. `None` unless rows may have fingerprints.
     pub update: Option<String>,
+    /// `$1` connection, `$2` window start, then an array for each column of the key: deletes the rows with these keys,
+    /// which are copied directly after it. `None` unless rows may have fingerprints, or if a slice has one row.
+    pub replace: Option<String>,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no
     /// longer in any batch.
     pub lost: Option<String>,
@@ -120,6 +123,7 @@ impl MergeSql {
             clear_stage: format!("truncate {}", parts.stage),
             merge: parts.merge(),
             update: table.fingerprinted().then(|| parts.update()),
+            replace: (table.fingerprinted() && !parts.key.is_empty()).then(|| parts.replace()),
             lost: table.fingerprinted().then(|| parts.lost()),
             links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
             vanish: parts.vanish(),
@@ -264,6 +268,32 @@ where
             same_key = self.same_key("present", "staged"),
             present = listed("present"),
             staged = listed("staged"),
+        )
+    }
+
+    /// Each row is looked up by itself. With a join, a plan for a table without statistics may read the whole slice for
+    /// every batch.
+    fn replace(&self) -> String {
+        let Self { target, key, .. } = self;
+        let kinds: Vec<&str> =
+            if self.by_hash() { vec!["uuid"] } else { self.key_kinds.iter().map(|kind| kind.sql()).collect() };
+        let arrays: Vec<String> = kinds.iter().enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 3)).collect();
+        format!(
+            "delete from {target} as present
+where
+    present._connection = $1
+    and present._window_start = $2
+    and present.ctid = any(array(
+        select (
+            select found.ctid
+            from {target} as found
+            where found._connection = $1 and found._window_start = $2 and {same_key}
+        )
+        from unnest({arrays}) as changed ({names})
+    ))",
+            same_key = self.same_key("found", "changed"),
+            arrays = arrays.join(", "),
+            names = key.join(", "),
         )
     }
 

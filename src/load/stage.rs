@@ -11,11 +11,12 @@ use uuid::Uuid;
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::hold::{self, Evidence};
 use super::loader::{Loader, SliceReading};
+use super::replace::Replace;
 use super::sql::MergeSql;
 use super::statement::{execute, planned_each_time, signed};
-use super::table::{Cause, Table};
+use super::table::{Cause, Table, TableColumn};
 use super::{LoadError, shape};
-use crate::catalogue::{Mode, Stream};
+use crate::catalogue::{ColumnType, Mode, Stream};
 use crate::rows::binary;
 use crate::rows::chunk::{Chunk, DuplicateCounts, SharedRecord};
 use crate::rows::encode::Bound;
@@ -33,6 +34,32 @@ pub(super) struct Merged {
     pub(super) updated: i64,
     /// Rows that were staged. Of two with one key, only the later counts.
     pub(super) staged: i64,
+}
+
+/// Rows that were copied directly into the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copied {
+    pub(super) inserted: i64,
+    pub(super) replaced: i64,
+    /// Whether the table has other rows than was known, so that the rest was not copied directly.
+    pub(super) key_conflict: bool,
+}
+
+/// Which rows of a layout are copied directly.
+#[derive(Debug, Default)]
+struct Direct {
+    new: bool,
+    changed: Option<Replace>,
+}
+
+impl Direct {
+    fn takes(&self, row: &[u8], kind: RowKind) -> bool {
+        match kind {
+            RowKind::New => self.new,
+            RowKind::Changed => self.changed.as_ref().is_some_and(|replace| replace.takes(row)),
+            RowKind::Known | RowKind::Shared => false,
+        }
+    }
 }
 
 /// What is known of the records of a complete batch, in addition to their rows.
@@ -57,10 +84,14 @@ pub(super) struct Stage {
     waiting: Vec<Chunk>,
     waiting_bytes: usize,
     waiting_max: usize,
+    /// Whether changed rows may be replaced. Known once the transaction has locked the table's schema.
+    replaces: bool,
     /// Whether this session has the staging table.
     exists: bool,
     rows_staged: i32,
     rows_copied: i64,
+    /// Rows of the table that were replaced by copied ones.
+    rows_replaced: i64,
     has_savepoint: bool,
     /// Whether a row that should be new was in the table already.
     key_conflict: bool,
@@ -79,9 +110,11 @@ impl Stage {
             waiting: Vec::new(),
             waiting_bytes: 0,
             waiting_max,
+            replaces: false,
             exists: false,
             rows_staged: 0,
             rows_copied: 0,
+            rows_replaced: 0,
             has_savepoint: false,
             key_conflict: false,
             may_repeat: false,
@@ -125,9 +158,13 @@ impl Stage {
         self.waiting.push(chunk);
     }
 
-    /// How many rows of the batch were copied directly, and whether a key conflict stopped that.
-    pub(super) const fn take_copied(&mut self) -> (i64, bool) {
-        (std::mem::replace(&mut self.rows_copied, 0), std::mem::replace(&mut self.key_conflict, false))
+    /// What was copied directly of the batch.
+    pub(super) fn take_copied(&mut self) -> Copied {
+        Copied {
+            inserted: std::mem::take(&mut self.rows_copied),
+            replaced: std::mem::take(&mut self.rows_replaced),
+            key_conflict: std::mem::take(&mut self.key_conflict),
+        }
     }
 
     /// The statement that releases the savepoint of a direct copy; empty without one.
@@ -150,29 +187,41 @@ impl Stage {
             let shares = || chunks.iter().flat_map(|chunk| &chunk.kinds).any(|kind| *kind == RowKind::Shared);
             self.may_repeat |= self.latest_wins && shares();
             let direct_copy = loader.direct_copy && expects_new && self.table.links.is_empty() && !self.may_repeat;
-            let copied = direct_copy && self.copy_directly(connection, loader, chunks, reading).await?;
-            self.stage(connection, chunks, copied).await?;
-            self.may_repeat |= self.latest_wins && !copied;
+            let direct = if direct_copy {
+                self.copy_directly(connection, loader, chunks, reading).await?
+            } else {
+                Direct::default()
+            };
+            self.stage(connection, chunks, &direct).await?;
+            self.may_repeat |= self.latest_wins && !direct.new;
         }
         Ok(())
     }
 
-    /// Copies new rows directly into the table. Returns `false` if none was copied because one of their keys exists.
+    /// Copies new rows, and rows that certainly changed, directly into the table. Returns which rows it has copied:
+    /// none if the table has other rows than is known.
     async fn copy_directly(
         &mut self,
         connection: &mut PgConnection,
         loader: &mut Loader<'_>,
         chunks: &[Chunk],
         reading: &SliceReading,
-    ) -> Result<bool, LoadError> {
-        let rows = in_order(chunks, |kind| kind == RowKind::New);
-        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
-            return Ok(true);
+    ) -> Result<Direct, LoadError> {
+        let may_take = |kind: &RowKind| matches!(kind, RowKind::New | RowKind::Changed);
+        let some = chunks.iter().find(|chunk| chunk.kinds.iter().any(may_take));
+        let Some(layout) = some.map(|chunk| &chunk.layout) else {
+            return Ok(Direct { new: true, changed: None });
         };
         let loaded_at = self.lock_schema(connection, loader.stream).await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
         if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
-            return Ok(false);
+            return Ok(Direct::default());
+        }
+        let changed = if self.replaces { Replace::of(&self.sql, &self.table, &columns) } else { None };
+        let direct = Direct { new: true, changed };
+        let rows = in_order(chunks, self.order(&columns), |row, kind| direct.takes(row, kind));
+        if rows.is_empty() {
+            return Ok(direct);
         }
         let common = Common {
             connection: &loader.claim.connection,
@@ -184,29 +233,46 @@ impl Stage {
         let release = self.release_savepoint();
         execute(connection, format!("{release}savepoint direct_copy")).await?;
         self.has_savepoint = true;
-        match copy.send(connection, &rows).await {
-            Ok(count) => {
-                self.rows_copied += i64::from(count);
-                Ok(true)
+        let replaced: Vec<&[u8]> =
+            rows.iter().filter(|(_, kind)| *kind == RowKind::Changed).map(|(row, _)| *row).collect();
+        let all_there = match &direct.changed {
+            Some(replace) if !replaced.is_empty() => {
+                replace.delete(connection, common, &replaced).await? == replaced.len() as u64
             }
-            Err(error) if is_key_conflict(&error) => {
-                execute(connection, "rollback to savepoint direct_copy".to_owned()).await?;
-                loader.direct_copy = false;
-                self.key_conflict = true;
-                Ok(false)
+            _ => true,
+        };
+        if all_there {
+            let all: Vec<&[u8]> = rows.iter().map(|(row, _)| *row).collect();
+            match copy.send(connection, &all).await {
+                Ok(_) => {
+                    self.rows_replaced += signed(replaced.len() as u64);
+                    self.rows_copied += signed((rows.len() - replaced.len()) as u64);
+                    return Ok(direct);
+                }
+                Err(error) if is_key_conflict(&error) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
+        execute(connection, "rollback to savepoint direct_copy".to_owned()).await?;
+        loader.direct_copy = false;
+        self.key_conflict = true;
+        Ok(Direct::default())
     }
 
-    /// Copies rows into the staging table, without the new ones if those were `copied` directly.
-    async fn stage(&mut self, connection: &mut PgConnection, chunks: &[Chunk], copied: bool) -> Result<(), LoadError> {
-        let rows = in_order(chunks, |kind| kind != RowKind::New || !copied);
-        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
-            return Ok(());
-        };
+    /// Copies rows into the staging table, without those that were copied directly.
+    async fn stage(
+        &mut self,
+        connection: &mut PgConnection,
+        chunks: &[Chunk],
+        direct: &Direct,
+    ) -> Result<(), LoadError> {
+        let is_staged = |row: &[u8], kind| !direct.takes(row, kind);
+        let some = chunks.iter().find(|chunk| chunk.rows().any(|(row, kind)| is_staged(row, kind)));
+        let Some(layout) = some.map(|chunk| &chunk.layout) else { return Ok(()) };
         self.create(connection).await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
+        let rows = in_order(chunks, self.order(&columns), is_staged);
+        let rows: Vec<&[u8]> = rows.into_iter().map(|(row, _)| row).collect();
         if fits(&columns, layout) {
             let copy = Copy::to_stage(&self.sql.stage, &columns, self.rows_staged);
             self.rows_staged += copy.send(connection, &rows).await?;
@@ -221,6 +287,16 @@ impl Stage {
             execute(connection, statement).await?;
         }
         Ok(())
+    }
+
+    /// By which field rows are ordered.
+    fn order(&self, columns: &[&TableColumn]) -> Order {
+        let first = self.table.key.first().filter(|_| !self.table.by_hash());
+        let at = first.and_then(|name| columns.iter().position(|column| column.name == *name));
+        at.map_or(Order::Hash, |at| match columns[at].kind {
+            ColumnType::Text => Order::Text(at + 1),
+            _ => Order::Number(at + 1),
+        })
     }
 
     pub(super) async fn create(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
@@ -292,6 +368,7 @@ impl Stage {
             let before = std::mem::replace(&mut self.table, now);
             self.reshape(connection, &before).await?;
         }
+        self.replaces = relation.is_plain && relation.columns == signed(self.table.columns_known() as u64);
         Ok(relation.now)
     }
 
@@ -383,12 +460,38 @@ impl Stage {
     }
 }
 
-/// The rows of the wanted kinds, ordered by key, so that index pages are written in their order.
-fn in_order(chunks: &[Chunk], wanted: impl Fn(RowKind) -> bool) -> Vec<&[u8]> {
-    let rows = chunks.iter().flat_map(Chunk::rows).filter(|(_, kind)| wanted(*kind));
-    let mut rows: Vec<&[u8]> = rows.map(|(row, _)| row).collect();
-    // The sort is stable: of two rows with one key the later counts. Rows without a hash keep their order.
-    rows.sort_by_cached_key(|row| binary::first_key(row));
+/// How rows are ordered: by their `_row_key`, or by the first column of the key, which is at this place.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Hash,
+    Text(usize),
+    /// A signed number, or an instant.
+    Number(usize),
+}
+
+impl Order {
+    /// The beginning of what the row is ordered by. Rows with one key have one beginning.
+    fn of(self, row: &[u8]) -> u128 {
+        let (at, flip) = match self {
+            Self::Hash => return binary::first_key(row),
+            Self::Text(at) => (at, 0),
+            // So that negative numbers come first.
+            Self::Number(at) => (at, 1 << 127),
+        };
+        let value = binary::fields(row).nth(at).flatten().unwrap_or_default();
+        let mut start = [0; 16];
+        let length = value.len().min(start.len());
+        start[..length].copy_from_slice(&value[..length]);
+        u128::from_be_bytes(start) ^ flip
+    }
+}
+
+/// The wanted rows with their kinds, ordered by key, so that index pages are written in their order.
+fn in_order(chunks: &[Chunk], order: Order, wanted: impl Fn(&[u8], RowKind) -> bool) -> Vec<(&[u8], RowKind)> {
+    let mut rows: Vec<(&[u8], RowKind)> =
+        chunks.iter().flat_map(Chunk::rows).filter(|(row, kind)| wanted(row, *kind)).collect();
+    // The sort is stable: of two rows with one key the later counts.
+    rows.sort_by_cached_key(|(row, _)| order.of(row));
     rows
 }
 

@@ -21,6 +21,7 @@ use crate::rows::encode::Bound;
 use crate::rows::layout::{Field, IdType, Layout};
 use crate::rows::page;
 use crate::store::ident::table as qualified;
+use crate::store::lock;
 
 /// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
 const DDL_LOCK_TIMEOUT: &str = "3s";
@@ -353,6 +354,14 @@ impl Table {
         self.mode == Mode::ReplaceWindow && identified && self.links.is_empty() && plain
     }
 
+    /// How many columns the table has if all of them are known here.
+    pub(super) fn columns_known(&self) -> usize {
+        let system = ["_connection", "_extra", "_run_id", "_loaded_at"].len();
+        let windowed = usize::from(self.mode == Mode::ReplaceWindow);
+        let marked = usize::from(self.mode == Mode::Snapshot);
+        self.columns.len() + system + windowed + marked + usize::from(self.by_hash())
+    }
+
     /// The type of a column of the key; `None` for `_row_key`.
     pub(super) fn key_kind(&self, name: &str) -> Option<ColumnType> {
         self.columns.iter().find(|column| column.name == name).map(|column| column.kind)
@@ -477,12 +486,7 @@ pub(super) async fn lock_structure(
     table: &str,
 ) -> Result<(), sqlx::Error> {
     run_ddl(connection, format!("set local lock_timeout = '{DDL_LOCK_TIMEOUT}'")).await?;
-    let name = format!("structure of {schema}.{table}");
-    sqlx::query!("insert into tidegate.lock (name) values ($1) on conflict do nothing", name)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!("select name from tidegate.lock where name = $1 for update", name).fetch_one(connection).await?;
-    Ok(())
+    lock::hold(connection, &format!("structure of {schema}.{table}")).await
 }
 
 /// Records a change in `tidegate.schema_change`.

@@ -1,5 +1,7 @@
 //! The labels of each family.
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 
 use super::{NotificationOutcome, RowChange, RunOutcome};
@@ -9,7 +11,7 @@ use crate::quota::CallKind;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RunLabels {
     /// Not `job`: Prometheus sets this label itself, to the name of what it scrapes.
-    pub(super) tidegate_job: String,
+    pub(super) tidegate_job: Arc<str>,
     pub(super) outcome: &'static str,
 }
 
@@ -89,11 +91,15 @@ pub(super) struct StateLabels {
 }
 
 pub(super) fn run_labels(job: &str, outcome: RunOutcome) -> RunLabels {
-    RunLabels { tidegate_job: job.to_owned(), outcome: outcome.label() }
+    RunLabels { tidegate_job: job.into(), outcome: outcome.label() }
 }
 
+/// They share the name.
 pub(super) fn runs_of(job: &str) -> impl Iterator<Item = RunLabels> {
-    RunOutcome::ALL.into_iter().map(move |outcome| run_labels(job, outcome))
+    let job: Arc<str> = job.into();
+    RunOutcome::ALL
+        .into_iter()
+        .map(move |outcome| RunLabels { tidegate_job: Arc::clone(&job), outcome: outcome.label() })
 }
 
 pub(super) fn call_labels(connection: &str, kind: CallKind, outcome: CallOutcome) -> CallLabels {

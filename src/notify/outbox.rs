@@ -18,6 +18,7 @@ use crate::config::{Config, NotifyFormat, Target};
 use crate::store::notification::{self, Kind, Message, Pauses};
 use crate::store::session::Deadline as _;
 use crate::store::{activity, notification_target, problem};
+use crate::text;
 
 /// A target that is gone is asked again after this, if the configuration was loaded since.
 const GONE_PAUSE: Duration = Duration::from_hours(1);
@@ -222,7 +223,12 @@ fn is_in_format(format: NotifyFormat, body: &Value) -> bool {
     body.get("specversion").is_some() == (format == NotifyFormat::Cloudevents)
 }
 
-/// The document of a message. `None` if nothing is left in it.
+/// Messages leave the installation, and a vendor may have written about its customers. Actions have no such text.
+fn remove_vendor_text(text: &mut String) {
+    *text = text::without_vendor_text(text).into_owned();
+}
+
+/// The document of a message, without anything that a vendor wrote. `None` if nothing is left in it.
 async fn compose(
     transaction: &mut PgConnection,
     config: &Config,
@@ -236,7 +242,12 @@ async fn compose(
         }));
     }
     if let Some(range) = message.range {
-        let activity = activity::read(transaction, range, &selection(&statement(target)), RUNS_MAX).await?;
+        let mut activity = activity::read(transaction, range, &selection(&statement(target)), RUNS_MAX).await?;
+        for run in &mut activity.runs {
+            for text in run.error.iter_mut().chain(&mut run.hint) {
+                remove_vendor_text(text);
+            }
+        }
         let is_empty = activity.runs.is_empty() && activity.actions.is_empty();
         return Ok((!is_empty).then(|| match target.format {
             NotifyFormat::Slack => slack::activity(&config.server.title, config.server.url.as_ref(), &activity),
@@ -250,6 +261,11 @@ async fn compose(
     problems.retain(|problem| problem.closed_at.is_none() || problem.is_known);
     // A mute withdraws reminders that were stored before it.
     problems.retain(|problem| !problem.is_muted);
+    for problem in &mut problems {
+        for text in std::iter::once(&mut problem.summary).chain(&mut problem.hint) {
+            remove_vendor_text(text);
+        }
+    }
     Ok(match (target.format, problems.first()) {
         (_, None) => None,
         (NotifyFormat::Slack, _) => Some(slack::digest(&config.server.title, config.server.url.as_ref(), &problems)),

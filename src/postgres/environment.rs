@@ -5,10 +5,9 @@
 //! without the variable, and a library caller that has it set is refused.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 use super::Error;
+use crate::restart;
 
 const PGOPTIONS: &str = "PGOPTIONS";
 
@@ -18,12 +17,7 @@ pub fn leave_out_pgoptions() -> io::Result<()> {
     if std::env::var_os(PGOPTIONS).is_none() {
         return Ok(());
     }
-    let mut arguments = std::env::args_os();
-    let mut command = Command::new(std::env::current_exe()?);
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
-    }
-    Err(command.args(arguments).env_remove(PGOPTIONS).exec())
+    Err(restart::without(PGOPTIONS))
 }
 
 pub(super) fn check() -> Result<(), Error> {

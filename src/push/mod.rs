@@ -28,6 +28,7 @@ use crate::connector::{AccountSettings as _, Connection};
 use crate::http::Redactor;
 use crate::store::push::{self as store, Batch, BatchCounts};
 use crate::store::session;
+use crate::text::of_vendor;
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 use crate::worker::{Account, accounts};
@@ -71,9 +72,9 @@ pub enum PushError {
     Refused(TaskError),
     #[error("the response to batch {batch} was lost: {error}")]
     Lost { batch: i64, error: TaskError },
-    #[error("the vendor reports that batch {batch} failed: {said}")]
+    #[error("the vendor reports that batch {batch} failed: {}", of_vendor(said))]
     Failed { batch: i64, said: String },
-    #[error("the task of batch {batch} has not ended within {hours} h; its last status was {said}")]
+    #[error("the task of batch {batch} has not ended within {hours} h; its last status was {}", of_vendor(said))]
     Overdue { batch: i64, hours: u64, said: String },
     #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),

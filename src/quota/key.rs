@@ -16,10 +16,15 @@ pub struct LedgerKeys {
 }
 
 impl LedgerKeys {
+    /// With the salt of the database.
+    pub(super) const fn new(salt: String) -> Self {
+        Self { salt }
+    }
+
     /// Reads the salt of the database.
     pub async fn read(executor: impl PgExecutor<'_>) -> Result<Self, sqlx::Error> {
         let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
-        Ok(Self { salt: salt.fetch_one(executor).in_time().await? })
+        Ok(Self::new(salt.fetch_one(executor).in_time().await?))
     }
 
     /// The key of a credential at a base URL. `credential` is everything that distinguishes accounts.

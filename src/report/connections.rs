@@ -8,10 +8,9 @@ use sqlx::types::Json;
 use super::events::Event;
 use super::overview::{self, ConnectionSummary};
 use super::parameters::{AFTER_NAME, SEARCH};
-use super::quotas::LimitState;
+use super::quotas::{LimitState, current_uses};
 use super::streams::StreamRow;
 use super::{Document, Parameter, Query, ROWS_MAX, ReadError, Reading, streams};
-use crate::quota::Uses;
 use crate::store::reconciliation::{Compared, Difference, Reconciliation};
 use crate::store::session::Deadline as _;
 
@@ -69,7 +68,7 @@ impl Document for Connections {
         let more = shown.len() > ROWS_MAX;
         shown.truncate(ROWS_MAX);
         let next = shown.last().filter(|_| more).cloned();
-        let uses = Uses::read(reading.conn, Some(&shown)).await?.in_use();
+        let uses = current_uses(reading, Some(&shown)).await?;
         let connections = overview::summarize(reading, &shown, &uses).await?;
         Ok(Some(Self { at: reading.now, total: all.len(), connections, next }))
     }
@@ -83,7 +82,7 @@ impl Document for ConnectionPage {
         let config = std::sync::Arc::clone(reading.config);
         let Some(connection) = config.connections.get(query.name("connection")) else { return Ok(None) };
         let name = &connection.name;
-        let uses = Uses::read(reading.conn, Some(std::slice::from_ref(name))).await?.in_use();
+        let uses = current_uses(reading, Some(std::slice::from_ref(name))).await?;
         let mut streams = streams::of_connection(reading, name).await?;
         let Some(summary) = overview::summarize_one(reading, name, &streams, &uses) else { return Ok(None) };
         streams.truncate(ROWS_MAX);

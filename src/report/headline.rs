@@ -1,7 +1,7 @@
 //! Whether anything needs a person, in a sentence: on the overview, in its document and in `tidegate status`.
 
-use super::OpenProblems;
 use super::overview::StateCount;
+use super::{OpenProblems, Surroundings};
 use crate::store::status::LATE;
 
 /// The states in which a stream is not well, and the verbs for one stream and for several.
@@ -12,13 +12,54 @@ pub(super) const UNWELL: [(&str, &str, &str); 4] = [
     ("gap", "has a gap", "have gaps"),
 ];
 
+/// Whether Tidegate works, whatever the state of streams is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why no job runs on schedule, as a sentence without a final point.
+    pub obstacle: Option<String>,
+    /// Whether the configuration on disk was refused, so that the previous one is in force.
+    pub config_refused: bool,
+}
+
+impl Standing {
+    /// `config_refused`: whether this process has refused it. `in_daemon`: whether this process is a daemon.
+    pub fn new(surroundings: &Surroundings, config_refused: bool, in_daemon: bool) -> Self {
+        let Surroundings { only_reads, daemons, last_daemon, .. } = surroundings;
+        let obstacle = match last_daemon {
+            _ if *only_reads => Some("The database only reads, so nothing is loaded".to_owned()),
+            _ if in_daemon || !daemons.is_empty() => None,
+            None => Some("No daemon runs".to_owned()),
+            Some(last) => {
+                let seen_at = last.seen_at.format("%Y-%m-%d %H:%M:%S UTC");
+                Some(format!("No daemon runs; one was last seen {seen_at}"))
+            }
+        };
+        // The record of a daemon is renewed periodically, so a daemon knows better itself.
+        let by_daemon = !in_daemon && daemons.iter().any(|daemon| daemon.config_refused);
+        Self { obstacle, config_refused: config_refused || by_daemon }
+    }
+
+    /// What is wrong, as a sentence without a final point.
+    pub fn trouble(&self) -> Option<&str> {
+        self.obstacle.as_deref().or(self.config_refused.then_some(CONFIG_REFUSED))
+    }
+}
+
+const CONFIG_REFUSED: &str = "The configuration on disk was refused; the previous one is in force";
+
 /// The sentence. `streams`: how many are in each state. `late_and_wait`: how many of the late ones wait, which is not
 /// reported.
-pub fn headline(open: &OpenProblems, streams: &[StateCount], late_and_wait: i64) -> String {
-    match open.needing {
-        0 => {}
-        1 => return "1 thing needs you".to_owned(),
-        number => return format!("{number} things need you"),
+///
+/// An obstacle comes first, since it is the cause of what follows. A refused configuration is a problem after a while.
+pub fn headline(standing: &Standing, open: &OpenProblems, streams: &[StateCount], late_and_wait: i64) -> String {
+    let obstacle = standing.obstacle.as_ref();
+    let needing = match open.needing {
+        0 => None,
+        1 => Some("1 thing needs you".to_owned()),
+        number => Some(format!("{number} things need you")),
+    };
+    if let Some(needing) = needing {
+        return obstacle.map_or_else(|| needing.clone(), |obstacle| format!("{obstacle}; {needing}"));
     }
     let mut unwell: Vec<String> = Vec::new();
     let mut total = 0;
@@ -37,6 +78,10 @@ pub fn headline(open: &OpenProblems, streams: &[StateCount], late_and_wait: i64)
         };
         unwell.push(format!("{number}{noun} {}", if number == 1 { of_one } else { of_several }));
     }
+    if let Some(obstacle) = obstacle {
+        // While nothing works, it is not promised that anything will be reported.
+        return if unwell.is_empty() { obstacle.clone() } else { format!("{obstacle}; {}", unwell.join(", ")) };
+    }
     if !unwell.is_empty() {
         let reported = match open.muted {
             0 if total == late_and_wait => "Nothing is reported".to_owned(),
@@ -45,6 +90,9 @@ pub fn headline(open: &OpenProblems, streams: &[StateCount], late_and_wait: i64)
             number => format!("{number} problems are muted"),
         };
         return format!("{reported}; {}", unwell.join(", "));
+    }
+    if standing.config_refused {
+        return CONFIG_REFUSED.to_owned();
     }
     if streams.iter().all(|count| count.streams == 0) {
         return "No stream was read yet".to_owned();
@@ -55,6 +103,7 @@ pub fn headline(open: &OpenProblems, streams: &[StateCount], late_and_wait: i64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Daemon, LastDaemon};
 
     fn said(needing: i64, muted: i64, streams: &[(&'static str, i64)]) -> String {
         said_while(0, needing, muted, streams)
@@ -62,9 +111,18 @@ mod tests {
 
     /// The sentence while `waiting` of the late streams wait.
     fn said_while(waiting: i64, needing: i64, muted: i64, streams: &[(&'static str, i64)]) -> String {
+        said_of(&Standing::default(), waiting, (needing, muted), streams)
+    }
+
+    fn said_of(
+        standing: &Standing,
+        waiting: i64,
+        (needing, muted): (i64, i64),
+        streams: &[(&'static str, i64)],
+    ) -> String {
         let open = OpenProblems { needing, muted, total: needing + muted, ..OpenProblems::default() };
         let counts: Vec<StateCount> = streams.iter().map(|&(state, streams)| StateCount { state, streams }).collect();
-        headline(&open, &counts, waiting)
+        headline(standing, &open, &counts, waiting)
     }
 
     #[test]
@@ -98,5 +156,42 @@ mod tests {
         );
         assert_eq!(said_while(1, 0, 1, &late(1)), "1 problem is muted; 1 stream is late and waits");
         assert_eq!(said_while(1, 1, 0, &late(1)), "1 thing needs you");
+    }
+
+    #[test]
+    fn nothing_needs_a_person_only_if_tidegate_works() {
+        let last = LastDaemon { owner: "host-1".to_owned(), seen_at: "2026-11-30T17:00:05Z".parse().unwrap() };
+        let daemon =
+            |config_refused| Daemon { owner: "host-1".to_owned(), version: None, started_at: None, config_refused };
+        let well = [("late", 0), ("on time", 3)];
+        let with = |surroundings: &Surroundings, refused, in_daemon, needing, streams: &[(&'static str, i64)]| {
+            said_of(&Standing::new(surroundings, refused, in_daemon), 0, (needing, 0), streams)
+        };
+        let runs = Surroundings { daemons: vec![daemon(false)], ..Surroundings::default() };
+        assert_eq!(with(&runs, false, false, 0, &well), "Nothing needs you");
+        let never = Surroundings::default();
+        assert_eq!(with(&never, false, false, 0, &[]), "No daemon runs");
+        assert_eq!(with(&never, false, true, 0, &well), "Nothing needs you", "the daemon itself reads this");
+        let dead = Surroundings { last_daemon: Some(last), ..Surroundings::default() };
+        let none = "No daemon runs; one was last seen 2026-11-30 17:00:05 UTC";
+        assert_eq!(with(&dead, true, false, 0, &well), none);
+        assert_eq!(with(&dead, false, false, 2, &well), format!("{none}; 2 things need you"));
+        assert_eq!(
+            with(&dead, false, false, 0, &[("late", 1), ("gap", 2)]),
+            format!("{none}; 1 stream is late, 2 have gaps")
+        );
+        let only_reads = Surroundings { only_reads: true, ..dead };
+        assert_eq!(with(&only_reads, true, true, 0, &well), "The database only reads, so nothing is loaded");
+        let refused = "The configuration on disk was refused; the previous one is in force";
+        assert_eq!(with(&runs, true, true, 0, &well), refused);
+        assert_eq!(with(&runs, true, true, 1, &well), "1 thing needs you", "by now, it is a problem");
+        assert_eq!(with(&runs, true, true, 0, &[("late", 1)]), "Nothing is reported yet; 1 stream is late");
+        let refuses = Surroundings { daemons: vec![daemon(true)], ..Surroundings::default() };
+        assert_eq!(with(&refuses, false, false, 0, &well), refused, "it has another environment than the command");
+        assert_eq!(
+            with(&refuses, false, true, 0, &well),
+            "Nothing needs you",
+            "the record is older than the correction"
+        );
     }
 }

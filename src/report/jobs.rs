@@ -128,12 +128,15 @@ impl Document for Jobs {
         shown.truncate(ROWS_MAX);
         let names: Vec<String> = shown.iter().map(|job| job.name.clone()).collect();
         let last = status::last_runs(reading.conn, &names).await?;
-        let ongoing = status::ongoing(reading.conn, &names).await?;
+        let ongoing = status::ongoing(reading.conn, Some(names.as_slice())).await?;
         let runs = |job: &Job| (last.iter().find(|run| run.job == job.name).cloned(), ongoing.get(&job.name).copied());
         Ok(Some(Self {
             at: reading.now,
             total: all.len(),
-            jobs: shown.iter().map(|job| JobRow::new(job, runs(job), reading.pauses, reading.now)).collect(),
+            jobs: shown
+                .iter()
+                .map(|job| JobRow::new(job, runs(job), &reading.surroundings.pauses, reading.now))
+                .collect(),
             next: shown.last().filter(|_| more).map(|job| job.name.clone()),
         }))
     }
@@ -149,8 +152,8 @@ impl Document for JobPage {
         let filter = RunFilter { job: Some(&job.name), limit: RUNS, ..RunFilter::default() };
         let runs = history::runs(&mut *reading.conn, filter).await?;
         let last = status::last_runs(reading.conn, std::slice::from_ref(&job.name)).await?.pop();
-        let ongoing = status::ongoing(reading.conn, std::slice::from_ref(&job.name)).await?.remove(&job.name);
-        let row = JobRow::new(job, (last, ongoing), reading.pauses, reading.now);
+        let ongoing = status::ongoing(reading.conn, Some(std::slice::from_ref(&job.name))).await?.remove(&job.name);
+        let row = JobRow::new(job, (last, ongoing), &reading.surroundings.pauses, reading.now);
         Ok(Some(Self {
             at: reading.now,
             catch_up: format!("{:?}", job.catch_up).to_lowercase(),

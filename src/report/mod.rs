@@ -31,13 +31,12 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::Config;
-use crate::store::pause::Pause;
 pub use api::{API, api_path};
 pub use connections::{ConnectionPage, Connections};
 pub use day::{Day, DaySpan};
 pub use events::{Event, Events};
 pub use findings::{Pushes, Rejects, SchemaChanges};
-pub use headline::headline;
+pub use headline::{Standing, headline};
 pub use jobs::{JobPage, Jobs};
 pub use overview::{ConnectionSummary, Firing, Overview, count_states};
 pub use parameters::{Parameter, ParameterKind, check, check_names};
@@ -48,7 +47,7 @@ pub use runs::{RunPage, Runs};
 pub use status::{JobState, StatusReport, configured};
 pub use stream::StreamPage;
 pub use streams::Streams;
-pub use surroundings::Surroundings;
+pub use surroundings::{Daemon, LastDaemon, Surroundings};
 pub use system::System;
 
 /// Rows of a list on one page.
@@ -59,10 +58,12 @@ pub struct Reading<'a> {
     pub conn: &'a mut PgConnection,
     /// The configuration in force.
     pub config: &'a Arc<Config>,
-    /// The pauses in force.
-    pub pauses: &'a [Pause],
+    /// What surrounds the document.
+    pub surroundings: &'a Surroundings,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
+    /// Whether a daemon reads it. Then one runs, even if its record is late.
+    pub in_daemon: bool,
     /// By the database's clock.
     pub now: DateTime<Utc>,
 }

@@ -10,12 +10,12 @@ use sqlx::PgConnection;
 
 use super::day::{DaySpan, spans};
 use super::problems::{self, Problem};
-use super::quotas::{self, LimitState, Urgency};
+use super::quotas::{self, LimitState, Urgency, current_uses};
 use super::streams::StreamRow;
-use super::{Document, Query, ReadError, Reading, headline, state};
+use super::{Daemon, Document, LastDaemon, Query, ReadError, Reading, Standing, headline, state};
 use crate::config::{Config, Job};
 use crate::cron::NextFirings;
-use crate::quota::{LedgerUse, Usage, Uses};
+use crate::quota::{LedgerUse, Usage};
 use crate::store::pause::{self, Pause};
 use crate::store::session::Deadline as _;
 use crate::store::status::{LATE, Ongoing, RETIRED, firings_after};
@@ -38,8 +38,15 @@ pub struct Overview {
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
     /// Whether something needs a person, in a sentence. It says that nothing does only if no stream is failed, held or
-    /// late or has a gap.
+    /// late or has a gap, no problem is open, the database can be written to, a daemon runs, and the configuration on
+    /// disk is in force.
     pub headline: String,
+    /// Whether the database can only be read, so that nothing is loaded.
+    pub only_reads: bool,
+    /// The daemons that run: those that were seen within the last minute.
+    pub daemons: Vec<Daemon>,
+    /// If none runs, the one that was seen last, within a week.
+    pub last_daemon: Option<LastDaemon>,
     /// How many streams are in each state. Every state is there; streams that no job reads are not counted.
     pub streams: Vec<StateCount>,
     /// What needs a person, worst first.
@@ -58,6 +65,9 @@ pub struct Overview {
     pub connections_total: usize,
     /// Totals of vendors that differ from the number of our rows.
     pub differences: i64,
+    /// Whether Tidegate works. The fields above state the same.
+    #[serde(skip)]
+    pub standing: Standing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -110,11 +120,12 @@ pub struct ConnectionSummary {
     /// The worst state of its streams.
     pub state: String,
     pub streams: i64,
-    /// Everything was read up to here, in every stream that has windows.
+    /// Everything was read up to here, in every stream that has windows. Without any, when the list was read that was
+    /// read first.
     pub complete_until: Option<DateTime<Utc>>,
-    /// The last 30 days in UTC, as far as the streams with windows are read without a gap: `complete` if every stream
-    /// has all that its jobs ask for of the day, `missing` if none has any of it, else `partial`, as today. Days that
-    /// no job asks for are left out, unless they were read.
+    /// The last 30 days in UTC, as far as the streams with windows are read without a gap: `held` if a slice of the day
+    /// is held, `complete` if every stream has all that its jobs ask for of the day, `missing` if none has any of it,
+    /// else `partial`, as today. Days that no job asks for are left out, unless they were read.
     pub days: Vec<DaySpan>,
     /// The quota that matters most: one that is blocked, else the one that is used most.
     pub fullest: Option<LimitState>,
@@ -152,6 +163,18 @@ struct ShownStream {
     state: String,
     /// `None` for a list.
     extent: Option<Extent>,
+    /// Of a list, when it was read.
+    complete_until: Option<DateTime<Utc>>,
+    /// What was read of the held slices of the last days.
+    held: Vec<Range>,
+}
+
+/// From when to when.
+pub(super) type Range = (DateTime<Utc>, DateTime<Utc>);
+
+/// From columns with the beginnings and the ends.
+pub(super) fn ranges(from: Option<Vec<DateTime<Utc>>>, until: Option<Vec<DateTime<Utc>>>) -> Vec<Range> {
+    from.unwrap_or_default().into_iter().zip(until.unwrap_or_default()).collect()
 }
 
 impl Document for Overview {
@@ -162,7 +185,7 @@ impl Document for Overview {
         let now = reading.now;
         let (parts, late_and_wait) = parts(reading.conn).await?;
         let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
-        let uses = Uses::read(reading.conn, None).await?.in_use();
+        let uses = current_uses(reading, None).await?;
         let shown = shown(&parts, reading.config, &uses);
         let (streams, differences) = streams_and_differences(reading.conn, &shown).await?;
         let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
@@ -183,11 +206,15 @@ impl Document for Overview {
         }
         let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
         let counts = count_states(parts.iter().map(|part| (&*part.state, part.streams)));
+        let standing = Standing::new(reading.surroundings, reading.config_refused, reading.in_daemon);
         Ok(Some(Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
-            config_refused: reading.config_refused,
-            headline: headline(&problems, &counts, late_and_wait),
+            config_refused: standing.config_refused,
+            headline: headline(&standing, &problems, &counts, late_and_wait),
+            only_reads: reading.surroundings.only_reads,
+            daemons: reading.surroundings.daemons.clone(),
+            last_daemon: reading.surroundings.last_daemon.clone(),
             streams: counts,
             problems: problems.problems,
             problems_total: problems.total,
@@ -196,10 +223,11 @@ impl Document for Overview {
             waiting_total: total(&waiting),
             waiting: waiting.into_iter().map(Waiting::from).collect(),
             queued_total: total(&queued),
-            next: next_firings(reading.config, reading.pauses, &ongoing, now),
+            next: next_firings(reading.config, &reading.surroundings.pauses, &ongoing, now),
             connections: summaries(&shown, (&parts, &streams), &uses, (reading.config, now)),
             connections_total: reading.config.connections.len(),
             differences,
+            standing,
         }))
     }
 }
@@ -269,7 +297,33 @@ async fn streams_and_differences(
             state.state as "state?",
             state.wanted_from,
             state.covers_from,
-            state.complete_until
+            state.complete_until,
+            case
+                when state.held_slices > 0
+                    then (
+                        select array_agg(slice.window_start order by slice.window_start)
+                        from tidegate.slice
+                        where
+                            slice.connection = state.connection
+                            and slice.stream = state.stream
+                            and slice.held_since is not null
+                            and slice.window_start > 'epoch'
+                            and slice.window_end > statement_timestamp() - interval '32 days'
+                    )
+            end as held_from,
+            case
+                when state.held_slices > 0
+                    then (
+                        select array_agg(least(slice.read_until, slice.window_end) order by slice.window_start)
+                        from tidegate.slice
+                        where
+                            slice.connection = state.connection
+                            and slice.stream = state.stream
+                            and slice.held_since is not null
+                            and slice.window_start > 'epoch'
+                            and slice.window_end > statement_timestamp() - interval '32 days'
+                    )
+            end as held_until
         from (select coalesce(sum(differences), 0)::bigint as differences from tidegate.reconciliation) as total
         left join tidegate.stream_state as state on state.connection = any($1) and state.state <> 'retired'
         "#,
@@ -280,8 +334,13 @@ async fn streams_and_differences(
     .await?;
     let differences = rows.first().map_or(0, |row| row.differences);
     let streams = rows.into_iter().filter_map(|row| {
-        let extent = Extent::new(row.wanted_from, row.covers_from, row.complete_until);
-        Some(ShownStream { connection: row.connection?, state: row.state?, extent })
+        Some(ShownStream {
+            connection: row.connection?,
+            state: row.state?,
+            extent: Extent::new(row.wanted_from, row.covers_from, row.complete_until),
+            complete_until: row.complete_until,
+            held: ranges(row.held_from, row.held_until),
+        })
     });
     Ok((streams.collect(), differences))
 }
@@ -417,6 +476,8 @@ pub(super) fn summarize_one(
         connection: connection.to_owned(),
         state: row.state.clone(),
         extent: Extent::new(row.wanted_from, row.covers_from, row.complete_until),
+        complete_until: row.complete_until,
+        held: row.held.clone(),
     };
     let streams: Vec<ShownStream> = streams.iter().map(shown).collect();
     let names = [connection.to_owned()];
@@ -483,20 +544,33 @@ fn summaries(
     let worst = worst_states(parts, config);
     let summary = |name: &String| {
         let own_parts = parts.iter().filter(|part| part.connection == *name);
-        let own_streams = streams.iter().filter(|stream| stream.connection == *name);
-        let extents: Vec<Extent> = own_streams.filter_map(|stream| stream.extent).collect();
-        let until: Option<Vec<_>> = extents.iter().map(|extent| extent.read.map(|(_, until)| until)).collect();
+        let own_streams: Vec<&ShownStream> = streams.iter().filter(|stream| stream.connection == *name).collect();
+        let extents: Vec<Extent> = own_streams.iter().filter_map(|stream| stream.extent).collect();
+        let held: Vec<Range> = own_streams.iter().flat_map(|stream| stream.held.iter().copied()).collect();
         let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.usage);
         ConnectionSummary {
             connection: name.clone(),
             state: state::STATES[worst.get(&**name).copied().unwrap_or_default()].name.to_owned(),
             streams: own_parts.map(|part| part.streams).sum(),
-            complete_until: until.unwrap_or_default().into_iter().min(),
-            days: days(&extents, now),
+            complete_until: complete_until(&own_streams),
+            days: days(&extents, &held, now),
             fullest: own.max_by_key(|usage| urgency(usage)).map(LimitState::from),
         }
     };
     shown.iter().map(summary).collect()
+}
+
+/// Up to when every stream was read. Lists count only if there is nothing else: they are read as a whole. `None` if one
+/// that counts was not read yet.
+fn complete_until(streams: &[&ShownStream]) -> Option<DateTime<Utc>> {
+    let has_windows = streams.iter().any(|stream| stream.extent.is_some());
+    let counted = streams.iter().filter(|stream| stream.extent.is_some() == has_windows);
+    let until = |stream: &&ShownStream| match stream.extent {
+        Some(extent) => extent.read.map(|(_, until)| until),
+        None => stream.complete_until,
+    };
+    let until: Option<Vec<_>> = counted.map(until).collect();
+    until.unwrap_or_default().into_iter().min()
 }
 
 fn urgency(usage: &Usage) -> Urgency {
@@ -504,18 +578,21 @@ fn urgency(usage: &Usage) -> Urgency {
 }
 
 /// The last days, and what of each was read. As in `mart.day_status`, a day is complete at its end, so that today never
-/// is, and is missing only if it is wanted and nothing of it was read.
-fn days(extents: &[Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
+/// is, and is missing only if it is wanted and nothing of it was read. A day of a held slice is held.
+fn days(extents: &[Extent], held: &[Range], now: DateTime<Utc>) -> Vec<DaySpan> {
     let today = now.date_naive();
     let Some(first) = today.checked_sub_days(Days::new(DAYS - 1)) else { return Vec::new() };
     let days = first.iter_days().take_while(|day| *day <= today);
-    spans(days.filter_map(|day| Some((day, day_state(extents, day)?))))
+    spans(days.filter_map(|day| Some((day, day_state(extents, held, day)?))))
 }
 
 /// The state of a day. `None` if no job asks for it and nothing of it was read.
-fn day_state(extents: &[Extent], day: NaiveDate) -> Option<&'static str> {
+fn day_state(extents: &[Extent], held: &[Range], day: NaiveDate) -> Option<&'static str> {
     let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
     let end = begin + Days::new(1);
+    if held.iter().any(|(from, until)| *from < end && begin < *until) {
+        return Some("held");
+    }
     let is_read = |one: &&Extent| one.read.is_some_and(|(from, until)| from < end && begin < until);
     let has_all =
         |one: &&Extent, since: DateTime<Utc>| one.read.is_some_and(|(from, until)| from <= since && end <= until);
@@ -573,7 +650,11 @@ mod tests {
 
     /// The states of the last three days; empty for a day that is left out.
     fn lately(extents: &[Extent]) -> [String; 3] {
-        let spans = days(extents, "2026-11-30T10:00:00Z".parse().unwrap());
+        lately_with(extents, &[])
+    }
+
+    fn lately_with(extents: &[Extent], held: &[Range]) -> [String; 3] {
+        let spans = days(extents, held, "2026-11-30T10:00:00Z".parse().unwrap());
         ["2026-11-28", "2026-11-29", "2026-11-30"].map(|day| {
             let day: NaiveDate = day.parse().unwrap();
             let span = spans.iter().find(|span| span.from <= day && day <= span.to);
@@ -594,6 +675,40 @@ mod tests {
         assert_eq!(lately(&[unread]), ["missing", "missing", "missing"]);
         let new = extent(begin, "2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z");
         assert_eq!(lately(&[new]), ["missing", "complete", "missing"]);
+    }
+
+    #[test]
+    fn p11_a_day_of_a_held_slice_is_held() {
+        let begin = "2026-10-01T00:00:00Z";
+        let healthy = extent(begin, begin, "2026-11-30T09:45:00Z");
+        let held = |from: &str, until: &str| (from.parse().unwrap(), until.parse().unwrap());
+        let past = held("2026-11-28T00:00:00Z", "2026-11-29T00:00:00Z");
+        let today = held("2026-11-30T00:00:00Z", "2026-11-30T09:45:00Z");
+        assert_eq!(lately_with(&[healthy, healthy], &[past, today]), ["held", "complete", "held"]);
+        let of_zone = held("2026-11-28T03:00:00Z", "2026-11-29T03:00:00Z");
+        assert_eq!(lately_with(&[healthy], &[of_zone]), ["held", "held", "partial"]);
+    }
+
+    #[test]
+    fn a_connection_of_lists_is_complete_until_its_oldest_reading() {
+        let at = |text: &str| Some(text.parse::<DateTime<Utc>>().unwrap());
+        let list = |complete_until| ShownStream {
+            connection: "demo-outbound".to_owned(),
+            state: "on time".to_owned(),
+            extent: None,
+            complete_until,
+            held: Vec::new(),
+        };
+        let (older, newer) = (list(at("2026-11-30T09:00:00Z")), list(at("2026-11-30T10:00:00Z")));
+        assert_eq!(complete_until(&[&newer, &older]), at("2026-11-30T09:00:00Z"));
+        assert_eq!(complete_until(&[&newer, &list(None)]), None, "one was never read");
+        assert_eq!(complete_until(&[]), None);
+        let begin = "2026-10-01T00:00:00Z";
+        let windows = ShownStream {
+            extent: Some(extent(begin, begin, "2026-11-30T09:45:00Z")),
+            ..list(at("2026-11-30T09:45:00Z"))
+        };
+        assert_eq!(complete_until(&[&older, &windows]), at("2026-11-30T09:45:00Z"), "a list is read as a whole");
     }
 
     #[test]

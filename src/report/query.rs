@@ -33,8 +33,12 @@ const ALLOWED_MAX: usize = 24;
 impl QueryError {
     /// A value that is not `expected`.
     pub fn new(name: &str, expected: &str) -> Self {
-        let problem = format!("the parameter `{name}` is not {expected}");
-        Self { name: name.to_owned(), problem, allowed: Vec::new() }
+        Self::of(name, &format!("the parameter `{name}` is not {expected}"))
+    }
+
+    /// A value with this problem, which may be that it is missing.
+    pub fn of(name: &str, problem: &str) -> Self {
+        Self { name: name.to_owned(), problem: problem.to_owned(), allowed: Vec::new() }
     }
 
     /// A value that is not `expected`, which is one of `allowed`. `value` is what was sent.
@@ -143,7 +147,9 @@ impl Query {
             let in_utc = || Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M").ok()?.and_utc());
             DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(in_utc).or_else(day)
         };
-        self.text(name).map(|text| read(text).filter(|at| is_known(at.date_naive())).ok_or_else(wrong)).transpose()
+        // A leap second has no place in Postgres.
+        let is_moment = |at: &DateTime<Utc>| is_known(at.date_naive()) && at.timestamp_subsec_nanos() < 1_000_000_000;
+        self.text(name).map(|text| read(text).filter(is_moment).ok_or_else(wrong)).transpose()
     }
 
     /// The two parts of a name such as `acme-lynn/survey_result`.
@@ -196,6 +202,9 @@ mod tests {
         for far in ["-99999-01-01", "+12345-01-01", "0000-01-01"] {
             let query = Query::new([], &format!("day={}", far.replace('+', "%2B")));
             assert!(query.date("day").is_err() && query.moment("day").is_err(), "{far}");
+        }
+        for wrong in ["2026-11-28T10:30:60Z", "2026-11-28T23:59:60Z", "2026-11-28T10:30:61Z", "2026-11-28T24:00Z"] {
+            assert!(Query::new([], &format!("at={wrong}")).moment("at").is_err(), "{wrong}");
         }
         assert!(!query.has_nul() && Query::new([], "q=%00").has_nul());
         assert!(query.pair("bad").is_err() && query.moment("bad").is_err() && query.date("bad").is_err());

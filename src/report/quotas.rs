@@ -13,7 +13,7 @@ use super::parameters::{CONNECTION, SEARCH, parameter};
 use super::{Document, Parameter, ParameterKind, Query, ReadError, Reading};
 use crate::config::Config;
 use crate::connector::Connection;
-use crate::quota::{LedgerKeys, Limit, Usage, Uses, limit_waited_for, waiter_of_task};
+use crate::quota::{LedgerKey, LedgerKeys, LedgerUse, Limit, Usage, Uses, limit_waited_for, waiter_of_task};
 use crate::store::session::Deadline as _;
 
 /// Credentials on one page, fewer than rows of other lists: each has several limits, a week of hours and its waiters.
@@ -40,13 +40,18 @@ pub struct Quotas {
 /// A credential, whose limits all of its connections share.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Credential {
-    /// The configured connections that use it.
+    /// The configured connections that use it, or used it before they had another one.
     pub connections: Vec<String>,
+    /// Whether one of them uses it now. Otherwise it is an earlier credential.
+    pub in_use: bool,
     pub limits: Vec<LimitState>,
     /// Calls that wait, in the order in which they are expected to be sent: of running tasks, and the next one of each
     /// task that waits for a limit.
     pub waiters: Vec<Waiter>,
     pub waiters_total: usize,
+    /// The connections whose use `hours` adds up: those that use it now. The use of a week is known by connection, so
+    /// it includes what an earlier credential was used for, and is shown only here.
+    pub hours_of: Vec<String>,
     /// The last week by the hour, for hours in which something was used, waited for or refused.
     pub hours: Vec<Hour>,
 }
@@ -117,12 +122,13 @@ impl Document for Quotas {
     ];
 
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
-        let uses = Uses::read(reading.conn, None).await?.in_use();
+        let uses = Uses::read(reading.conn, None).await?;
+        let ledgers = ledgers(&uses, reading.config);
         let configured: BTreeSet<&String> = reading.config.connections.keys().collect();
         let wanted = query.text("connection");
         let pattern = query.text("q").map(str::to_lowercase);
         let mut credentials: BTreeMap<i64, Credential> = BTreeMap::new();
-        for one in uses {
+        for one in uses.in_use(&ledgers) {
             let connections: Vec<String> =
                 one.connections.into_iter().filter(|connection| configured.contains(connection)).collect();
             let matches = wanted.is_none_or(|wanted| connections.iter().any(|connection| connection == wanted))
@@ -132,8 +138,21 @@ impl Document for Quotas {
             if connections.is_empty() || !matches {
                 continue;
             }
-            let new = Credential { connections, limits: vec![], waiters: vec![], waiters_total: 0, hours: vec![] };
-            credentials.entry(one.ledger).or_insert(new).limits.push(LimitState::from(&one.usage));
+            let is_of = |connection: &&String| ledgers.get(*connection) == Some(&one.ledger);
+            let hours_of: Vec<String> = connections.iter().filter(is_of).cloned().collect();
+            let new = Credential {
+                connections,
+                in_use: !hours_of.is_empty(),
+                limits: vec![],
+                waiters: vec![],
+                waiters_total: 0,
+                hours_of,
+                hours: vec![],
+            };
+            let credential = credentials.entry(one.ledger).or_insert(new);
+            // Of a limit that was removed from the configuration, nothing is stated.
+            credential.in_use |= one.is_stated;
+            credential.limits.push(LimitState::from(&one.usage));
         }
         let mut ordered: Vec<(i64, Credential)> = credentials.into_iter().collect();
         ordered.sort_by(|(_, a), (_, b)| {
@@ -153,6 +172,22 @@ impl Document for Quotas {
             next: (next < total).then(|| next.to_string()),
         }))
     }
+}
+
+/// The ledger of each connection of the configuration, of the credential that it uses.
+fn ledgers(uses: &Uses, config: &Config) -> BTreeMap<String, i64> {
+    let connections = config.connections.values();
+    uses.ledgers(connections.map(|one| (one.name.as_str(), &one.base_url, one.settings.credential())))
+}
+
+/// The use of the credentials that are in use, each with the connections that use it; only of those of `connections`.
+pub(super) async fn current_uses(
+    reading: &mut Reading<'_>,
+    connections: Option<&[String]>,
+) -> Result<Vec<LedgerUse>, sqlx::Error> {
+    let uses = Uses::read(reading.conn, connections).await?;
+    let ledgers = ledgers(&uses, reading.config);
+    Ok(uses.current(&ledgers))
 }
 
 /// How much a limit matters to a person: the larger one matters more. The end of a block, then the used part.
@@ -180,13 +215,21 @@ pub async fn limits_used<'c>(
     let keys = LedgerKeys::read(&mut *conn).await?;
     let uses = Uses::read(conn, None).await?;
     let known = uses.by_key();
+    let key_of = |connection: &Connection| keys.key(&connection.base_url, &connection.settings.credential());
+    // The connections by credential: that each is compared with all would be too much for hundreds of new ones.
+    let mut sharing: HashMap<LedgerKey, Vec<&Connection>> = HashMap::new();
     let mut used = Vec::new();
     for connection in connections {
-        let key = keys.key(&connection.base_url, &connection.settings.credential());
+        let key = key_of(connection);
         let found = |limit: &Limit| known.get(&(key.as_str(), &*limit.name)).map(|usage| (*usage).clone());
         let stored: Option<Vec<Usage>> = connection.limits.iter().map(found).collect();
         let all = stored.unwrap_or_else(|| {
-            let limits = connection.limits_among(config.connections.values());
+            if sharing.is_empty() {
+                for other in config.connections.values() {
+                    sharing.entry(key_of(other)).or_default().push(other);
+                }
+            }
+            let limits = connection.limits_among(sharing.get(&key).into_iter().flatten().copied());
             limits.iter().map(|limit| found(limit).unwrap_or_else(|| Usage::unused(limit))).collect()
         });
         used.extend(all.into_iter().map(|usage| (connection, usage)));
@@ -317,7 +360,7 @@ async fn add_waiters(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -
     let known: HashSet<Uuid> = waiting.values().flatten().map(|(id, _)| *id).collect();
     for (connection, id, waiter) in postponed {
         let is_of = |credential: &Credential| {
-            credential.connections.contains(&connection)
+            credential.hours_of.contains(&connection)
                 && credential.limits.iter().any(|limit| waiter.limits.contains(&limit.limit))
         };
         if !known.contains(&id)
@@ -344,7 +387,7 @@ async fn add_waiters(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -
 }
 
 async fn add_hours(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> Result<(), sqlx::Error> {
-    let connections: Vec<String> = shown.iter().flat_map(|(_, credential)| credential.connections.clone()).collect();
+    let connections: Vec<String> = shown.iter().flat_map(|(_, credential)| credential.hours_of.clone()).collect();
     let hours = sqlx::query!(
         r#"
         select connection, hour, calls, bytes, waited_seconds, refused
@@ -360,7 +403,7 @@ async fn add_hours(conn: &mut PgConnection, shown: &mut [(i64, Credential)]) -> 
     .await?;
     for (_, credential) in shown {
         let mut sums: BTreeMap<DateTime<Utc>, Hour> = BTreeMap::new();
-        for hour in hours.iter().filter(|hour| credential.connections.contains(&hour.connection)) {
+        for hour in hours.iter().filter(|hour| credential.hours_of.contains(&hour.connection)) {
             let new = Hour { hour: hour.hour, calls: 0, bytes: 0, waited_seconds: 0.0, refused: 0 };
             let sum = sums.entry(hour.hour).or_insert(new);
             sum.calls += hour.calls;

@@ -75,6 +75,13 @@ impl Document for Runs {
     }
 }
 
+impl RunPage {
+    /// Whether nothing that the task held waits for a decision any more.
+    pub fn is_settled(&self, task: &Task) -> bool {
+        task.state == "held" && !self.unreleased.contains(&task.stream)
+    }
+}
+
 impl Document for RunPage {
     const PATH: &'static str = "/runs/{run}";
     const MEANING: &'static str = "One run: what it did, and what it waits for.";

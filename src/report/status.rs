@@ -1,6 +1,6 @@
 //! The data of the status page, `/status.json` and the `status` command: the state of jobs, streams and quotas.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -108,7 +108,8 @@ impl StatusReport {
         let configured = configured(config);
         let mut last_runs = last_runs(conn, &configured.jobs).await?;
         let pauses = pause::list(&mut *conn).await?;
-        let ongoing = status::ongoing(conn, &configured.jobs).await?;
+        // To plan a statement with thousands of names takes longer than to read the runs of all jobs.
+        let ongoing = status::ongoing(conn, None).await?;
         let mut firings = NextFirings::default();
         let job = |job| {
             JobState::new(
@@ -132,7 +133,10 @@ impl StatusReport {
         let readers = status::readers(conn).await?;
         let connections: BTreeMap<String, String> =
             readers.iter().map(|reader| (reader.job.clone(), reader.connection.clone())).collect();
-        let (of, names) = readers.into_iter().map(|reader| (reader.connection, reader.stream)).unzip();
+        // Several jobs may read a stream.
+        let read: BTreeSet<(String, String)> =
+            readers.into_iter().map(|reader| (reader.connection, reader.stream)).collect();
+        let (of, names) = read.into_iter().unzip();
         let streams = Streams { connections: of, names };
         let configured = Configured { jobs: connections.keys().cloned().collect(), streams };
         let mut last_runs = last_runs(conn, &configured.jobs).await?;

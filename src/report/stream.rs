@@ -67,7 +67,8 @@ pub struct StreamPage {
     pub days: Vec<Day>,
     /// The first day that `years`, `days` and `gaps` consider. `None` if they consider all.
     pub days_from: Option<NaiveDate>,
-    /// Ranges of days that are not complete, newest first, without today and without days that no job asks for.
+    /// Ranges of days that are not complete, newest first, without days that no job asks for, and without today unless
+    /// it is held.
     pub gaps: Vec<Gap>,
     pub gaps_total: usize,
     /// Days of the last fortnight with no rows, although the same weekday usually has many. A note, not a state.
@@ -169,6 +170,11 @@ impl StreamWait {
 }
 
 impl StreamPage {
+    /// Whether everything that is held was released, so that nothing waits for a decision.
+    pub fn is_released(&self) -> bool {
+        self.held_slices > 0 && !self.has_unreleased()
+    }
+
     /// Whether something is held that nobody has released.
     pub fn has_unreleased(&self) -> bool {
         i64::from(self.held_slices) > self.release.as_ref().map_or(0, |release| release.slices)
@@ -270,6 +276,7 @@ impl Document for StreamPage {
             known.waiting_attempts,
             (known.waiting_error, known.waiting_hint),
         );
+        let is_released = known.held_slices > 0 && known.released_slices >= i64::from(known.held_slices);
         let release = Release { slices: known.released_slices, at: known.released_at, by: known.released_by };
         let table = format!("{}.{}", known.schema, known.name);
         let mut days = days(reading, connection, &table).await?;
@@ -305,7 +312,8 @@ impl Document for StreamPage {
             stream: stream.to_owned(),
             table,
             state: known.state,
-            hint: last_trouble.and_then(|task| task.hint.clone()),
+            // A release is the decision that a hint asks for.
+            hint: last_trouble.filter(|task| !(is_released && task.state == "held")).and_then(|task| task.hint.clone()),
             last_error: known.last_error,
             jobs: known.jobs.unwrap_or_default(),
             timezone,
@@ -337,11 +345,12 @@ impl Document for StreamPage {
     }
 }
 
-/// Days in a row that are not complete, the newest first. Today is never read to its end. Before the first `wanted`
-/// day, only what is held matters: a backfill may have read a part of a day.
+/// Days in a row that are not complete, the newest first. Today is never read to its end, so it matters only if it is
+/// held. Before the first `wanted` day, only what is held matters: a backfill may have read a part of a day.
 fn gaps(days: &[Day], wanted: Option<NaiveDate>, today: NaiveDate) -> Vec<Gap> {
-    let matters = |day: &&Day| day.state == "held" || wanted.is_none_or(|wanted| wanted <= day.day);
-    let incomplete = days.iter().filter(|day| day.state != "complete" && day.day < today).filter(matters);
+    let matters =
+        |day: &&Day| day.state == "held" || (day.day < today && wanted.is_none_or(|wanted| wanted <= day.day));
+    let incomplete = days.iter().filter(|day| day.state != "complete").filter(matters);
     let spans = spans(incomplete.map(|day| (day.day, day.state.as_str())));
     let gap = |span: super::DaySpan| Gap { from: span.from, to: span.to, days: span.days(), state: span.state };
     spans.into_iter().rev().map(gap).collect()
@@ -471,7 +480,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p11_gaps_are_days_in_a_row_without_today() {
+    fn p11_gaps_are_days_in_a_row_without_today_unless_it_is_held() {
         let at = |day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
         let states = ["complete", "missing", "missing", "held", "complete", "partial"];
         let days: Vec<Day> = (1..)
@@ -485,6 +494,9 @@ mod tests {
         assert_eq!(found(None), [held.clone(), missing]);
         assert_eq!(found(Some(at(3))), [held.clone(), (at(3), 1, "missing".to_owned())]);
         assert_eq!(found(Some(at(5))), [held], "what is held counts, also before what is wanted");
+        let today = Day { day: at(6), state: "held".to_owned(), rows: None, last_read_at: None };
+        let of_today = gaps(&[today], None, at(6));
+        assert_eq!(of_today.iter().map(|gap| (gap.from, &*gap.state)).collect::<Vec<_>>(), [(at(6), "held")]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::day::{DaySpan, spans};
-use super::overview::StateCount;
+use super::overview::{StateCount, ranges};
 use super::parameters::{ANY_CONNECTION, SEARCH, parameter};
 use super::stream::StreamWait;
 use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
@@ -49,6 +49,9 @@ pub struct StreamRow {
     /// Start of the data that its jobs ask for. `None` for a list.
     #[serde(skip)]
     pub wanted_from: Option<DateTime<Utc>>,
+    /// What was read of the held slices of the last days.
+    #[serde(skip)]
+    pub held: Vec<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl Document for Streams {
@@ -135,6 +138,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 expected_by,
                 last_error,
                 wanted_from,
+                held_slices,
                 array_position($1::text[], state) as rank,
                 coalesce(complete_until, '-infinity') as until
             from tidegate.stream_state
@@ -206,6 +210,32 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             listed.expected_by,
             listed.last_error,
             listed.wanted_from,
+            case
+                when listed.held_slices > 0
+                    then (
+                        select array_agg(slice.window_start order by slice.window_start)
+                        from tidegate.slice
+                        where
+                            slice.connection = listed.connection
+                            and slice.stream = listed.stream
+                            and slice.held_since is not null
+                            and slice.window_start > 'epoch'
+                            and slice.window_end > statement_timestamp() - interval '32 days'
+                    )
+            end as held_from,
+            case
+                when listed.held_slices > 0
+                    then (
+                        select array_agg(least(slice.read_until, slice.window_end) order by slice.window_start)
+                        from tidegate.slice
+                        where
+                            slice.connection = listed.connection
+                            and slice.stream = listed.stream
+                            and slice.held_since is not null
+                            and slice.window_start > 'epoch'
+                            and slice.window_end > statement_timestamp() - interval '32 days'
+                    )
+            end as held_until,
             waits.run_id as "waiting_run?",
             waits.job as "waiting_job?",
             waits.waiting_for as "waiting_for?",
@@ -258,6 +288,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             ),
             days: Vec::new(),
             wanted_from: row.wanted_from,
+            held: ranges(row.held_from, row.held_until),
         });
     }
     Ok((counted, rows))
@@ -341,6 +372,7 @@ mod tests {
             waiting: None,
             days: Vec::new(),
             wanted_from: None,
+            held: Vec::new(),
         }
     }
 

@@ -63,6 +63,23 @@ pub(crate) fn first_key(row: &[u8]) -> u128 {
     }
 }
 
+/// The values of a row's fields; `None` for null.
+pub(crate) fn fields(mut row: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    std::iter::from_fn(move || {
+        let (length, rest) = row.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        let (value, rest) = rest.split_at_checked(length.unwrap_or(0))?;
+        row = rest;
+        Some(length.map(|_| value))
+    })
+}
+
+/// The instant that [`instant`] wrote.
+pub(crate) fn read_instant(value: &[u8]) -> Option<DateTime<Utc>> {
+    let micros = i64::from_be_bytes(value.try_into().ok()?);
+    DateTime::from_timestamp_micros(micros.checked_add(EPOCH_MICROS)?)
+}
+
 /// Appends JSON text as `jsonb`.
 pub(crate) fn jsonb(json: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&length(json.len() + 1).to_be_bytes());

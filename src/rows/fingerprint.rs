@@ -42,6 +42,8 @@ pub enum RowKind {
     New,
     /// The batch had its key, possibly with another content.
     Known,
+    /// The batch had its key, with another content in the same columns.
+    Changed,
     /// The row lies in a second that it shares with a neighbouring slice.
     Shared,
 }
@@ -210,6 +212,9 @@ impl Fingerprinter {
             let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
             let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);
             outcome = if skipped { RowOutcome::Skipped } else { RowOutcome::Known };
+            if old.shape == self.shape && !equal && !again {
+                kind = RowKind::Changed;
+            }
             self.current.differs |= !equal || again || at + 1 != self.next || self.current.now.keys.len() != at;
         } else {
             self.current.differs = true;

@@ -25,6 +25,7 @@ use super::calendar::{Calendar, Candidate};
 use crate::config::Job;
 use crate::cron::Schedule;
 use crate::store::session::{self, Deadline as _};
+use crate::store::{lock, progress};
 
 /// How much lower a backfill's priority is than its job's, so that past ranges do not starve scheduled runs.
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
@@ -49,6 +50,14 @@ pub enum ByHand {
     Manual,
     /// Reads a past range again, end exclusive.
     Backfill { from: DateTime<Utc>, to: DateTime<Utc> },
+}
+
+/// The run of a request by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requested {
+    pub run_id: i64,
+    /// Whether it was there before.
+    pub is_resumed: bool,
 }
 
 /// The stored state of one job.
@@ -246,6 +255,26 @@ pub async fn end_waits(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .in_time()
     .await?;
     transaction.commit().in_time().await
+}
+
+/// Enqueues a requested run, or goes on with the backfill of the same range and streams that is unfinished. `conn` is
+/// in a transaction: of several backfills at once, those that wait for it find its run.
+pub async fn enqueue_by_hand(
+    conn: &mut PgConnection,
+    job: &Job,
+    streams: &[&str],
+    by_hand: ByHand,
+) -> Result<Requested, sqlx::Error> {
+    if let ByHand::Backfill { from, to } = by_hand {
+        lock::hold(conn, &format!("backfill of {}", job.name)).await?;
+        let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
+        names.sort();
+        if let Some(run_id) = progress::resume_backfill(&mut *conn, &job.name, (from, to), &names).await? {
+            return Ok(Requested { run_id, is_resumed: true });
+        }
+    }
+    let run_id = enqueue_manual(conn, job, streams, by_hand).await?;
+    Ok(Requested { run_id, is_resumed: false })
 }
 
 /// Enqueues a requested run of `streams` of `job` and returns its id. Independent of firings, pauses and other runs.

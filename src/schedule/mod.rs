@@ -12,5 +12,5 @@ pub mod timer;
 pub mod watch;
 
 pub use calendar::Calendar;
-pub use enqueue::{ByHand, Enqueued, clock, end_waits, enqueue_due, enqueue_manual};
+pub use enqueue::{ByHand, Enqueued, Requested, clock, end_waits, enqueue_by_hand, enqueue_due, enqueue_manual};
 pub use expected::{expected, longest_wait};

@@ -153,11 +153,13 @@ fn is_own_name(server: &Server, host: &str) -> bool {
 }
 
 /// Whether a page of this server, or a script, sent the request. Browsers say in `Sec-Fetch-Site` which page made it,
-/// but not over plain http; older ones say it in `Origin` only. A request with neither must have the token, because
-/// browsers add user and password by themselves.
+/// but not over plain http; older ones say it in `Origin` only. What is there must be ours. A request with neither must
+/// have the token, because browsers add user and password by themselves.
 fn is_own_page(server: &Server, login: Login, headers: &HeaderMap) -> bool {
     match (one(headers, &SEC_FETCH_SITE), one(headers, &ORIGIN)) {
-        (Some(Some(site)), Some(_)) => matches!(site, "same-origin" | "none"),
+        (Some(Some(site)), Some(origin)) => {
+            matches!(site, "same-origin" | "none") && origin.is_none_or(|origin| is_own_origin(server, origin, headers))
+        }
         (Some(None), Some(Some(origin))) => is_own_origin(server, origin, headers),
         (Some(None), Some(None)) => login == Login::Bearer,
         _ => false,
@@ -177,13 +179,22 @@ fn is_own_origin(server: &Server, origin: &str, headers: &HeaderMap) -> bool {
         || server.origins.iter().any(|known| listed(known))
 }
 
-/// Wrong credentials, for the log.
-#[derive(Debug, thiserror::Error)]
-#[error("from {0}")]
-struct WrongLogin(IpAddr);
+/// The response of the route. An action is not cut off while it is under way.
+async fn respond(request: Request, next: Next) -> Response {
+    let place = request.extensions().get::<Arc<Place>>().filter(|_| *request.method() == Method::POST).cloned();
+    if let Some(place) = &place {
+        place.acts();
+    }
+    let response = next.run(request).await;
+    if let Some(place) = &place {
+        place.acted();
+    }
+    response
+}
 
 /// Judges every request before its route, and notes its login for the route.
 pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {
+    desk.wrong_logins.log_counted();
     let config = Arc::clone(&desk.sources.config.borrow());
     let head = Head { method: request.method(), uri: request.uri(), headers: request.headers() };
     let mut refusal = match judge(&config.server, head) {
@@ -193,7 +204,7 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
             }
             if has_seat(&request) {
                 request.extensions_mut().insert(login);
-                return next.run(request).await;
+                return respond(request, next).await;
             }
             Refusal::Busy
         }
@@ -202,10 +213,10 @@ pub(super) async fn guard(State(desk): State<Arc<AppState>>, mut request: Reques
     if refusal == Refusal::Login(NoLogin::Wrong) {
         desk.sources.metrics.login_failed();
         if let Some(Peer(peer)) = request.extensions().get() {
-            desk.trouble().warn("wrong credentials on the status port", &WrongLogin(peer.ip()));
+            desk.wrong_logins.count(peer.ip());
         }
         // Those that wait hold places of the port, so only a few may.
-        match desk.wrong_logins.try_acquire() {
+        match desk.waiting_logins.try_acquire() {
             Ok(_waiting) => tokio::time::sleep(WRONG_LOGIN_TAKES).await,
             Err(_) => refusal = Refusal::TooMany,
         }

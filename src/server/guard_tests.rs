@@ -133,7 +133,7 @@ fn p7_a_post_of_another_site_is_refused_in_every_combination() {
                     _ => false,
                 };
                 let own_page = match (site, origin) {
-                    (Some(site), _) => site == "same-origin" || site == "none",
+                    (Some(site), origin) => matches!(site, "same-origin" | "none") && (origin.is_none() || own_origin),
                     (None, Some(_)) => own_origin,
                     (None, None) => sent == Some(BEARER),
                 };

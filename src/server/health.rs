@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 /// Set by the application as it starts and stops; read by `/readyz` and the status page.
 #[derive(Debug, Default)]
 pub struct Health {
     config_loaded: AtomicBool,
     migrated: AtomicBool,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
     /// Why the newest configuration was refused.
     refusal: Mutex<Option<Arc<str>>>,
 }
@@ -32,7 +34,12 @@ impl Health {
 
     /// The process is shutting down and will not become ready again.
     pub fn stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
+    }
+
+    /// Cancelled when the process shuts down.
+    pub(super) const fn stop(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     /// Whether the newest configuration was refused.
@@ -47,7 +54,7 @@ impl Health {
 
     /// Why the process is not ready, regardless of the database.
     pub fn obstacle(&self) -> Option<&'static str> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.stopping.is_cancelled() {
             Some("shutting down")
         } else if !self.config_loaded.load(Ordering::Relaxed) {
             Some("the configuration is not loaded yet")

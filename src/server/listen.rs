@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::Peer;
 use super::places::{Place, Places, Watched};
+use crate::actions;
 use crate::store::trouble::Repeats;
 
 /// A client that has not sent its request line and headers within this time is disconnected.
-const HEADER_READ_MAX: Duration = Duration::from_secs(5);
+pub(super) const HEADER_READ_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 64;
 /// Maximum bytes of a request's line and headers; also the size of the write buffer.
@@ -30,8 +31,11 @@ const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a response that the system keeps for a client that does not receive them; Linux doubles it for its own use.
 /// Otherwise it would keep megabytes for each. A response to a probe is much smaller.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// How long requests in progress may continue when the process stops.
+/// How long requests in progress may continue when the process stops. Actions may end, and have this time for the
+/// response.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// How long [`serve`] takes to end.
+pub const STOP_MAX: Duration = actions::STOP_MAX.saturating_add(DRAIN_MAX);
 /// Pause after a failed accept, which fails while the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,7 +59,8 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     Ok(listener)
 }
 
-/// Serves requests until `token` is cancelled, then gives those in progress one second to end.
+/// Serves requests until `token` is cancelled, then gives those in progress one second to end, and actions
+/// [`STOP_MAX`]. No action begins after the process was asked to stop ([`super::Health::stopping`]).
 pub async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
     let mut connections = JoinSet::new();
     let (places, trouble) = (Arc::<Places>::default(), Repeats::default());
@@ -77,7 +82,7 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
                     () = token.cancelled() => break,
                     place = places.take(peer.ip()) => place,
                 };
-                connections.spawn(serve_connection(stream, Peer(peer), router.clone(), place));
+                connections.spawn(serve_connection(stream, Peer(peer), router.clone(), place, token.clone()));
             }
             Err(error) => {
                 trouble.warn("a status connection could not be accepted", &error);
@@ -86,14 +91,14 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
         }
     }
     drop(listener);
-    let drained = timeout(DRAIN_MAX, async { while connections.join_next().await.is_some() {} }).await;
+    let drained = timeout(STOP_MAX, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         connections.shutdown().await;
     }
 }
 
 /// Serves the single request of a connection, which may take a seat.
-async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, place: Arc<Place>) {
+async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, place: Arc<Place>, token: CancellationToken) {
     let asking = Arc::clone(&place);
     let router = router.layer(map_request(move |mut request: Request| {
         asking.asked();
@@ -109,6 +114,11 @@ async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, place: 
         // Idle connections would use up the places.
         .keep_alive(false)
         .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&place))), TowerToHyperService::new(router));
+    let stopped = async {
+        token.cancelled().await;
+        sleep(DRAIN_MAX).await;
+        place.answered(DRAIN_MAX).await;
+    };
     tokio::select! {
         // First: a request that has arrived is read before it counts as not sent.
         biased;
@@ -117,6 +127,7 @@ async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, place: 
                 tracing::debug!(%error, "a status client disconnected");
             }
         }
+        () = stopped => tracing::debug!("a status client was disconnected: the process stops"),
         reason = place.overdue() => tracing::debug!(reason, "a status client was disconnected"),
     }
 }

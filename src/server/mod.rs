@@ -20,8 +20,9 @@ mod problem;
 mod routes;
 mod routing;
 mod shared_text;
+mod wrong_logins;
 
 pub use health::Health;
-pub use listen::{ListenError, bind, serve};
+pub use listen::{ListenError, STOP_MAX, bind, serve};
 pub use openapi::api_schema;
 pub use routes::StatusSources;

@@ -16,11 +16,13 @@ use crate::report::{API, StatusReport, api_path};
 
 /// Where the description has the schemas.
 const SCHEMAS: &str = "/components/schemas";
-const DESCRIPTION: &str = "What the pages show, and what operators can have done. Times are RFC 3339 in UTC. A list is \
-                           continued with the parameter `after`, which is the field `next` of the document. Every error \
-                           below `/api` is a document of RFC 9457. The login is that of `server.auth`; without \
-                           `server.auth`, documents need no login and actions are refused with 403. A request must name \
-                           the server by an address, as `localhost`, or by a name of `server.url` or `server.origins`.";
+const DESCRIPTION: &str = "What the pages show, and what operators can have done. Times are RFC 3339 in UTC. A list \
+                           is continued with the parameter `after`, which is the field `next` of the document. Every \
+                           error below `/api` is a document of RFC 9457, except for 400 for what is not HTTP and 431 \
+                           for a head that is too large, which have no body. The login is that of `server.auth`; \
+                           without `server.auth`, documents need no login and actions are refused with 403. A \
+                           request must name the server by an address, as `localhost`, or by a name of `server.url` \
+                           or `server.origins`.";
 
 /// The API as an OpenAPI document.
 pub fn api_schema() -> Value {
@@ -94,6 +96,9 @@ const COMMON: [(&str, &str); 5] = [
     ("429", "too many requests, or too many wrong logins, at this moment"),
     ("500", "a fault of Tidegate"),
 ];
+/// A status with which the HTTP library itself responds to a request that it cannot read, without a body.
+const TOO_LARGE: (&str, &str) =
+    ("431", "the address, or the headers together, are larger than 16 KiB, or there are more than 64 headers; no body");
 /// Those of requests that read.
 const READING: [(&str, &str); 1] = [("503", "the database could not be read; `Retry-After` says when to ask again")];
 /// Those of actions.
@@ -102,7 +107,7 @@ const ACTING: [(&str, &str); 5] = [
     ("404", "what the path names does not exist"),
     ("409", "it is not possible in the present state"),
     ("422", "a field is missing, wrong or unknown"),
-    ("503", "the database did not do it: the call has done nothing, or that is not known"),
+    ("503", "the database did not do it, or Tidegate shuts down: the call has done nothing, or that is not known"),
 ];
 
 impl Description {
@@ -134,17 +139,22 @@ impl Description {
 
     fn responses(&mut self, errors: &[(&str, &str)]) -> Map<String, Value> {
         let all = COMMON.iter().chain(errors);
-        all.map(|(status, description)| ((*status).to_owned(), self.problem(description))).collect()
+        let mut all: Map<String, Value> =
+            all.map(|(status, description)| ((*status).to_owned(), self.problem(description))).collect();
+        all.insert(TOO_LARGE.0.to_owned(), json!({ "description": TOO_LARGE.1 }));
+        all
     }
 
     fn add_action(&mut self, action: &Action) {
         let path = format!("{API}{}", action.route);
         let names: Vec<Value> = path_parameters(action.route).collect();
         let fields = action.fields.iter().map(|field| {
+            // What would happen is also said without it.
+            let needed = if field.required { "; the action requires it" } else { "" };
             json!({
                 "name": field.name,
                 "in": "query",
-                "description": field.label,
+                "description": format!("{}{needed}", field.label),
                 "required": false,
                 "schema": field_schema(field),
             })
@@ -195,6 +205,7 @@ impl Description {
             for (status, description) in COMMON.iter().filter(|(status, _)| !matches!(*status, "400" | "500")) {
                 responses[*status] = text(description);
             }
+            responses[TOO_LARGE.0] = json!({ "description": TOO_LARGE.1 });
         };
         let mut status = json!({ "200": self.document::<StatusReport>("the document"), "503": text("not readable") });
         refused(&mut status);
@@ -208,7 +219,8 @@ impl Description {
             ("/healthz", "Whether the process is alive: 503 if one of its loops hangs."),
             ("/readyz", "Whether the process can work: 503 with the reason if it cannot."),
         ] {
-            let responses = json!({ "200": text("yes"), "503": text("no, and why") });
+            let mut responses = json!({ "200": text("yes"), "503": text("no, and why") });
+            responses[TOO_LARGE.0] = json!({ "description": TOO_LARGE.1 });
             self.add(path, "get", json!({ "summary": summary, "security": [], "responses": responses }));
         }
     }

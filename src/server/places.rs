@@ -20,6 +20,10 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::body::BODY_READ_MAX;
+use super::listen::HEADER_READ_MAX;
+use super::pages;
+
 /// Connections at the same time: enough for probes, a scraper and a few people.
 const PLACES_MAX: usize = 128;
 /// Requests that are served at the same time, apart from probes.
@@ -35,8 +39,10 @@ const SLOW_MAX: Duration = Duration::from_secs(1);
 const STUCK_MAX: Duration = Duration::from_secs(5);
 /// A client that needs longer than this to receive its response is disconnected.
 const RESPONSE_MAX: Duration = Duration::from_secs(10);
-/// From accept to the last byte.
-const CONNECTION_MAX: Duration = Duration::from_secs(20);
+/// From accept to the last byte: as long as all parts of the slowest request, an action, may take together, so that
+/// each part ends with a response of its own.
+const CONNECTION_MAX: Duration =
+    HEADER_READ_MAX.saturating_add(BODY_READ_MAX).saturating_add(pages::ACTION_MAX).saturating_add(RESPONSE_MAX);
 /// How often a connection is checked for a client that is too slow.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often a client is searched that gives way.
@@ -66,6 +72,10 @@ struct State {
     /// Whether its request has arrived, as far as it is read.
     has_asked: bool,
     has_seat: bool,
+    /// Whether its action is under way.
+    acts: bool,
+    /// When its action ended.
+    acted_at: Option<Instant>,
     /// When its response could first not be sent at once.
     slow_since: Option<Instant>,
     /// Since when it has not received a byte, although there are some to be sent.
@@ -118,6 +128,28 @@ impl Place {
     pub(super) fn asks_further(&self) {
         let mut state = lock(&self.state);
         (state.has_asked, state.silent_since) = (false, None);
+    }
+
+    /// Its action begins.
+    pub(super) fn acts(&self) {
+        lock(&self.state).acts = true;
+    }
+
+    /// Its action has ended, and the response is sent next.
+    pub(super) fn acted(&self) {
+        let mut state = lock(&self.state);
+        (state.acts, state.acted_at) = (false, Some(Instant::now()));
+    }
+
+    /// Waits for the end of its action, if one is under way, and this long for the response to be sent.
+    pub(super) async fn answered(&self, sending_max: Duration) {
+        let is_answering = || {
+            let state = lock(&self.state);
+            state.acts || state.acted_at.is_some_and(|at| at.elapsed() < sending_max)
+        };
+        while is_answering() {
+            sleep(CHECK_EVERY).await;
+        }
     }
 
     /// Takes a seat, if necessary from a slow client. Returns `false` if there is none.
@@ -397,6 +429,18 @@ mod tests {
         assert!(!same.take_seat(), "one of another address does not give way to it");
         slow(&taken[3], SLOW_MAX * 2);
         assert!(same.take_seat() && taken[3].gives_way.is_cancelled() && !other.gives_way.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn p7_an_action_that_is_under_way_is_waited_for_and_its_response_too() {
+        let places = Arc::<Places>::default();
+        let place = places.try_take(ONE).unwrap();
+        let ends = async |sending: Duration| timeout(SILENT_MAX, place.answered(sending)).await.is_ok();
+        assert!(ends(RESPONSE_MAX).await, "it has not begun");
+        place.acts();
+        assert!(!ends(Duration::ZERO).await);
+        place.acted();
+        assert!(!ends(RESPONSE_MAX).await && ends(Duration::ZERO).await);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::pages::{self, Shelf};
 use super::routing::{Routes, of};
 use super::shared_text::SharedText;
+use super::wrong_logins::WrongLogins;
 use super::{Health, guard};
 use crate::clock;
 use crate::config::Config;
@@ -65,7 +66,8 @@ pub(super) struct AppState {
     pub(super) sources: StatusSources,
     pub(super) shelf: Shelf,
     /// Wrong logins whose response waits.
-    pub(super) wrong_logins: Semaphore,
+    pub(super) waiting_logins: Semaphore,
+    pub(super) wrong_logins: WrongLogins,
     /// Actions that are done at the same time.
     pub(super) actions: Semaphore,
     ready: Cached<Result<(), String>>,
@@ -101,7 +103,8 @@ impl StatusSources {
             shelf: Shelf::new(pages::reads_max(&self.pool)),
             actions: Semaphore::new(ACTIONS_MAX),
             sources: self,
-            wrong_logins: Semaphore::new(guard::WRONG_LOGINS_MAX),
+            waiting_logins: Semaphore::new(guard::WRONG_LOGINS_MAX),
+            wrong_logins: WrongLogins::default(),
             ready: Cached::new(),
             report: SharedText::new(),
             metrics: SharedText::new(),
@@ -269,9 +272,10 @@ fn about(tables: &[String], obstacle: impl FnOnce(String) -> String) -> Result<(
     if tables.is_empty() { Ok(()) } else { Err(obstacle(format!("tidegate.{}", tables.join(", tidegate.")))) }
 }
 
-/// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.
+/// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed. Other servers receive
+/// no referrer; without one for this server, browsers would send its forms with `Origin: null`.
 pub(super) const HEADERS: [(HeaderName, &str); 3] =
-    [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer")];
+    [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "same-origin")];
 const NOTHING_LOADS: [(HeaderName, &str); 1] =
     [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
 

@@ -11,20 +11,37 @@ use crate::text::escaped;
 /// More faults than anyone reads at once; the rest appear when these are fixed.
 const FAULTS_MAX: usize = 200;
 
+/// The name of a file as faults show it, and its place in the order of reading.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileName {
+    pub order: usize,
+    pub name: String,
+}
+
 /// Where a setting was written. Sorted by the order in which files were read, then the environment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Line 0 means the file as a whole.
-    File { order: usize, name: Arc<str>, line: usize },
+    File { file: Arc<FileName>, line: usize },
     /// The name of an environment variable.
     Environment(String),
+}
+
+impl Place {
+    /// The line, of a place in a file.
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::File { line, .. } => Some(*line),
+            Self::Environment(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { name, line: 0, .. } => formatter.write_str(&escaped(name)),
-            Self::File { name, line, .. } => write!(formatter, "{}:{line}", escaped(name)),
+            Self::File { file, line: 0 } => formatter.write_str(&escaped(&file.name)),
+            Self::File { file, line } => write!(formatter, "{}:{line}", escaped(&file.name)),
             Self::Environment(name) => write!(formatter, "environment {}", escaped(name)),
         }
     }

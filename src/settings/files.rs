@@ -8,10 +8,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::fault::{Faults, Place};
 use super::source_file::SourceFile;
-use super::tree::{KeyPath, Kind, Node};
+use super::tree::{KeyPath, Kind, Node, Texts};
 use super::{suggest, yaml};
 
 /// A job takes about 500 bytes; a larger file is not a configuration.
@@ -243,11 +244,13 @@ fn refuse(path: &Path, problem: String, faults: &mut Faults) {
 }
 
 /// Parses all sources and merges them: sections by key, connections and jobs by name. Also returns whether all of them
-/// could be read; the content of one that could not would cause further faults elsewhere.
-pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> (Node, bool) {
+/// could be read; the content of one that could not would cause further faults elsewhere. Drops each text once it is
+/// parsed.
+pub fn merge(sources: Vec<SourceFile>, faults: &mut Faults) -> (Node, bool) {
     let start =
         sources.first().map_or_else(|| SourceFile::new(0, "configuration", String::new()).place(0), |s| s.place(0));
-    let mut merged: Vec<(String, Node)> = Vec::new();
+    let mut merged: Vec<(Arc<str>, Node)> = Vec::new();
+    let mut texts = Texts::default();
     let mut places = Places::new();
     let mut whole = true;
     for source in sources {
@@ -256,7 +259,7 @@ pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> (Node, bool) {
             whole = false;
             continue;
         }
-        let Ok(root) = yaml::parse(source, faults) else {
+        let Ok(root) = yaml::parse(&source, &mut texts, faults) else {
             whole = false;
             continue;
         };
@@ -274,23 +277,26 @@ pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> (Node, bool) {
             }
         }
     }
+    for (_, section) in &mut merged {
+        section.kind.shrink_to_fit();
+    }
     (Node::new(start, Kind::Map(merged)), whole)
 }
 
 /// Where each key of each section is, so that thousands of them need not be searched for each further one.
-type Places = HashMap<String, HashMap<String, Place>>;
+type Places = HashMap<Arc<str>, HashMap<Arc<str>, Place>>;
 
 fn add_section(
-    merged: &mut Vec<(String, Node)>,
+    merged: &mut Vec<(Arc<str>, Node)>,
     places: &mut Places,
-    name: String,
+    name: Arc<str>,
     section: Node,
     faults: &mut Faults,
 ) {
-    let places = places.entry(name.clone()).or_default();
+    let places = places.entry(Arc::clone(&name)).or_default();
     let mut remember = |kind: &Kind| {
         if let Kind::Map(entries) = kind {
-            places.extend(entries.iter().map(|(key, node)| (key.clone(), node.place.clone())));
+            places.extend(entries.iter().map(|(key, node)| (Arc::clone(key), node.place.clone())));
         }
     };
     let Some((_, before)) = merged.iter_mut().find(|(other, _)| *other == name) else {
@@ -311,7 +317,7 @@ fn add_section(
                 if let Some(first) = places.get(&key) {
                     twice(&path.key(&key), node.place, first, faults);
                 } else {
-                    places.insert(key.clone(), node.place.clone());
+                    places.insert(Arc::clone(&key), node.place.clone());
                     entries.push((key, node));
                 }
             }
@@ -322,4 +328,25 @@ fn add_section(
 
 fn twice(path: &KeyPath, place: Place, first: &Place, faults: &mut Faults) {
     faults.add(place, path.to_string(), format!("defined twice; {first} has it already: keep one"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_of_all_files_are_in_memory_once() {
+        let texts = ["one: { zone: America/Lima }", "two: { zone: America/Lima }"].into_iter().enumerate();
+        let sources = texts.map(|(order, text)| SourceFile::new(order, "a.yaml", text.to_owned())).collect();
+        let (tree, is_whole) = merge(sources, &mut Faults::default());
+        let entry = |section: &str| match &tree.get(section).unwrap().kind {
+            Kind::Map(entries) => match entries.as_slice() {
+                [(key, Node { kind: Kind::Scalar(value), .. })] => (Arc::clone(key), Arc::clone(value)),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        let (one, two) = (entry("one"), entry("two"));
+        assert!(is_whole && Arc::ptr_eq(&one.0, &two.0) && Arc::ptr_eq(&one.1, &two.1));
+    }
 }

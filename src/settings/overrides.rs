@@ -65,7 +65,7 @@ fn set(root: &mut Node, place: &Place, steps: &[String], value: String) -> Resul
         let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
         Kind::List(items.map(|item| scalar(place, item.to_owned())).collect())
     } else {
-        Kind::Scalar(value)
+        Kind::Scalar(value.into())
     };
     node.place = place.clone();
     node.hidden = true;
@@ -73,13 +73,13 @@ fn set(root: &mut Node, place: &Place, steps: &[String], value: String) -> Resul
 }
 
 fn scalar(place: &Place, text: String) -> Node {
-    Node { place: place.clone(), kind: Kind::Scalar(text), hidden: true }
+    Node { place: place.clone(), kind: Kind::Scalar(text.into()), hidden: true }
 }
 
 /// The key in `node` that `step` means. Case, dashes and dots are ignored, since variable names cannot contain them.
 fn resolve(node: &Node, step: &str, must_exist: bool) -> Result<String, String> {
     let names = || match &node.kind {
-        Kind::Map(entries) => entries.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        Kind::Map(entries) => entries.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
         _ => Vec::new(),
     };
     let wanted = suggest::fold(step);
@@ -103,8 +103,8 @@ fn entry<'a>(node: &'a mut Node, key: String, place: &Place) -> Result<&'a mut N
     let Kind::Map(entries) = &mut node.kind else {
         return Err(format!("{kind} has no keys; set it as a whole"));
     };
-    let index = entries.iter().position(|(name, _)| *name == key).unwrap_or_else(|| {
-        entries.push((key, Node::new(place.clone(), Kind::Null)));
+    let index = entries.iter().position(|(name, _)| **name == *key).unwrap_or_else(|| {
+        entries.push((key.into(), Node::new(place.clone(), Kind::Null)));
         entries.len() - 1
     });
     Ok(&mut entries[index].1)

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -138,7 +139,7 @@ impl serde::de::Error for Error {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::from(Problem::UnknownKey(expected)).within(Step::Key(field.to_owned()))
+        Self::from(Problem::UnknownKey(expected)).within(Step::Key(field.into()))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -221,7 +222,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.0.kind {
-            Kind::Scalar(text) => visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(text.as_str())),
+            Kind::Scalar(text) => visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(&**text)),
             _ => Err(Error::mismatch(self.0, format!("one of {}", variants.join(", ")))),
         }
     }
@@ -253,8 +254,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 }
 
 struct Entries<'a> {
-    entries: std::slice::Iter<'a, (String, Node)>,
-    current: Option<&'a (String, Node)>,
+    entries: std::slice::Iter<'a, (Arc<str>, Node)>,
+    current: Option<&'a (Arc<str>, Node)>,
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
@@ -270,6 +271,6 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some((key, node)) = self.current else {
             return Err(Problem::Other("has no value".to_owned()).into());
         };
-        seed.deserialize(NodeDeserializer(node)).map_err(|error| error.within(Step::Key(key.clone())))
+        seed.deserialize(NodeDeserializer(node)).map_err(|error| error.within(Step::Key(Arc::clone(key))))
     }
 }

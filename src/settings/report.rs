@@ -80,7 +80,7 @@ impl Report<'_> {
 
     pub fn unknown_key<'k>(&mut self, path: &KeyPath, whose: &str, known: impl Iterator<Item = &'k str>) {
         let Some(Step::Key(key)) = path.0.last() else { return };
-        if key == "<<" {
+        if **key == *"<<" {
             return self.add(path, "merge keys are not part of YAML 1.2; write the keys out".to_owned());
         }
         let of = if whose.is_empty() { String::new() } else { format!(" of {whose}") };
@@ -152,7 +152,7 @@ pub fn entries(section: Option<&Node>) -> impl Iterator<Item = (&str, &Node)> {
         Some(Kind::Map(entries)) => entries.as_slice(),
         _ => &[],
     };
-    entries.iter().map(|(name, node)| (name.as_str(), node))
+    entries.iter().map(|(name, node)| (&**name, node))
 }
 
 pub fn check_name(path: &KeyPath, name: &str, report: &mut Report<'_>) {

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use super::fault::Place;
+use super::fault::{FileName, Place};
 
-/// One file: its name as faults show it, its place in the order of reading, its text.
+/// One file and its text.
 pub struct SourceFile {
-    name: Arc<str>,
-    order: usize,
+    file: Arc<FileName>,
     pub text: String,
 }
 
 impl SourceFile {
     pub fn new(order: usize, name: &str, text: String) -> Self {
-        Self { name: name.into(), order, text }
+        Self { file: Arc::new(FileName { order, name: name.to_owned() }), text }
     }
 
     pub fn place(&self, line: usize) -> Place {
-        Place::File { order: self.order, name: Arc::clone(&self.name), line }
+        Place::File { file: Arc::clone(&self.file), line }
     }
 }

@@ -43,7 +43,7 @@ fn replace(node: &mut Node, path: &KeyPath, expansion: &mut Expansion<'_>, fault
             match expand(text, expansion) {
                 Ok(expanded) => {
                     node.hidden = expanded != text.replace("$${", "${");
-                    *text = expanded;
+                    *text = expanded.into();
                 }
                 Err(problem) => {
                     faults.add(node.place.clone(), path.to_string(), problem);
@@ -52,15 +52,25 @@ fn replace(node: &mut Node, path: &KeyPath, expansion: &mut Expansion<'_>, fault
             }
         }
         Kind::List(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
+            for (index, item) in items.iter_mut().enumerate().filter(|(_, item)| has_reference(item)) {
                 replace(item, &path.index(index), expansion, faults);
             }
         }
         Kind::Map(entries) => {
-            for (key, value) in entries {
+            for (key, value) in entries.iter_mut().filter(|(_, value)| has_reference(value)) {
                 replace(value, &path.key(key), expansion, faults);
             }
         }
+    }
+}
+
+/// Whether there is a reference in `node`. Thousands of jobs have none, and need no path for a fault.
+fn has_reference(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Null => false,
+        Kind::Scalar(text) => text.contains("${"),
+        Kind::List(items) => items.iter().any(has_reference),
+        Kind::Map(entries) => entries.iter().any(|(_, value)| has_reference(value)),
     }
 }
 

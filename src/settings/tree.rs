@@ -1,8 +1,13 @@
 //! Settings as a tree in which every node knows where it was written.
 //!
 //! Scalars keep their text: the setting that needs a number decides whether `00123` is one.
+//!
+//! A tree of ten thousand jobs is needed at every reload, beside two configurations. So equal texts are kept once, and
+//! lists and maps have no spare capacity.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use super::fault::Place;
 use crate::text::escaped;
@@ -23,13 +28,38 @@ pub struct Node {
 pub enum Kind {
     /// Nothing, `~` or `null`.
     Null,
-    Scalar(String),
+    Scalar(Arc<str>),
     List(Vec<Node>),
     /// In the order written, each key once.
-    Map(Vec<(String, Node)>),
+    Map(Vec<(Arc<str>, Node)>),
+}
+
+/// Keys and values, equal ones once: jobs have the same keys and many of the same values.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    /// A text equal to `text`.
+    pub(crate) fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&text));
+        text
+    }
 }
 
 impl Kind {
+    /// Gives up the capacity for further items.
+    pub fn shrink_to_fit(&mut self) {
+        match self {
+            Self::Null | Self::Scalar(_) => {}
+            Self::List(items) => items.shrink_to_fit(),
+            Self::Map(entries) => entries.shrink_to_fit(),
+        }
+    }
+
     /// The kind of value, for a fault.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -58,7 +88,7 @@ impl Node {
 
     pub fn get(&self, key: &str) -> Option<&Self> {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            Kind::Map(entries) => entries.iter().find(|(name, _)| **name == *key).map(|(_, node)| node),
             _ => None,
         }
     }
@@ -74,7 +104,7 @@ impl Node {
     fn child_mut(&mut self, step: &Step) -> Option<&mut Self> {
         match (step, &mut self.kind) {
             (Step::Key(key), Kind::Map(entries)) => {
-                entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node)
+                entries.iter_mut().find(|(name, _)| **name == **key).map(|(_, node)| node)
             }
             (Step::Index(index), Kind::List(items)) => items.get_mut(*index),
             _ => None,
@@ -101,7 +131,7 @@ impl Node {
         let Some((last, parents)) = steps.split_last() else { return };
         let parent = parents.iter().try_fold(self, |node, step| node.child_mut(step));
         match (last, parent.map(|node| &mut node.kind)) {
-            (Step::Key(key), Some(Kind::Map(entries))) => entries.retain(|(name, _)| name != key),
+            (Step::Key(key), Some(Kind::Map(entries))) => entries.retain(|(name, _)| **name != **key),
             (Step::Index(index), Some(Kind::List(items))) => {
                 if let Some(item) = items.get_mut(*index) {
                     item.kind = Kind::Null;
@@ -116,7 +146,7 @@ impl Node {
         let Kind::Map(entries) = &self.kind else {
             return (self.clone(), Self::new(self.place.clone(), Kind::Null));
         };
-        let (these, others) = entries.iter().cloned().partition(|(key, _)| keys.contains(&key.as_str()));
+        let (these, others) = entries.iter().cloned().partition(|(key, _)| keys.contains(&&**key));
         (Self::new(self.place.clone(), Kind::Map(these)), Self::new(self.place.clone(), Kind::Map(others)))
     }
 
@@ -164,7 +194,8 @@ pub(crate) fn shown(text: &str) -> String {
 /// One step from a node to a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Key(String),
+    /// Shared, because every check of a setting extends the path of its section.
+    Key(Arc<str>),
     Index(usize),
 }
 
@@ -175,7 +206,7 @@ pub struct KeyPath(pub Vec<Step>);
 impl KeyPath {
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        self.join([Step::Key(key.to_owned())])
+        self.join([Step::Key(key.into())])
     }
 
     #[must_use]
@@ -191,7 +222,7 @@ impl KeyPath {
     /// Whether the setting is a credential, judged by its name so that those of new vendors are covered too.
     fn names_a_credential(&self) -> bool {
         // Any header may be one.
-        if self.0.iter().any(|step| matches!(step, Step::Key(key) if key == "headers")) {
+        if self.0.iter().any(|step| matches!(step, Step::Key(key) if **key == *"headers")) {
             return true;
         }
         let key = self.0.iter().rev().find_map(|step| match step {

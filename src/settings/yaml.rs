@@ -4,12 +4,13 @@
 //! its text, duplicate keys are detected, and nesting and aliases are bounded before any recursion.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::fault::{Faults, Place};
 use super::source_file::SourceFile;
-use super::tree::{KeyPath, Kind, Node, Step};
+use super::tree::{KeyPath, Kind, Node, Step, Texts};
 
 /// Deeper than any setting; keeps recursion over the tree within the stack.
 const DEPTH_MAX: usize = 32;
@@ -17,16 +18,19 @@ const DEPTH_MAX: usize = 32;
 /// Maximum nodes of one file, aliases expanded.
 const NODES_MAX: usize = 100_000;
 
+/// Fewer keys than these are compared one by one.
+const KEYS_FEW: usize = 16;
+
 /// Maximum bytes of text in one file, aliases expanded; much more than the file itself.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// The source cannot be read; its fault has been added.
 pub(crate) struct Unreadable;
 
-/// The settings of `source`; null for an empty file.
-pub(crate) fn parse(source: &SourceFile, faults: &mut Faults) -> Result<Node, Unreadable> {
+/// The settings of `source`; null for an empty file. `texts` are those of the files before.
+pub(crate) fn parse(source: &SourceFile, texts: &mut Texts, faults: &mut Faults) -> Result<Node, Unreadable> {
     let mut builder =
-        Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
+        Builder { source, texts, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
     for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {
         let outcome = match event {
             Ok((event, span)) => builder.take(event, span.start),
@@ -78,15 +82,16 @@ struct Frame {
     node: Node,
     anchor: usize,
     /// In a map: the key whose value comes next.
-    key: Option<(String, Place)>,
-    /// In a map: the line of each key.
-    seen: HashMap<String, usize>,
+    key: Option<(Arc<str>, Place)>,
+    /// In a map with many keys: the line of each.
+    seen: HashMap<Arc<str>, usize>,
     /// In a map: the key is a duplicate, so its value is ignored.
     repeated: bool,
 }
 
 struct Builder<'a> {
     source: &'a SourceFile,
+    texts: &'a mut Texts,
     faults: &'a mut Faults,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,
@@ -112,7 +117,7 @@ impl Builder<'_> {
                 let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 self.check_tag(tag.as_deref(), mark);
                 let at_key = self.frames.last().is_some_and(|f| matches!(f.node.kind, Kind::Map(_)) && f.key.is_none());
-                let kind = if null && !at_key { Kind::Null } else { Kind::Scalar(text.into_owned()) };
+                let kind = if null && !at_key { Kind::Null } else { Kind::Scalar(self.texts.share(&text)) };
                 self.insert(Node::new(self.place(mark), kind), anchor, mark)
             }
             Event::Alias(id) => {
@@ -141,7 +146,10 @@ impl Builder<'_> {
                 self.open(Kind::Map(Vec::new()), anchor, mark)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.frames.pop() {
-                Some(frame) => self.insert(frame.node, frame.anchor, mark),
+                Some(mut frame) => {
+                    frame.node.kind.shrink_to_fit();
+                    self.insert(frame.node, frame.anchor, mark)
+                }
                 None => Ok(()),
             },
         }
@@ -188,8 +196,7 @@ impl Builder<'_> {
                     let Kind::Scalar(key) = node.kind else {
                         return Err(Stop::at(mark, "has a key that is not a name; write a name"));
                     };
-                    let first = frame.seen.get(&key).copied();
-                    frame.seen.entry(key.clone()).or_insert(mark.line());
+                    let first = line_of(&key, entries, &mut frame.seen);
                     frame.key = Some((key, place));
                     frame.repeated = first.is_some();
                     if let Some(first) = first {
@@ -224,12 +231,44 @@ impl Builder<'_> {
     fn path(&self) -> KeyPath {
         let steps = self.frames.iter().filter_map(|frame| match &frame.node.kind {
             Kind::List(items) => Some(Step::Index(items.len())),
-            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.clone())),
+            _ => frame.key.as_ref().map(|(key, _)| Step::Key(Arc::clone(key))),
         });
         KeyPath(steps.collect())
     }
 }
 
+/// The line of `key` in `entries`, if it is there. `seen` has what was found out before.
+fn line_of(key: &str, entries: &[(Arc<str>, Node)], seen: &mut HashMap<Arc<str>, usize>) -> Option<usize> {
+    // Most maps have few keys, and there are thousands of maps.
+    if entries.len() < KEYS_FEW {
+        return entries.iter().find(|(known, _)| **known == *key).and_then(|(_, node)| node.place.line());
+    }
+    for (known, node) in &entries[seen.len()..] {
+        seen.insert(Arc::clone(known), node.place.line().unwrap_or_default());
+    }
+    seen.get(key).copied()
+}
+
 fn too_deep(mark: Marker) -> Stop {
     Stop { keyless: true, ..Stop::at(mark, format!("nests deeper than {DEPTH_MAX} levels; no setting does")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_a_key_that_is_defined_twice_is_found_among_few_and_among_many() {
+        for keys in [2, 15, 16, 17, 40] {
+            let lines: Vec<String> = (0..keys).map(|n| format!("key{n}: 1")).collect();
+            let text = lines.join("\n") + "\nkey1: 2\nkey1: 3\n";
+            let mut faults = Faults::default();
+            let node = parse(&SourceFile::new(0, "a.yaml", text), &mut Texts::default(), &mut faults);
+            let Ok(Node { kind: Kind::Map(entries), .. }) = node else { panic!("a map is read") };
+            assert_eq!(entries.len(), keys);
+            let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let twice = |line: usize| format!("a.yaml:{line}: key1: defined twice; line 2 has it already: keep one");
+            assert_eq!(found, [twice(keys + 1), twice(keys + 2)]);
+        }
+    }
 }

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::secret::Secret;
-use crate::store::ident;
+use crate::store::session::Deadline as _;
+use crate::store::{ident, session};
 
 /// One table of the warehouse.
 #[derive(Debug, Clone)]
@@ -16,8 +17,13 @@ pub struct Loaded {
     pub last_run_state: Option<String>,
 }
 
+/// Every table that a stream fills, and the run that ended last.
+pub async fn progress(pool: &PgPool) -> Result<(Vec<Loaded>, Option<i64>), sqlx::Error> {
+    Ok((loaded(pool).await?, last_ended(pool).await?))
+}
+
 /// Every table that a stream fills. Counts all rows, so only for a demo.
-pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
+async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
     let streams = sqlx::query!(
         r#"
         select
@@ -40,14 +46,15 @@ pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
         "#,
     )
     .fetch_all(pool)
+    .in_time()
     .await?;
     let mut loaded = Vec::new();
     for stream in streams {
         let count = format!("select count(*) from {}", ident::table(&stream.table_schema, &stream.table_name));
         loaded.push(Loaded {
-            rows: match sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(pool).await {
+            rows: match sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).fetch_one(pool).in_time().await {
                 Ok(rows) => Some(rows),
-                Err(sqlx::Error::Database(_)) => None,
+                Err(error) if error.as_database_error().is_some() && !session::is_lost(&error) => None,
                 Err(error) => return Err(error),
             },
             table: format!("{}.{}", stream.table_schema, stream.table_name),
@@ -59,11 +66,12 @@ pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
 }
 
 /// The run that ended last.
-pub async fn last_ended(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
+async fn last_ended(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         "select id from tidegate.run where finished_at is not null order by finished_at desc, id desc limit 1"
     )
     .fetch_optional(pool)
+    .in_time()
     .await
 }
 
@@ -79,5 +87,6 @@ pub async fn admit(pool: &PgPool, login: &str, password: &Secret) -> Result<(), 
         alter role {role} password {password};
         grant tidegate_reader to {role};"
     );
-    sqlx::raw_sql(AssertSqlSafe(statements)).execute(pool).await.map(|_| ())
+    let mut connection = pool.acquire().await?;
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *connection).in_time().await.map(|_| ())
 }

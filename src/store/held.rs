@@ -141,8 +141,16 @@ pub async fn of_stream(
     .fetch_one(executor)
     .in_time()
     .await?;
-    let slices = if held.slices == 1 { "1 slice is held" } else { &format!("{} slices are held", held.slices) };
-    Ok(held.reason.map(|reason| format!("{slices}: {reason}")))
+    Ok(held.reason.map(|reason| sentence(held.slices, &reason)))
+}
+
+/// The reason is that of the first slice: others may have other ones.
+fn sentence(slices: i64, reason: &str) -> String {
+    if slices == 1 {
+        format!("1 slice is held: {reason}")
+    } else {
+        format!("{slices} slices are held; the first of them: {reason}")
+    }
 }
 
 /// The sentence about a release for other operators.
@@ -189,4 +197,16 @@ pub async fn release(
     .in_time()
     .await?;
     Ok(done.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_that_of_one_slice() {
+        let reason = "the vendor reported none of 364 rows";
+        assert_eq!(sentence(1, reason), format!("1 slice is held: {reason}"));
+        assert_eq!(sentence(2, reason), format!("2 slices are held; the first of them: {reason}"));
+    }
 }

@@ -82,6 +82,22 @@ pub async fn touch(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sql
     Ok(())
 }
 
+/// Whether a daemon is running. Commands have no hash of a configuration.
+pub async fn has_daemon(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select
+            from tidegate.instance
+            where seen_at > clock_timestamp() - interval '1 minute' and config_hash is not null
+        ) as "has_daemon!"
+        "#
+    )
+    .fetch_one(executor)
+    .in_time()
+    .await
+}
+
 /// Deletes the record of the process `owner`, which is stopping, and its quota statements.
 pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).in_time().await?;

@@ -16,6 +16,7 @@ pub mod history;
 pub mod ident;
 pub mod instance;
 pub mod known;
+pub mod lock;
 pub mod migrate;
 pub mod migrations;
 pub mod mute;

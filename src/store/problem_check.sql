@@ -284,7 +284,13 @@ found as (
                             then concat(
                                 case when trouble.streams = 1 then 'it waits for ' else 'the first waits for ' end,
                                 coalesce(trouble.waiting_for, 'its next attempt'),
-                                to_char(trouble.waiting_until at time zone 'UTC', '" until "YYYY-MM-DD HH24:MI" UTC"')
+                                to_char(
+                                    date_trunc(
+                                        'minute',
+                                        trouble.waiting_until at time zone 'UTC' + interval '59.999999 seconds'
+                                    ),
+                                    '" until "YYYY-MM-DD HH24:MI" UTC"'
+                                )
                             )
                         when trouble.last_error is not null then 'the last error: ' || trouble.last_error
                     end
@@ -294,14 +300,26 @@ found as (
         case trouble.kind
             when 'failed' then last.hint
             when 'held'
-                then concat(
-                    'compare with the vendor; if the rows are really gone, ',
-                    -- Null if there are several of them, or none is known.
-                    coalesce(
-                        'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
-                        '`tidegate held` shows how to release them'
+                then case
+                    when (
+                        select bool_and(slice.released)
+                        from tidegate.slice
+                        where
+                            slice.connection = trouble.connection
+                            and (trouble.stream is null or slice.stream = trouble.stream)
+                            and slice.held_since is not null
                     )
-                )
+                        then 'no action is needed: they are released, and the next reading deletes the rows'
+                    else
+                        concat(
+                            'compare with the vendor; if the rows are really gone, ',
+                            -- Null if there are several of them, or none is known.
+                            coalesce(
+                                'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
+                                '`tidegate held` shows how to release them'
+                            )
+                        )
+                end
             when 'late'
                 then case
                     when trouble.is_waiting and trouble.waiting_for like 'quota %'
@@ -375,7 +393,11 @@ found as (
         format(
             'the vendor refused a call although the quota `%s` had room; nothing is sent until %s UTC',
             min(quota.name),
-            to_char(max(quota.blocked_until) at time zone 'UTC', 'YYYY-MM-DD HH24:MI')
+            -- Rounded up: it is not over before.
+            to_char(
+                date_trunc('minute', max(quota.blocked_until) at time zone 'UTC' + interval '59.999999 seconds'),
+                'YYYY-MM-DD HH24:MI'
+            )
         ),
         'find out what else uses the credential, or lower the quota in the configuration'
     from tidegate.quota_limit as quota

@@ -27,6 +27,18 @@ impl std::ops::Deref for TaskState {
     }
 }
 
+impl TaskState {
+    /// Whether its run has ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.run_state.as_str(), "succeeded" | "held" | "failed" | "cancelled")
+    }
+}
+
+/// Whether all of `runs` have ended.
+pub async fn have_ended(pool: &PgPool, runs: &[i64]) -> Result<bool, sqlx::Error> {
+    Ok(tasks(pool, runs).await?.iter().all(TaskState::has_ended))
+}
+
 /// The tasks of `runs`, by run and stream.
 pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
     let known = sqlx::query!("select id, job, connection, kind, state from tidegate.run where id = any($1)", runs)

@@ -1,7 +1,7 @@
 //! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and
 //! some commands. None of them reads rows of the warehouse.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -156,7 +156,7 @@ pub struct FailingStreams {
 
 /// How many streams of each of these jobs failed when they were last read. A failure ends with the next success.
 pub async fn failing(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<FailingStreams>, sqlx::Error> {
-    sqlx::query_as!(
+    let mut failing = sqlx::query_as!(
         FailingStreams,
         r#"
         select
@@ -165,38 +165,61 @@ pub async fn failing(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<Fai
             count(*) filter (where stream.failures > 0 or stream.needs_operator) as "streams!"
         from tidegate.stream
         cross join unnest(stream.jobs) as reader (job)
-        where reader.job = any($1)
         group by reader.job, stream.connection
-        order by reader.job, stream.connection
         "#,
-        jobs,
     )
     .fetch_all(conn)
     .in_time()
-    .await
+    .await?;
+    // All streams are read in any case. To plan a statement with thousands of names takes longer than to execute it.
+    let jobs: HashSet<&String> = jobs.iter().collect();
+    failing.retain(|streams| jobs.contains(&streams.job));
+    Ok(failing)
 }
 
-/// The newest run of each of `jobs` that ever ran.
+/// The newest run of each of `jobs`, which are different, that ever ran; in any order.
 pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<LastRun>, sqlx::Error> {
     sqlx::query_as!(
         LastRun,
         r#"
+        with newest as materialized (
+            -- Most jobs have a run among the newest, which are stored together. Only the others are searched one by
+            -- one.
+            select distinct on (run.job collate "C") run.*
+            from (select * from tidegate.run order by id desc limit 2 * cardinality($1::text[])) as run
+            order by run.job collate "C", run.id desc
+        )
+
         select
-            run.job,
-            run.id as run_id,
-            run.kind,
-            run.state,
-            run.scheduled_for,
-            run.created_at,
-            run.started_at,
-            run.finished_at,
-            run.error,
-            run.hint
-        from (select distinct unnest($1::text[]) as name) as job
+            newest.job as "job!",
+            newest.id as "run_id!",
+            newest.kind as "kind!",
+            newest.state as "state!",
+            newest.scheduled_for,
+            newest.created_at as "created_at!",
+            newest.started_at,
+            newest.finished_at,
+            newest.error,
+            newest.hint
+        from newest
+        where newest.job in (select unnest($1::text[]))
+        union all
+        select
+            older.job,
+            older.id,
+            older.kind,
+            older.state,
+            older.scheduled_for,
+            older.created_at,
+            older.started_at,
+            older.finished_at,
+            older.error,
+            older.hint
+        from unnest($1::text[]) as job (name)
         cross join lateral (
             select * from tidegate.run where run.job = job.name order by run.id desc limit 1
-        ) as run
-        order by run.job
+        ) as older
+        where not exists (select from newest where newest.job = job.name)
         "#,
         jobs,
     )
@@ -213,13 +236,19 @@ pub struct Ongoing {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// The unfinished run of an earlier firing of each of these jobs that has one.
-pub async fn ongoing(conn: &mut PgConnection, jobs: &[String]) -> Result<HashMap<String, Ongoing>, sqlx::Error> {
+/// The unfinished run of an earlier firing of each job that has one: of all jobs, or only of these.
+pub async fn ongoing(
+    conn: &mut PgConnection,
+    jobs: Option<&[String]>,
+) -> Result<HashMap<String, Ongoing>, sqlx::Error> {
     let runs = sqlx::query!(
         "
         select job, id, case when state = 'waiting' then due_at end as until
         from tidegate.run
-        where job = any($1) and kind = 'schedule' and state in ('queued', 'waiting', 'running')
+        where
+            kind = 'schedule'
+            and state in ('queued', 'waiting', 'running')
+            and ($1::text[] is null or job = any($1))
         order by id
         ",
         jobs,
@@ -237,7 +266,8 @@ pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<
     ends.into_iter().flatten().fold(now, Ord::max)
 }
 
-/// The streams of `of` that a run has begun or a daemon has planned, by connection and name.
+/// The streams of `of` that a run has begun or a daemon has planned, by connection and name, in any database in the
+/// order of the bytes.
 pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<StreamState>, sqlx::Error> {
     sqlx::query_as!(
         StreamState,
@@ -261,13 +291,16 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
                 else extract(epoch from clock_timestamp() - coalesce(newest.read_until, known.last_success_at))
             end::double precision as freshness_seconds,
             known.held_slices::bigint as "held_slices!"
-        from tidegate.stream_state as known
+        -- Each stream is wanted once. Postgres knows how many these are, and then reads them all at once, not one by
+        -- one.
+        from unnest($1::text[], $2::text[]) as wanted (connection, stream)
+        inner join tidegate.stream_state as known
+            on known.connection = wanted.connection and known.stream = wanted.stream
         cross join lateral (
             -- A list has no window.
             select case when known.covers_from is not null then known.newest_data_until end as read_until
         ) as newest
-        where (known.connection, known.stream) in (select * from unnest($1::text[], $2::text[]))
-        order by known.connection, known.stream
+        order by known.connection collate "C", known.stream collate "C"
         "#,
         &of.connections,
         &of.names,
@@ -306,7 +339,7 @@ pub async fn failures(
         join tidegate.task on task.run_id = run.id
         where
             task.state = 'failed'
-            and run.job = any($3)
+            and run.job in (select unnest($3::text[]))
             and (run.connection, task.stream) in (select * from unnest($4::text[], $5::text[]))
         order by task.finished_at desc nulls last, run.id desc, task.stream
         limit $1
@@ -324,21 +357,23 @@ pub async fn failures(
 
 /// How many runs of `jobs` are queued, running and waiting. Always all three states.
 pub async fn unfinished(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<Unfinished>, sqlx::Error> {
-    sqlx::query_as!(
-        Unfinished,
+    let found = sqlx::query!(
         r#"
-        select
-            states.state as "state!",
-            -- Spelled out so that the partial index is used.
-            (
-                select count(*) from tidegate.run
-                where run.state = states.state and run.state in ('queued', 'waiting', 'running') and run.job = any($1)
-            ) as "runs!"
-        from unnest(array['queued', 'running', 'waiting']) as states (state)
+        select job, state, count(*) as "runs!"
+        from tidegate.run
+        where state in ('queued', 'waiting', 'running')
+        group by job, state
         "#,
-        jobs,
     )
     .fetch_all(conn)
     .in_time()
-    .await
+    .await?;
+    // There are few, and to plan a statement with thousands of names takes longer than to execute it.
+    let jobs: HashSet<&String> = jobs.iter().collect();
+    let runs = |state: &str| {
+        let of_state = found.iter().filter(|runs| runs.state == state && jobs.contains(&runs.job));
+        of_state.map(|runs| runs.runs).sum::<i64>()
+    };
+    let states = ["queued", "running", "waiting"];
+    Ok(states.map(|state| Unfinished { state: state.to_owned(), runs: runs(state) }).into())
 }

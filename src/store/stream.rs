@@ -177,19 +177,35 @@ pub async fn plan(executor: impl PgExecutor<'_>, planned: &[Planned]) -> Result<
     Ok(())
 }
 
-/// Records that the jobs of a configuration do not read other streams any more than `planned`. A job is left out while
-/// another running process has it in a configuration whose hash differs from `config_hash`: there it may read other
-/// streams. Returns how many streams lost a job.
+/// Which jobs read which streams: a place of each list for each stream.
+#[derive(Debug, Default)]
+pub struct Readers {
+    connections: Vec<String>,
+    streams: Vec<String>,
+    /// An array of arrays of different lengths does not exist. A line feed is in no job's name.
+    jobs: Vec<String>,
+}
+
+impl Readers {
+    /// Adds the readers of these streams.
+    pub fn note(&mut self, planned: &[Planned]) {
+        self.connections.extend(planned.iter().map(|stream| stream.connection.clone()));
+        self.streams.extend(planned.iter().map(|stream| stream.stream.clone()));
+        self.jobs.extend(planned.iter().map(|stream| stream.jobs.join("\n")));
+    }
+}
+
+/// Records that the jobs of a configuration do not read other streams any more than `readers` has. A job is left out
+/// while another running process has it in a configuration whose hash differs from `config_hash`: there it may read
+/// other streams. Returns how many streams lost a job.
 pub async fn take_out(
     executor: impl PgExecutor<'_>,
     jobs: &[String],
-    planned: &[Planned],
+    readers: &Readers,
     config_hash: Option<&str>,
 ) -> Result<u64, sqlx::Error> {
-    let connections: Vec<_> = planned.iter().map(|stream| stream.connection.clone()).collect();
-    let streams: Vec<_> = planned.iter().map(|stream| stream.stream.clone()).collect();
-    let readers: Vec<_> = planned.iter().map(|stream| stream.jobs.join("\n")).collect();
-    let done = sqlx::query_file!("src/store/take_out_streams.sql", jobs, config_hash, &connections, &streams, &readers)
+    let Readers { connections, streams, jobs: readers } = readers;
+    let done = sqlx::query_file!("src/store/take_out_streams.sql", jobs, config_hash, connections, streams, readers)
         .execute(executor)
         .in_time()
         .await?;

@@ -1,7 +1,7 @@
 -- Takes jobs out of the streams that they do not read any more.
 --
 -- $1: the jobs of this process's configuration. $2: the hash of that configuration. $3, $4, $5: the streams that the
--- jobs read, with those jobs. Processes with equal configurations agree. A command has no hash, and stores no streams.
+-- jobs read, with those jobs. Processes with equal configurations agree. A command has no hash, and takes none out.
 with decided as (
     select own.job
     from unnest($1::text[]) as own (job)

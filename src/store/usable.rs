@@ -6,7 +6,7 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 36] = [
+const NEEDED: [(&str, Rights); 37] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
@@ -33,6 +33,7 @@ const NEEDED: [(&str, Rights); 36] = [
     ("reconciliation", CHANGED_AND_DELETED),
     ("reconciliation_difference", CHANGED_AND_DELETED),
     ("rejected_record", CHANGED_AND_DELETED),
+    ("row_time", CHANGED_AND_DELETED),
     ("run", CHANGED_AND_DELETED),
     ("schema_change", CHANGED),
     ("seen_row", CHANGED_AND_DELETED),

@@ -82,7 +82,7 @@ pub async fn state_limits(
 }
 
 impl Account {
-    /// Opens a connection in the name of the process `owner`: its quota ledger, HTTP client and connector. Sends
+    /// Opens a connection in the name of the process `owner`: its quota ledger, hosts and connector. Sends
     /// nothing.
     pub async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Self, AccountError> {
         let ledger = ledger(pool, owner, connection).await?;

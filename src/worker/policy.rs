@@ -325,7 +325,9 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something other than a report: try again later, then ask the vendor"
         }
-        StepError::Credentials => "check the credentials",
+        StepError::Credentials => {
+            "check the credentials. A running daemon loads a corrected file as soon as it is saved"
+        }
         StepError::Forbidden => "the credential lacks a permission; ask the account's administrator",
         StepError::NotServed(_) => "check `base_url`, and that the account has the report",
         StepError::DatesRefused { .. } => "ask the vendor how it reads dates",

@@ -101,7 +101,7 @@ impl TaskRunner<'_> {
         carry_out(decision, &error, self.subject(), self.claim, &self.stream.stream.name)
     }
 
-    const fn subject(&self) -> Subject {
+    fn subject(&self) -> Subject {
         Subject::stream(self.stream.stream.vendor, self.stream.stream.windowed())
     }
 

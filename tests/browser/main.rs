@@ -352,8 +352,9 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
         (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
         ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
         ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
-        ("/", "#data td:nth-child(3), #data td:nth-child(4), #now [aria-label=Waiting] td"),
-        ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4)"),
+        ("/", "#data td:nth-child(3), #data td:nth-child(4), #data .bar, #now [aria-label=Waiting] td"),
+        ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4), .bar"),
+        ("/streams", "tbody td:nth-child(3)"),
         ("/quotas", "tbody td"),
     ] {
         browser.open(&site.url(page)).await;
@@ -452,6 +453,7 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
     eventually(SOON, async || text_of(&browser, "#alarm").await.contains("Postgres has not responded").then_some(()))
         .await;
     assert!(text_of(&browser, "#data").await.contains("acme-lynn"), "the last overview stays");
+    assert!(text_of(&browser, "main.old h1").await.contains("Postgres has not responded"), "grey, and no old headline");
     site.proxy.set_up(true);
     eventually(SOON, async || {
         browser.act(REFRESH).await;
@@ -466,6 +468,7 @@ async fn a_refresh_keeps_the_focus_and_a_hidden_tab_sends_nothing() {
         text_of(&browser, "#unreachable").await.contains("Tidegate has not responded").then_some(())
     })
     .await;
+    assert!(text_of(&browser, "main.old h1").await.contains("Tidegate has not responded"), "no old headline");
     browser.close().await;
 }
 

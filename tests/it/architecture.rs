@@ -207,7 +207,6 @@ const BOUNDED_BY_CALLERS: &[&str] = &[
     "mart/",
     "postgres/",
     "push/",
-    "store/demo.rs",
     "store/fitness.rs",
     "store/forget.rs",
     "store/migrate.rs",
@@ -263,6 +262,25 @@ fn p12_every_wait_for_the_database_has_a_deadline() {
             assert!(found.is_empty(), "{name}: {found:?} without `in_time()`");
         }
     }
+}
+
+/// Where connectors use a vendor's text without quoting it: it is compared, quoted by the caller or cut before it is
+/// quoted, or part of no error.
+const UNQUOTED: [&str; 4] =
+    ["khoros/wire.rs", "lynn_account/info.rs", "lynn_outbound/load.rs", "lynn_outbound/wire.rs"];
+
+/// Messages to targets leave out quotations only.
+#[test]
+fn p7_connectors_quote_what_a_vendor_wrote() {
+    let folder = root().join("src/connector");
+    let mut all = Vec::new();
+    sources(&folder, &mut all);
+    let cleaning: BTreeSet<String> = all
+        .iter()
+        .filter(|path| !is_test(path) && code(path).contains(".clean("))
+        .map(|path| path.strip_prefix(&folder).unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(cleaning, UNQUOTED.map(str::to_owned).into(), "use `Redactor::quote` for errors and states");
 }
 
 #[test]

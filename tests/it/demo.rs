@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::support::ServerFolder;
 use crate::support::daemon::{Daemon, SOON, tidegate};
 
 /// Time limit for initialising a cluster on a busy machine, and for three days of eight reports at the demo's pace.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The address of the status port, which is written in the demo's configuration: one demo at a time.
+static PORT: Mutex<()> = Mutex::const_new(());
 
 fn folder() -> ServerFolder {
     let folder = ServerFolder::new(0o755);
@@ -72,6 +76,7 @@ async fn a_demo_in_an_empty_folder_loads_everything_and_continues_where_it_stopp
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
+    let _port = PORT.lock().await;
     let folder = folder();
     let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
     let begun = std::time::Instant::now();
@@ -138,4 +143,54 @@ async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
     assert!(took < Duration::from_secs(15), "{took:?}");
     let gone = async || (servers(folder.path()) == 0).then_some(());
     crate::support::eventually(SOON, gone).await;
+}
+
+/// Executes statements in one session with the `psql` command that the demo printed.
+async fn psql(folder: &Path, said: &str, statements: &[&str]) {
+    let line = said.lines().find_map(|line| line.strip_prefix("database    PGPASSFILE")).unwrap();
+    let statements = format!(" -c \"{}\"", statements.join("\" -c \""));
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("PGPASSFILE{line} -v ON_ERROR_STOP=1{statements}")]);
+    let done = command.current_dir(folder).env_clear().envs(env()).output().await.unwrap();
+    assert!(done.status.success(), "{statements}: {done:?}");
+}
+
+/// Waits until the demo has printed `words` more often than `times`.
+async fn says(demo: &Daemon, words: &str, times: usize) {
+    let begun = std::time::Instant::now();
+    while demo.said().matches(words).count() <= times {
+        assert!(begun.elapsed() < PATIENCE, "not `{words}`: {}", demo.said());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_continues_after_its_sessions_were_ended_and_after_its_database_only_read() {
+    const TABLE: &str = "READ UNTIL";
+    let _port = PORT.lock().await;
+    let folder = folder();
+    let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
+    says(&demo, "BI tool", 0).await;
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+        where pid <> pg_backend_pid() and usename = current_user";
+    for _ in 0..5 {
+        psql(folder.path(), &demo.said(), &[end]).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let tables = demo.said().matches(TABLE).count();
+    says(&demo, TABLE, tables).await;
+    psql(folder.path(), &demo.said(), &["alter database tidegate set default_transaction_read_only = on"]).await;
+    let (status, _, said) = demo.end(Signal::INT).await;
+    assert_eq!((status.code(), said.matches("stopping …").count()), (Some(0), 1), "{said}");
+
+    let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
+    says(&demo, "the database only reads: it is a standby, or was made read-only; the demo continues", 0).await;
+    let mend =
+        ["set default_transaction_read_only = off", "alter database tidegate reset default_transaction_read_only"];
+    psql(folder.path(), &demo.said(), &mend).await;
+    says(&demo, "the database responds as it should again; the demo continues", 0).await;
+    says(&demo, "BI tool", 0).await;
+    let (status, _, said) = demo.end(Signal::INT).await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("; the demo continues when that is over").count(), 1, "{said}");
 }

@@ -1,5 +1,6 @@
 //! Promise 2 on a real Postgres: many tasks and several pools on one ledger never exceed a limit, and use it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -154,8 +155,8 @@ async fn a_block_applies_to_all_callers_and_is_never_shortened() {
     assert_eq!((usage[0].blocked_until, usage[0].next_free), (Some(until), Some(until)));
     // What pages and metrics read of all ledgers is the same.
     let mut conn = database.connect().await;
-    let uses: Vec<Usage> =
-        Uses::read(&mut conn, None).await.unwrap().in_use().into_iter().map(|one| one.usage).collect();
+    let uses = Uses::read(&mut conn, None).await.unwrap().in_use(&BTreeMap::new());
+    let uses: Vec<Usage> = uses.into_iter().map(|one| one.usage).collect();
     assert_eq!(uses, usage);
     let unknown = ledger.block("bandwith", None).await.unwrap_err();
     assert!(matches!(unknown, LedgerError::UnknownLimit { .. }));

@@ -61,7 +61,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
         .into_iter()
         .filter(|stream| ["navigation_marks", "survey_result"].contains(&stream.name.as_ref()))
         .map(|stream| JobStream {
-            stream,
+            stream: stream.into(),
             slice: SliceLength::Days(1),
             lookback: Pause::from_secs(0),
             new_fields: NewFields::Add,

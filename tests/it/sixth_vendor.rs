@@ -73,6 +73,7 @@ fn streams() -> Vec<Stream> {
         columns: CALLS.into(),
         documented: true,
         time_field: Some("startedAt".into()),
+        row_time: Some("startedAt".into()),
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(31),

@@ -6,20 +6,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
 
 use self::reader::Reader;
 use super::output::{self, Table};
 use super::sync::foreground;
 use super::{CommandError, Context, DemoArgs, Exit, show};
-use crate::app::{Daemon, Database, Reload, follow};
+use crate::app::{Daemon, Database, Reload};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::postgres::{NEW_CLUSTER, PROGRAMS};
 use crate::schedule::{ByHand, enqueue_manual};
-use crate::store::{demo, migrate};
+use crate::store::{demo, progress, session};
 use simulator::{Options, Simulator};
 
 /// The folder with all files of the demo. If it is deleted, the next demo starts from the beginning.
@@ -32,6 +35,8 @@ const PORT: u16 = 8090;
 const DAYS_BACK: i64 = 42;
 /// The variable with another first day of the sample jobs.
 const START: &str = "DEMO_START";
+/// How often the demo asks the database.
+const LOOK: Duration = Duration::from_millis(500);
 /// The beginning of the demo's `tidegate.yaml`.
 const HEADING: &str = "# The demo's own settings; see config/tidegate.yaml of the sources.\n";
 /// The sample jobs, written to the demo's folder at the first start.
@@ -161,9 +166,9 @@ async fn serve(
     simulator: &Simulator,
     database: &Database,
 ) -> anyhow::Result<()> {
-    migrate::migrate(&database.pool).await?;
+    // It migrates the database, and accepts one that only reads: the hint about that needs a running server.
     let reload = Reload { path: context.config_path.clone(), env };
-    let mut daemon = Box::pin(Daemon::start((*context.config).clone(), Some(reload), database)).await?;
+    let mut daemon = Box::pin(Daemon::start(Arc::clone(&context.config), Some(reload), database)).await?;
     output::print(&format!(
         "database    {}\nstatus      http://{}/\nsimulator   {}/_sim/stats\njobs        {} (changes take effect immediately)\n\n",
         database.psql_line().unwrap_or_default(),
@@ -186,17 +191,21 @@ async fn serve(
 async fn tell(context: &Context, database: &Database) -> anyhow::Result<()> {
     let pool = &database.pool;
     let mut runs = Vec::new();
-    let mut connection = pool.acquire().await?;
     for job in context.config.jobs.values() {
         let streams: Vec<&str> = job.streams.iter().map(|entry| &*entry.stream.name).collect();
-        runs.push(enqueue_manual(&mut connection, job, &streams, ByHand::Manual).await?);
+        let enqueue = async || {
+            let mut connection = pool.acquire().await?;
+            enqueue_manual(&mut connection, job, &streams, ByHand::Manual).await
+        };
+        // If only the response was lost, the job runs twice, which does no harm.
+        runs.push(insist(pool, enqueue).await?);
     }
-    drop(connection);
-    follow(pool, &runs).await?;
+    while !insist(pool, async || progress::have_ended(pool, &runs).await).await? {
+        tokio::time::sleep(LOOK).await;
+    }
     let (mut told, mut reader) = (None, database.tcp_place().map(|place| Reader::new(Path::new(FOLDER), place)));
     loop {
-        let loaded = demo::loaded(pool).await?;
-        let last_run = demo::last_ended(pool).await?;
+        let (loaded, last_run) = insist(pool, async || demo::progress(pool).await).await?;
         if last_run != told {
             told = last_run;
             let now = clock::now();
@@ -205,7 +214,33 @@ async fn tell(context: &Context, database: &Database) -> anyhow::Result<()> {
                 output::print(&format!("BI tool     {}\n\n", reader.admit(pool).await?))?;
             }
         }
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Does `work` until the database has done all of it, as the daemon does: the server of the demo must not stop while a
+/// person mends it. Prints once that it fails, and once that it has succeeded since.
+async fn insist<T>(pool: &PgPool, work: impl AsyncFn() -> Result<T, sqlx::Error>) -> anyhow::Result<T> {
+    let mut is_failing = false;
+    loop {
+        let error = match work().await {
+            Ok(done) => {
+                if is_failing {
+                    output::print("the database responds as it should again; the demo continues\n\n")?;
+                }
+                return Ok(done);
+            }
+            Err(error) => error,
+        };
+        session::judge(pool, &error);
+        if !is_failing {
+            is_failing = true;
+            let hint =
+                if session::is_read_only(&error) { format!("; {}", session::ONLY_READS_HINT) } else { String::new() };
+            let what = session::summary(&error);
+            output::print(&format!("{what}; the demo continues when that is over{hint}\n\n"))?;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

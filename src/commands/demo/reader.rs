@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sqlx::PgPool;
 
 use super::super::CommandError;
+use super::insist;
 use crate::postgres::TcpPlace;
 use crate::secret::Secret;
 use crate::store::demo;
@@ -34,7 +35,7 @@ impl Reader {
             let message = format!("cannot write {}: {error}", self.file.display());
             CommandError::failed(message, "start the demo in a folder that you can write to")
         })?;
-        demo::admit(pool, LOGIN, &password).await?;
+        insist(pool, async || demo::admit(pool, LOGIN, &password).await).await?;
         let TcpPlace { host, port, database } = &self.place;
         let file = self.file.display();
         Ok(format!(

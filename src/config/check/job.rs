@@ -1,16 +1,17 @@
 //! Jobs: schedule, window settings, and the streams they read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{Datelike as _, NaiveDate};
 use chrono_tz::Tz;
 
 use super::super::{Job, JobStream, NewFields, raw};
-use super::{push, types};
+use super::{Shared, push, types};
 use crate::catalogue::{Key, SliceLength, Stream, Text, column_name};
 use crate::connector::{self, Connection};
-use crate::cron::{CatchUp, Schedule, ScheduleError, Schedules};
+use crate::cron::{CatchUp, Schedule, ScheduleError};
 use crate::settings::{DurationText, KeyPath, Node, Percent, Report, closest_hint, flag, read, secs};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,7 +41,7 @@ pub(super) fn check(
     node: &Node,
     path: &KeyPath,
     known: &Connections,
-    schedules: &mut Schedules,
+    shared: &mut Shared,
     report: &mut Report<'_>,
 ) -> Option<Job> {
     let mut raw: raw::Job = read(node, path, &[], "a job", report);
@@ -54,12 +55,12 @@ pub(super) fn check(
         slice: slice(raw.slice, &path.key("slice"), report),
         lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
     };
-    let mut streams = streams(raw.streams, &defaults, source, path, report);
+    let mut streams = streams(raw.streams, &defaults, source, path, shared, report);
     // Most jobs read few streams, and there may be thousands of jobs.
     streams.shrink_to_fit();
     let timezone = report.zone(&path.key("timezone"), raw.timezone.as_deref());
     let schedule =
-        raw.schedule.and_then(|text| schedule(schedules.parse(&text, timezone), &path.key("schedule"), report));
+        raw.schedule.and_then(|text| schedule(shared.schedules.parse(&text, timezone), &path.key("schedule"), report));
     let windowed = streams.iter().any(|entry| entry.stream.windowed());
     let start = start(raw.start.as_deref(), windowed, &path.key("start"), report);
     Some(Job {
@@ -128,7 +129,7 @@ fn sending(
         timeout: secs(TIMEOUT_SECS),
         paused: false,
         hold_below: HOLD_BELOW,
-        push: Some(push),
+        push: Some(Box::new(push)),
     })
 }
 
@@ -170,6 +171,7 @@ fn streams(
     defaults: &Defaults,
     source: Option<&Connection>,
     path: &KeyPath,
+    shared: &mut Shared,
     report: &mut Report<'_>,
 ) -> Vec<JobStream> {
     let path = path.key("streams");
@@ -182,7 +184,8 @@ fn streams(
             let offered = source.map_or(&[][..], |source| &source.streams);
             let all = offered.iter().filter(|stream| !stream.off_by_default);
             let entry = raw::Entry { plain: true, ..raw::Entry::default() };
-            let all: Vec<JobStream> = all.map(|stream| job_stream(stream, &entry, defaults, &path, report)).collect();
+            let all = all.map(|stream| job_stream(stream, &entry, defaults, &path, shared, report));
+            let all: Vec<JobStream> = all.collect();
             if let (true, Some(source)) = (all.is_empty(), source) {
                 nothing_by_default(source, &path, report);
             }
@@ -205,7 +208,7 @@ fn streams(
             report.state(&path, &format!("the stream `{}` is in the list already; keep one", stream.name));
             continue;
         }
-        streams.push(job_stream(stream, &entry, defaults, &path, report));
+        streams.push(job_stream(stream, &entry, defaults, &path, shared, report));
     }
     streams
 }
@@ -226,7 +229,7 @@ fn stream_of<'a>(
     source: Option<&'a Connection>,
     path: &KeyPath,
     report: &mut Report<'_>,
-) -> Option<&'a Stream> {
+) -> Option<&'a Arc<Stream>> {
     let Some(name) = entry.name.as_deref() else {
         report.missing(&path.key("name"), "write the name of a stream");
         return None;
@@ -254,13 +257,14 @@ fn stream_of<'a>(
 }
 
 fn job_stream(
-    stream: &Stream,
+    stream: &Arc<Stream>,
     entry: &raw::Entry,
     defaults: &Defaults,
     path: &KeyPath,
+    shared: &mut Shared,
     report: &mut Report<'_>,
 ) -> JobStream {
-    let mut stream = stream.clone();
+    let mut stream = Arc::clone(stream);
     if !stream.windowed() {
         for (key, written) in [("slice", entry.slice.is_some()), ("lookback", entry.lookback.is_some())] {
             if written {
@@ -280,7 +284,8 @@ fn job_stream(
         let message = format!("the vendor documents the key of `{}`, {}; remove it", stream.name, columns.join(", "));
         report.state(&path.key("key"), &message);
     } else if let Some(fields) = &entry.key {
-        stream.key = Key::Fields(key_fields(fields, &stream, &path.key("key"), report));
+        let key = Key::Fields(key_fields(fields, &stream, &path.key("key"), report));
+        stream = shared.streams.share(Stream { key, ..Stream::clone(&stream) });
     }
     let new_fields = entry.columns.unwrap_or(if stream.documented { NewFields::Extra } else { NewFields::Add });
     let types = types::check(entry.types.as_ref(), &stream, &path.key("types"), report);
@@ -365,9 +370,8 @@ fn lookback(raw: Option<DurationText>, default: Duration, path: &KeyPath, report
 /// key and types.
 pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Report<'_>) {
     // The first job that reads a stream, per connection and overall. Agreeing with it means agreeing with all.
-    let mut first: BTreeMap<(&str, &str, &str), (&Job, &JobStream)> = BTreeMap::new();
+    let mut first: HashMap<(&str, &str, &str), (&Job, &JobStream)> = HashMap::new();
     for job in jobs.values() {
-        let path = KeyPath::default().key("jobs").key(&job.name).key("streams");
         let mut problem = None;
         for ours in &job.streams {
             for connection in ["", &job.connection] {
@@ -377,7 +381,7 @@ pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Re
         }
         // One fault is enough: jobs that disagree usually do so for every stream.
         if let Some(problem) = problem {
-            report.state(&path, &problem);
+            report.state(&KeyPath::default().key("jobs").key(&job.name).key("streams"), &problem);
         }
     }
 }

@@ -17,12 +17,37 @@ use std::collections::BTreeMap;
 
 pub(super) use self::notify::signing_key;
 use super::{Config, raw};
+use crate::catalogue::Streams;
 use crate::connector::{self, Connector, SliceUse};
 use crate::cron::Schedules;
 use crate::settings::{Faults, KeyPath, Node, Report, check_name, entries, read};
 
+/// What connections and jobs share, since there may be thousands of them.
+#[derive(Default)]
+pub(super) struct Shared {
+    streams: Streams,
+    schedules: Schedules,
+}
+
+impl Shared {
+    /// What `config` has.
+    pub(super) fn of(config: &Config) -> Self {
+        let offered = config.connections.values().flat_map(|connection| &connection.streams);
+        let read = config.jobs.values().flat_map(|job| &job.streams).map(|entry| &entry.stream);
+        Self {
+            streams: offered.chain(read).cloned().collect(),
+            schedules: config.jobs.values().filter_map(|job| job.schedule.as_ref()).collect(),
+        }
+    }
+}
+
 /// Checks everything in `tree`. With faults, the configuration has defaults where they are.
-pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faults) -> (Config, Faults) {
+pub(super) fn check(
+    tree: &Node,
+    connectors: &[&'static Connector],
+    mut shared: Shared,
+    faults: Faults,
+) -> (Config, Faults) {
     let mut report = Report::new(tree, faults);
     let root = KeyPath::default();
     let raw: raw::Root = read(tree, &root, &[], "", &mut report);
@@ -39,16 +64,20 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
     for (name, node) in entries(raw.connections.and(tree.get("connections"))) {
         let path = root.key("connections").key(name);
         check_name(&path, name, &mut report);
-        known.insert(name.to_owned(), connector::check(name, node, &path, connectors, &mut report));
+        let connection = connector::check(name, node, &path, connectors, &mut shared.streams, &mut report);
+        known.insert(name.to_owned(), connection);
     }
 
-    let (mut jobs, mut schedules) = (BTreeMap::new(), Schedules::default());
-    for (name, node) in entries(raw.jobs.and(tree.get("jobs"))) {
+    let written = entries(raw.jobs.and(tree.get("jobs")));
+    let mut jobs = Vec::with_capacity(written.size_hint().0);
+    for (name, node) in written {
         let path = root.key("jobs").key(name);
         check_name(&path, name, &mut report);
-        let job = job::check(name, node, &path, &known, &mut schedules, &mut report);
+        let job = job::check(name, node, &path, &known, &mut shared, &mut report);
         jobs.extend(job.map(|job| (name.to_owned(), job)));
     }
+    // All at once: a map that grows in order is half empty.
+    let mut jobs: BTreeMap<_, _> = jobs.into_iter().collect();
     job::check_shared_streams(&jobs, &mut report);
     let connections: BTreeMap<_, _> =
         known.into_iter().filter_map(|(name, connection)| Some((name, connection?))).collect();

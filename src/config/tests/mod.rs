@@ -20,6 +20,7 @@ mod lynn_outbound;
 mod mart;
 mod notify;
 mod refused;
+mod sharing;
 mod types;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -34,7 +35,7 @@ fn sources(files: &[(&str, &str)]) -> Vec<SourceFile> {
 
 /// Loads texts as files with these names.
 fn load_texts(files: &[(&str, &str)], env: &BTreeMap<String, String>) -> Result<Config, Faults> {
-    Config::from_sources(&sources(files), env, connector::ALL, Faults::default())
+    Config::from_sources(sources(files), env, connector::ALL, Shared::default(), Faults::default())
 }
 
 /// Names and contents.
@@ -54,8 +55,13 @@ fn despite_faults_the_database_is_known_unless_it_depends_on_one() {
         (&[("tidegate.yaml", wrong_database.as_str())], None),
     ];
     for (files, connections) in cases {
-        let (config, faults) =
-            Config::despite_faults(&sources(files), &credentials(), connector::ALL, Faults::default());
+        let (config, faults) = Config::despite_faults(
+            sources(files),
+            &credentials(),
+            connector::ALL,
+            Shared::default(),
+            Faults::default(),
+        );
         assert!(!faults.is_empty(), "{files:?}");
         assert_eq!(config.as_ref().map(|config| config.connections.len()), connections, "{files:?}: {faults}");
         assert!(config.is_none_or(|config| config.jobs.is_empty()), "the jobs in force are other ones");

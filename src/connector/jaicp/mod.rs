@@ -58,7 +58,8 @@ pub(super) const CONNECTOR: Connector = Connector {
 fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
     Some(match error {
         StepError::Credentials => {
-            "check `token`: it is of the project for `api: legacy`, and of the account for `api: v1`"
+            "check `token`: it is of the project for `api: legacy`, and of the account for `api: v1`. A running daemon loads a \
+             corrected file as soon as it is saved"
         }
         StepError::NotServed(_) => "check `base_url` and `api`, and that this installation has the report",
         StepError::Http(HttpError::TooLarge { .. }) => "make `page_size` smaller",

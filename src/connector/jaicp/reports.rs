@@ -182,17 +182,16 @@ impl Reports<'_> {
             ("COMPLETED", None) => JobState::Failed("COMPLETED without a file".to_owned()),
             (failed, _) if FAILURES.contains(&failed) => JobState::Failed(status),
             // Any other state is not final.
-            _ => JobState::Running(self.0.redactor.clean(&status)),
+            _ => JobState::Running(self.0.redactor.quote(&status)),
         }
     }
 
     fn event_state(&self, event: Option<Event>) -> Result<JobState<File>, StepError> {
         let Some(event) = event else { return Ok(JobState::Running("no event".to_owned())) };
         if !event.is_ok {
-            let said = event.error.as_ref().map(|error| {
-                ["error", "message"].iter().filter_map(|name| error.get(*name)?.as_str()).collect::<Vec<_>>().join(": ")
-            });
-            return Ok(JobState::Failed(self.0.redactor.clean(&said.unwrap_or_default())));
+            let said = event.error.as_ref();
+            let said = said.and_then(|error| self.0.redactor.quote_members(error, &["error", "message"]));
+            return Ok(JobState::Failed(said.unwrap_or_else(|| "no reason given".to_owned())));
         }
         // The payload is not documented: it is the link, or contains it.
         let payload = event.payload.as_ref();

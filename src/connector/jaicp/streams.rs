@@ -145,6 +145,7 @@ fn stream(
         columns: Cow::Borrowed(columns),
         documented: true,
         time_field: None,
+        row_time: None,
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(DAYS_MAX),

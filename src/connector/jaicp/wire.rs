@@ -46,7 +46,7 @@ pub(super) fn refusal(error: HttpError, api: Api, redactor: &Redactor) -> StepEr
         },
         400 | 422 => {
             let said = excerpt.said(&["error", "message"], redactor);
-            let said = if said.is_empty() { "no reason given" } else { &said };
+            let said = said.as_deref().unwrap_or("no reason given");
             StepError::Refused {
                 what: format!("status {status}, {said}"),
                 hint: "it does not accept the requested filters or pages: try another `page_size`; if that does not help, report it to us",

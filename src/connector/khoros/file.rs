@@ -187,13 +187,14 @@ impl Rows {
 /// Checks a response whose `result` should be a list (`§9`).
 pub(super) fn check_list(envelope: &Envelope, redactor: &Redactor) -> Result<(), StepError> {
     let hint = "try again later; if it lasts, ask the vendor";
-    let text = |name: &str| envelope.parsed::<String>(name).map(|text| redactor.clean(&text));
-    if let Some(what) = text("result") {
-        return Err(StepError::Refused { what, hint });
+    let text = |name: &str| envelope.parsed::<String>(name);
+    if let Some(said) = text("result") {
+        return Err(StepError::Refused { what: redactor.quote(&said), hint });
     }
     match text("status") {
         Some(status) if status != "PASS" => {
-            let what = text("message").unwrap_or_else(|| format!("status `{status}`"));
+            let said = text("message").map(|message| redactor.quote(&message));
+            let what = said.unwrap_or_else(|| format!("status {}", redactor.quote(&status)));
             return Err(StepError::Refused { what, hint });
         }
         _ => {}

@@ -97,8 +97,8 @@ fn a_body_that_is_not_a_file_is_named_in_the_error() {
         Err(StepError::Refused { what, .. }) => what,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(r#"{"status":"FAIL","result":"no such acme-t1"}"#), "no such ***");
-    assert_eq!(refused(r#"{"status":"FAIL","message":"later","result":null}"#), "later");
+    assert_eq!(refused(r#"{"status":"FAIL","result":"no such acme-t1"}"#), "“no such ***”");
+    assert_eq!(refused(r#"{"status":"FAIL","message":"later","result":null}"#), "“later”");
     for (body, error) in [
         ("<?xml version=\"1.0\"?><Error>", DecodeError::NotJson("HTML or XML")),
         ("a,b\n1,2", DecodeError::NotJson("text")),

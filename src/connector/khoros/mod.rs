@@ -52,7 +52,9 @@ pub(super) const CONNECTOR: Connector = Connector {
 
 fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
     Some(match error {
-        StepError::Credentials => "check `username` and `password`",
+        StepError::Credentials => {
+            "check `username` and `password`. A running daemon loads a corrected file as soon as it is saved"
+        }
         StepError::NotServed(_) => "check `base_url`, and that the export is enabled for the company",
         error => return export::hint(error, windowed),
     })

@@ -128,6 +128,7 @@ fn export(name: &'static str, mode: Mode, ids: &'static [Text], meaning: &'stati
         columns: if known { CONVERSATION.into() } else { Cow::Borrowed(&[]) },
         documented: false,
         time_field: None,
+        row_time: None,
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(DAYS_MAX),

@@ -7,6 +7,7 @@ use super::super::StepError;
 use crate::decode::DecodeError;
 use crate::http::Redactor;
 use crate::secret::Secret;
+use crate::text::of_vendor;
 
 /// A job's ids are a UUID and base64; a token is base64.
 const ID_BYTES_MAX: usize = 512;
@@ -54,7 +55,7 @@ pub(super) fn result(body: &[u8], redactor: &Redactor) -> Result<Value, StepErro
         }
         .into());
     };
-    let said = |value: Option<&Value>| value.and_then(Value::as_str).map(|text| redactor.clean(text));
+    let said = |value: Option<&Value>| value.and_then(Value::as_str).map(|text| redactor.quote(text));
     if let Some(what) = said(members.get("result")) {
         return Err(StepError::Refused { what, hint: ASKED_WRONG });
     }
@@ -118,7 +119,7 @@ pub(super) fn status(
         if is(detail, "COMPLETED") || (detail.is_none() && has_url && !has_reason) {
             Progress::Done(has_url)
         } else {
-            let reason = text("reason").map(|reason| format!(": {}", redactor.clean(reason))).unwrap_or_default();
+            let reason = text("reason").map(|reason| format!(": {}", redactor.quote(reason))).unwrap_or_default();
             Progress::Failed(format!("CLOSED with {}{reason}", shown(detail)))
         }
     } else if is(state, "RUNNING") {
@@ -182,7 +183,7 @@ fn encoded(id: &str) -> String {
 }
 
 fn word(redactor: &Redactor, text: &str) -> String {
-    format!("`{}`", redactor.clean(text).chars().take(WORD_CHARS_MAX).collect::<String>())
+    of_vendor(&redactor.clean(text).chars().take(WORD_CHARS_MAX).collect::<String>())
 }
 
 #[cfg(test)]

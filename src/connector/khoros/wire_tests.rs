@@ -32,20 +32,20 @@ fn every_state_of_the_documented_table_has_its_outcome() {
         (r#""RUNNING""#, r#""COMPLETED""#, "https://x/download", running("RUNNING")),
         (r#""CLOSED""#, r#""COMPLETED""#, "https://x/download", Progress::Done(true)),
         (r#""CLOSED""#, r#""COMPLETED""#, "", Progress::Done(false)),
-        (r#""CLOSED""#, r#""FAILED""#, "https://x/download", failed("CLOSED with `FAILED`")),
-        (r#""CLOSED""#, r#""TERMINATED""#, "", failed("CLOSED with `TERMINATED`")),
+        (r#""CLOSED""#, r#""FAILED""#, "https://x/download", failed("CLOSED with “FAILED”")),
+        (r#""CLOSED""#, r#""TERMINATED""#, "", failed("CLOSED with “TERMINATED”")),
         (r#""CLOSED""#, r#""""#, "", failed("CLOSED with nothing")),
         (r#""CLOSED""#, "null", "", failed("CLOSED with nothing")),
         (r#""CLOSED""#, "null", "https://x/download", Progress::Done(true)),
         (r#""CLOSED""#, r#"" ""#, "https://x/download", Progress::Done(true)),
         (r#""closed""#, r#""Completed""#, "https://x/download", Progress::Done(true)),
-        (r#""Closed""#, r#""failed""#, "https://x/download", failed("CLOSED with `failed`")),
+        (r#""Closed""#, r#""failed""#, "https://x/download", failed("CLOSED with “failed”")),
         (r#""running""#, "null", "https://x/download", running("RUNNING")),
         (r#""CLOSED""#, "7", "", failed("CLOSED with nothing")),
-        (r#""PAUSED""#, r#""""#, "", running("`PAUSED`")),
+        (r#""PAUSED""#, r#""""#, "", running("“PAUSED”")),
         ("null", "null", "", running("nothing")),
         ("null", "null", "https://x/download", running("nothing")),
-        ("null", r#""COMPLETED""#, "https://x/download", running("nothing as its state, with `COMPLETED`")),
+        ("null", r#""COMPLETED""#, "https://x/download", running("nothing as its state, with “COMPLETED”")),
     ] {
         let job = job(RUN, &leaf(state, detail), url);
         assert_eq!(progress(&job).unwrap(), decided, "{state} {detail}");
@@ -56,7 +56,7 @@ fn every_state_of_the_documented_table_has_its_outcome() {
     let silent = job(RUN, r#"{"runnerState":"CLOSED"}"#, "https://x");
     assert_eq!(progress(&silent).unwrap(), Progress::Done(true));
     let reason = job(RUN, r#"{"runnerState":"CLOSED","detail":"FAILED","reason":"out of\nmemory"}"#, "");
-    assert_eq!(progress(&reason).unwrap(), failed("CLOSED with `FAILED`: out of memory"));
+    assert_eq!(progress(&reason).unwrap(), failed("CLOSED with “FAILED”: “out of memory”"));
 }
 
 #[test]
@@ -79,17 +79,17 @@ fn a_refusal_has_the_vendors_message() {
         other => panic!("{other:?}"),
     };
     let said = "Unable to hydrate filter for export info: Too many buckets (745) requested.";
-    assert_eq!(refused(&format!(r#"{{"status":"FAIL","result":"{said} acme-t1"}}"#)), format!("{said} ***"));
-    assert_eq!(refused(&pass(r#""no""#)), "no");
-    assert_eq!(refused(r#"{"status":"FAIL","message":"closed","result":null}"#), "closed");
-    assert_eq!(refused(r#"{"status":"ERROR","result":{}}"#), "status `ERROR`");
+    assert_eq!(refused(&format!(r#"{{"status":"FAIL","result":"{said} acme-t1"}}"#)), format!("“{said} ***”"));
+    assert_eq!(refused(&pass(r#""no""#)), "“no”");
+    assert_eq!(refused(r#"{"status":"FAIL","message":"closed","result":null}"#), "“closed”");
+    assert_eq!(refused(r#"{"status":"ERROR","result":{}}"#), "status “ERROR”");
     for missing in [r#"{"result":{}}"#, r#"{"status":"PASS","result":null}"#, r#"{"status":"PASS"}"#, "{}"] {
         assert!(matches!(result(missing.as_bytes(), &redactor), Err(StepError::Missing(_))), "{missing}");
     }
     for other in ["", "<html>", "[]", "\"x\"", r#"{"status":"#] {
         assert!(matches!(result(other.as_bytes(), &redactor), Err(StepError::Unreadable(_))), "{other}");
     }
-    assert_eq!(words(r#"{"status":"FAIL","result":"no"}"#, &redactor).as_deref(), Some("no"));
+    assert_eq!(words(r#"{"status":"FAIL","result":"no"}"#, &redactor).as_deref(), Some("“no”"));
     assert_eq!(words("{}", &redactor), None);
 }
 

@@ -65,7 +65,7 @@ proptest! {
             let pairs: Vec<_> = url.query_pairs().collect();
             prop_assert_eq!(&pairs[..], [("token".into(), token.expose().into())]);
             let said = lexer.said(&format!("no {}", token.expose()), Some(&token));
-            prop_assert!(token.expose().len() < 4 || said == "`no ***`", "{said}");
+            prop_assert!(token.expose().len() < 4 || said == "“no ***”", "{said}");
             let seal = lexer.seal.as_ref().unwrap();
             let opened = seal.open(&seal.close(&token).unwrap()).unwrap();
             prop_assert_eq!(opened.expose(), token.expose());

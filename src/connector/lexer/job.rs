@@ -140,7 +140,7 @@ impl Lexer {
         let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
         match status {
             "complete" => "`complete`, but no file".to_owned(),
-            other => format!("`{}`", redactor.clean(other)),
+            other => redactor.quote(other),
         }
     }
 

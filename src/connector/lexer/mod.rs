@@ -53,7 +53,7 @@ pub(super) const CONNECTOR: Connector = Connector {
 
 fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
     Some(match error {
-        StepError::Credentials => "check `api_token`",
+        StepError::Credentials => "check `api_token`. A running daemon loads a corrected file as soon as it is saved",
         StepError::NotServed(_) => "check `base_url`, and that the account has the report",
         error => return export::hint(error, windowed),
     })

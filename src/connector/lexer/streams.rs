@@ -465,6 +465,7 @@ fn stream(name: &'static str, meaning: &'static str, columns: &'static [Column])
         columns: Cow::Borrowed(columns),
         documented: true,
         time_field: None,
+        row_time: None,
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(DAYS_MAX),

@@ -1,9 +1,9 @@
 //! Configuration of a Lynn Reporting connection: the keys, their checks, and the resulting settings
 //! (`facts/lynn.md`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chrono::{Duration, NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
@@ -16,7 +16,7 @@ use super::super::lynn_account::{self, Account, AccountKeys, template};
 use super::super::lynn_outbound::streams::streams as outbound_streams;
 use super::Lynn;
 use super::streams::{extra_report, streams as own_streams};
-use crate::catalogue::{Stream, column_name};
+use crate::catalogue::{Stream, Text, column_name};
 use crate::connector::{AccountSettings, OwnKeys, Source, VendorPart};
 use crate::http::{HttpError, Redactor};
 use crate::quota::LimitSpec;
@@ -177,7 +177,8 @@ fn settings(account: AccountKeys, raw: Keys, path: &KeyPath, report: &mut Report
 }
 
 fn date_format(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
-    let text = raw.unwrap_or_else(|| DATE_FORMAT.to_owned());
+    // The default is a constant, and there may be hundreds of connections.
+    let Some(text) = raw else { return DATE_FORMAT.to_owned() };
     if let Some(problem) = date_format_problem(&text) {
         report.refuse(path, format!("{problem}; the default is `{DATE_FORMAT}`"));
     }
@@ -205,14 +206,17 @@ fn date_format_problem(format: &str) -> Option<&'static str> {
     apart.iter().find(|(step, _)| written(base + *step).is_none_or(|text| text == first)).map(|(_, problem)| *problem)
 }
 
+/// Names of the streams that every Lynn connection has, which no report may have.
+static TAKEN: LazyLock<HashSet<Text>> =
+    LazyLock::new(|| own_streams().into_iter().chain(outbound_streams()).map(|stream| stream.name).collect());
+
 /// A stream for each extra report.
 fn extra_streams(reports: &BTreeMap<String, String>, path: &KeyPath, report: &mut Report<'_>) -> Vec<Stream> {
     let mut streams: Vec<Stream> = Vec::new();
-    let known: Vec<Stream> = own_streams().into_iter().chain(outbound_streams()).collect();
     for (name, id) in reports {
         let path = path.key(name);
         let table = column_name(name);
-        let taken = known.iter().any(|stream| stream.name == table);
+        let taken = TAKEN.contains(&*table);
         if !name.contains(char::is_alphanumeric) {
             report.state(&path, "a report's name must have letters or digits; rename it");
         } else if taken {

@@ -77,6 +77,8 @@ fn report(name: &'static str, id: &'static str, meaning: &'static str) -> Stream
         columns: if documented { NAVIGATION_MARKS.into() } else { Cow::Borrowed(&[]) },
         documented,
         time_field: documented.then_some(Text::Borrowed("timestamp")),
+        // The filter of every report is that of its times. A report that calls them otherwise loses nothing but order.
+        row_time: Some(Text::Borrowed("timestamp")),
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows { days: 1, days_max: 366, shared_second: true },

@@ -44,7 +44,7 @@ impl Response {
     /// Checks a response (`§8.4, §10.21, §10.22`).
     pub(super) fn read(envelope: &Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
         let errors = envelope.member("errors").filter(|errors| !complaint::is_blank(errors.get()));
-        let shown = |errors: &RawValue| redactor.clean(&complaint::plain(errors.get()));
+        let shown = |errors: &RawValue| redactor.quote(&complaint::plain(errors.get()));
         if is_false(envelope) {
             return Err(StepError::Failed(errors.map_or_else(|| "no reason given".to_owned(), shown)));
         }

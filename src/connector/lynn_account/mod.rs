@@ -124,7 +124,7 @@ pub(in crate::connector) fn is_about_key(excerpt: &Excerpt) -> bool {
 fn subscription_key() -> StepError {
     StepError::Refused {
         what: "the subscription key".to_owned(),
-        hint: "check `subscription_key`, and whether `product` is `premium`",
+        hint: "check `subscription_key`, and whether `product` is `premium`. A running daemon loads a corrected file as soon as it is saved",
     }
 }
 
@@ -142,7 +142,9 @@ pub(in crate::connector) fn classify(error: StepError) -> StepError {
 /// What an operator can do about an error, if it depends on Lynn's settings.
 pub(in crate::connector) const fn hint(error: &StepError) -> Option<&'static str> {
     Some(match error {
-        StepError::Credentials => "check the credentials; they are issued per environment",
+        StepError::Credentials => {
+            "check the credentials; they are issued per environment. A running daemon loads a corrected file as soon as it is saved"
+        }
         StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
         _ => return None,
     })

@@ -70,6 +70,7 @@ impl LynnOutbound {
         let contacts = self.known_contacts(session, request.window).await?;
         let at = after.map_or(0, |after| contacts.partition_point(|contact| contact.as_str() <= after));
         let Some(contact) = contacts.get(at) else {
+            *self.contacts.lock().await = None;
             records.begin(request.window);
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
@@ -92,6 +93,10 @@ impl LynnOutbound {
             Err(error) => return Err(error),
         };
         let next = (at + 1 < contacts.len()).then(|| Cursor { after: Some(contact.clone()) }.text());
+        if next.is_none() {
+            // Up to 100,000 ids, which nothing needs until the next reading.
+            *self.contacts.lock().await = None;
+        }
         Ok(Outcome::Page { next, bytes })
     }
 

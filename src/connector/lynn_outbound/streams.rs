@@ -52,6 +52,7 @@ pub(in crate::connector) fn streams() -> Vec<Stream> {
         columns,
         documented: false,
         time_field: None,
+        row_time: None,
         off_by_default: true,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(366),

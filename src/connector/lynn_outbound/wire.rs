@@ -10,6 +10,7 @@ use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, list};
 use crate::http::Redactor;
+use crate::text::of_vendor;
 
 /// Maximum length of an id or a state.
 const WORD_CHARS_MAX: usize = 200;
@@ -64,7 +65,7 @@ pub(super) fn word(raw: Raw<'_>) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-/// The vendor's error message, if the response has one.
+/// The vendor's error message, redacted and not quoted, if the response has one.
 pub(super) fn complaint(members: &Members<'_>, redactor: &Redactor) -> Option<String> {
     let errors = member(members, ERRORS).filter(|errors| !complaint::is_blank(errors.get()) && errors.get() != "false");
     let refused = FLAGS.iter().filter_map(|flag| member(members, &[flag])).any(|flag| complaint::is_false(flag.get()));
@@ -80,7 +81,7 @@ pub(super) fn wrapped<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Vec<Raw
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Some(members) = Members::parse(body) else { return Ok(list::read(body, list::Lone::Wrapper)?) };
     if let Some(said) = complaint(&members, redactor) {
-        return Err(StepError::Failed(said));
+        return Err(StepError::Failed(of_vendor(&said)));
     }
     further(&members)?;
     let is_list = |(name, _): &(&str, Raw<'_>)| {
@@ -177,7 +178,7 @@ mod tests {
     fn p5_a_response_that_is_an_error_or_incomplete_is_not_a_list() {
         for (body, said) in [
             (r#"{"IsValid":"false","errors":["no division"],"list":[]}"#, "no division"),
-            (r#"{"success":false,"message":"no","list":[]}"#, ": no"),
+            (r#"{"success":false,"message":"no","list":[]}"#, ": “no”"),
             (r#"{"isValid":false,"list":[]}"#, "no reason given"),
             (r#"{"error":{"code":7},"list":[{"a":1}]}"#, r#"{"code":7}"#),
             (r#"{"TotalCount":3,"list":[{"a":1}]}"#, "`total_count` counts more"),

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use self::gaps::{blanks, concatenation, dump_row, dump_texts, line_break, sequence, starts};
 use crate::secret::Secret;
-use crate::text::{is_invisible, steers};
+use crate::text::{is_invisible, of_vendor, steers};
 
 /// A longer vendor error text adds nothing.
 const TEXT_CHARS_MAX: usize = 500;
@@ -105,6 +105,22 @@ impl Redactor {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
+    }
+
+    /// The same in the form of [`of_vendor`]: errors and states quote a vendor with this function only.
+    pub fn quote(&self, text: &str) -> String {
+        of_vendor(&self.clean(text))
+    }
+
+    /// The texts of these members of a JSON error, each different one once. `None` if the error has another shape.
+    pub fn quote_members(&self, error: &serde_json::Value, members: &[&str]) -> Option<String> {
+        let mut texts: Vec<&str> = Vec::new();
+        for text in members.iter().filter_map(|name| error.get(*name)?.as_str()).map(str::trim) {
+            if !text.is_empty() && !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        (!texts.is_empty()).then(|| self.quote(&texts.join(": ")))
     }
 
     /// `text` with `***` for every secret, otherwise unchanged.

@@ -10,6 +10,8 @@ use crate::catalogue::{Column, ColumnType, Key, Stream, Text, column_name};
 use crate::rows::encode::{self, EMPTY, Encoded, Trust};
 use crate::rows::extra::cut;
 use crate::rows::layout::IdType;
+use crate::rows::timestamp::{self, Moment};
+use crate::rows::unescape::exact_text;
 use crate::rows::{binary, number};
 
 /// Limit for a key, which must fit an index entry.
@@ -63,15 +65,59 @@ impl RowKey {
     }
 }
 
-/// The key of number `place` of several identical records, whose content hashes to `base`. Numbers begin with 0.
-pub fn row_key(base: u128, place: u32) -> u128 {
-    if place == 0 {
-        return base;
+/// How the keys of identical records are made from the hash of their content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyForm {
+    /// A hash.
+    #[default]
+    Hash,
+    /// The time of the row in [`TIME_BITS`] bits, then a hash.
+    Timed,
+}
+
+/// Seconds since 1970, so until 2106.
+const TIME_BITS: u32 = 32;
+const HASH_MASK: u128 = u128::MAX >> TIME_BITS;
+
+impl KeyForm {
+    /// The form of the keys of `stream`, as its table has them.
+    pub fn of(stream: &Stream) -> Self {
+        let is_timed = stream.row_time.is_some() && matches!(stream.key, Key::RowHash);
+        if is_timed { Self::Timed } else { Self::Hash }
     }
-    let mut bytes = [0; 20];
-    bytes[..16].copy_from_slice(&base.to_le_bytes());
-    bytes[16..].copy_from_slice(&place.to_le_bytes());
-    xxh3_128(&bytes)
+
+    /// The key of number `place` of several identical records whose first one has the key `base`. Numbers begin with 0.
+    pub fn row_key(self, base: u128, place: u32) -> u128 {
+        if place == 0 {
+            return base;
+        }
+        let mut bytes = [0; 20];
+        bytes[..16].copy_from_slice(&base.to_le_bytes());
+        bytes[16..].copy_from_slice(&place.to_le_bytes());
+        let hash = xxh3_128(&bytes);
+        match self {
+            Self::Hash => hash,
+            Self::Timed => (base & !HASH_MASK) | (hash & HASH_MASK),
+        }
+    }
+}
+
+/// What the key of a row with this time begins with, of a JSON value: whole seconds. 0 if the value is not a time; the
+/// nearest number for a time that is too early or too late. A time without a zone counts as UTC.
+fn seconds(raw: &str) -> u32 {
+    let mut unescaped = Vec::new();
+    let text = if raw.contains('\\') {
+        exact_text(raw, &mut unescaped);
+        std::str::from_utf8(&unescaped).unwrap_or_default()
+    } else {
+        raw.trim_matches('"')
+    };
+    let at = match timestamp::moment(text) {
+        Some(Moment::Instant(at)) => at,
+        Some(Moment::Local(at)) => at.and_utc(),
+        None => return 0,
+    };
+    u32::try_from(at.timestamp().max(1)).unwrap_or(u32::MAX)
 }
 
 impl PageWriter {
@@ -79,7 +125,13 @@ impl PageWriter {
     pub(super) fn base_key(&mut self, record: &str) -> Result<u128, String> {
         let mut sum = 0_u128;
         match &self.key {
-            RowKey::Content => sum = self.content_key(record),
+            RowKey::Content => {
+                sum = self.content_key(record);
+                if let Some(path) = &self.row_time {
+                    let seconds = u128::from(self.row_seconds(record, path));
+                    sum = (seconds << (u128::BITS - TIME_BITS)) | (sum & HASH_MASK);
+                }
+            }
             RowKey::Fields(paths) => {
                 for path in paths {
                     let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
@@ -119,6 +171,14 @@ impl PageWriter {
             RowKey::Columns(_) => {}
         }
         Ok(sum)
+    }
+
+    /// The seconds that the key begins with. It depends only on the record: not on whether the field has a column, and
+    /// not on the order of two spellings of its name.
+    fn row_seconds(&self, record: &str, path: &str) -> u32 {
+        let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
+        let extra = self.extra.iter().filter(|(other, _)| other.eq_ignore_ascii_case(path)).map(|(_, place)| place);
+        slot.into_iter().chain(extra).map(|place| seconds(cut(record, place))).max().unwrap_or(0)
     }
 
     fn content_key(&mut self, record: &str) -> u128 {

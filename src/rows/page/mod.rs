@@ -14,7 +14,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use key::{KeyField, RowKey, row_key};
+pub use key::{KeyField, KeyForm, RowKey};
 use members::Refusal;
 
 use super::binary;
@@ -56,6 +56,8 @@ pub struct PageWriter {
     layout: Arc<Layout>,
     key: RowKey,
     time_path: Option<String>,
+    /// The field whose time the keys of [`RowKey::Content`] begin with.
+    row_time: Option<String>,
     /// Whether neighbouring windows share their boundary second.
     shared_second: bool,
     /// Positions of fields that Tidegate adds, and that are not part of a record's content.
@@ -105,6 +107,11 @@ impl PageWriter {
             stream.columns.iter().enumerate().filter(|(_, column)| of(column)).map(|(at, _)| at).collect()
         };
         Self {
+            row_time: stream
+                .row_time
+                .as_ref()
+                .filter(|_| KeyForm::of(stream) == KeyForm::Timed)
+                .map(ToString::to_string),
             shared_second: stream.windows.shared_second,
             ours: places(|column| column.is_ours),
             named_by_job: places(|column| column.key_type.is_some()),
@@ -118,6 +125,7 @@ impl PageWriter {
             layout: Arc::new(layout),
             key,
             time_path,
+            row_time: None,
             shared_second: true,
             ours: Vec::new(),
             named_by_job: Vec::new(),
@@ -325,7 +333,8 @@ impl PageWriter {
         self.chunk.counts.extra += self.extra.count() as u64;
         self.extra.write(record, &mut self.row);
         self.batch_rows += 1;
-        let key = row_key(base, place);
+        let form = if self.row_time.is_some() { KeyForm::Timed } else { KeyForm::Hash };
+        let key = form.row_key(base, place);
         let kind = match &mut self.fingerprinter {
             Some(fingerprinter) => fingerprinter.row(key, &self.row, is_shared),
             None if is_shared => Some(RowKind::Shared),

@@ -20,7 +20,7 @@ use super::super::problem::{api_error, wrong_parameter};
 use super::super::routes::{AppState, HEADERS, READ_MAX};
 use super::super::routing::{self, Routes};
 use super::{API, Visit, html, query, unavailable, views};
-use crate::actions::{ACTIONS, Action, ActionError, Asked, Outcome, Proposal, plan};
+use crate::actions::{self, ACTIONS, Action, ActionError, Asked, Outcome, Process, Proposal, plan};
 use crate::config::Config;
 use crate::report::{Query, QueryError, Surroundings};
 use crate::store::failure::Failure;
@@ -28,6 +28,9 @@ use crate::{clock, text};
 
 /// How long an action waits for others.
 const TURN_MAX: Duration = Duration::from_secs(10);
+/// How long an action takes at most, from when its body has arrived.
+pub(in super::super) const ACTION_MAX: Duration =
+    TURN_MAX.saturating_add(actions::WORK_MAX).saturating_add(actions::COMMIT_MAX);
 const NOT_POSSIBLE: &str = "Not possible";
 const NOT_DONE: &str = "an action could not be done";
 const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
@@ -67,7 +70,9 @@ impl Undone {
     fn response(&self) -> Response {
         match self {
             Self::Action(ActionError::Field(error)) => wrong_parameter(StatusCode::UNPROCESSABLE_ENTITY, error),
-            Self::Action(error @ (ActionError::Database(_) | ActionError::Late(_))) => unavailable(&error.to_string()),
+            Self::Action(error @ (ActionError::Database(_) | ActionError::Late(_) | ActionError::Stopping)) => {
+                unavailable(&error.to_string())
+            }
             Self::Action(error) => api_error(status(error), &error.to_string()),
             Self::Unread(failure) => unavailable(&failure.to_string()),
         }
@@ -88,9 +93,11 @@ const fn status(error: &ActionError) -> StatusCode {
         ActionError::NotFound(_) => StatusCode::NOT_FOUND,
         ActionError::Invalid(_) | ActionError::Field(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ActionError::Refused(_) | ActionError::Reused => StatusCode::CONFLICT,
-        ActionError::Database(_) | ActionError::Late(_) | ActionError::Unconfirmed { .. } | ActionError::Quota(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ActionError::Database(_)
+        | ActionError::Late(_)
+        | ActionError::Stopping
+        | ActionError::Unconfirmed { .. }
+        | ActionError::Quota(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -199,8 +206,11 @@ async fn perform(
     peer: Peer,
     request: Uuid,
 ) -> Result<Outcome, ActionError> {
-    let turn = desk.shelf.wait(TURN_MAX, desk.actions.acquire()).await;
-    let Ok(_turn) = turn.map_err(ActionError::Late)? else { return Err(ActionError::Late(Failure::Busy)) };
+    let stop = desk.sources.health.stop();
+    let turn = stop.run_until_cancelled(desk.shelf.wait(TURN_MAX, desk.actions.acquire())).await;
+    let Ok(_turn) = turn.ok_or(ActionError::Stopping)?.map_err(ActionError::Late)? else {
+        return Err(ActionError::Late(Failure::Busy));
+    };
     let config = Arc::clone(&desk.sources.config.borrow());
     let who = match (login, &config.server.auth) {
         (Login::Basic, Some(auth)) if auth.user == "operator" => "operator".to_owned(),
@@ -210,7 +220,8 @@ async fn perform(
     let actor = format!("{who} from {}", peer.0.ip().to_canonical());
     let asked_at = clock::now();
     let gone = desk.sources.outgoing.gone(&config);
-    let outcome = action.perform(&desk.sources.pool, &config, &gone, query, &actor, request).await;
+    let process = Process { pool: &desk.sources.pool, config: &config, gone: &gone, stop };
+    let outcome = action.perform(process, query, &actor, request).await;
     match &outcome {
         Ok(outcome) if outcome.repeated => {}
         Ok(outcome) => {
@@ -311,7 +322,9 @@ async fn act_json(
     let request = match query.text("request").map(Uuid::try_parse) {
         None => Uuid::from_bytes(rand::random()),
         Some(Ok(request)) => request,
-        Some(Err(_)) => return api_error(StatusCode::UNPROCESSABLE_ENTITY, "`request` is not a UUID"),
+        Some(Err(_)) => {
+            return wrong_parameter(StatusCode::UNPROCESSABLE_ENTITY, &QueryError::new("request", "a UUID"));
+        }
     };
     match perform(action, &desk, &query, login, peer, request).await {
         Ok(outcome) => json(&outcome),

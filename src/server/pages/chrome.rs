@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::assets;
 use super::markup::{self, Markup, ZoneChoice};
+use super::zones::Zones;
 use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
 use crate::store::event::EVENT_KINDS;
 use crate::store::failure::Failure;
@@ -52,6 +53,7 @@ pub(in super::super) struct Chrome {
     pub(super) here: String,
     pub(super) query: Query,
     pub(super) zone: ZoneChoice,
+    pub(super) zones: Zones,
     /// When the content was read.
     pub(super) at: DateTime<Utc>,
     /// When the page is shown, later than `at` if the database does not respond: ages count up to now.
@@ -71,6 +73,8 @@ pub(in super::super) struct Chrome {
     pub(super) acts: bool,
     /// What is wrong with the page itself.
     pub(super) alarm: Option<String>,
+    /// That the content is old and why, in short. It replaces every statement that nothing is wrong.
+    pub(super) old: Option<String>,
 }
 
 impl Chrome {
@@ -82,8 +86,19 @@ impl Chrome {
         self.path == path || (path != "/" && self.path.starts_with(path) && self.path[path.len()..].starts_with('/'))
     }
 
+    /// The mark before the title: how many problems need a person, or that something else does.
+    pub(super) fn mark(&self) -> String {
+        match self.problems {
+            // What is known of problems is old.
+            _ if self.alarm.is_some() => "(!) ".to_owned(),
+            1.. => format!("({}) ", self.problems),
+            _ if self.only_reads || self.refusal.is_some() => "(!) ".to_owned(),
+            _ => String::new(),
+        }
+    }
+
     pub(super) fn icon(&self) -> &'static str {
-        if self.problems > 0 { assets::ICON_PROBLEMS.name() } else { assets::ICON.name() }
+        if self.mark().is_empty() { assets::ICON.name() } else { assets::ICON_PROBLEMS.name() }
     }
 
     pub(super) fn style(&self) -> &'static str {
@@ -106,6 +121,47 @@ impl Chrome {
 
     pub(super) fn time_or_dash(&self, at: &Option<DateTime<Utc>>, of: Option<&str>) -> Markup {
         at.as_ref().map_or_else(|| Markup::NeedsEscaping("–".to_owned()), |at| self.time(at, of))
+    }
+
+    /// A time until which something waits. It is not over before, so it is rounded up to a minute.
+    pub(super) fn until(&self, at: &DateTime<Utc>, of: Option<&str>) -> Markup {
+        markup::until(*at, self.zone.resolve(of), self.now)
+    }
+
+    pub(super) fn until_or_dash(&self, at: &Option<DateTime<Utc>>, of: Option<&str>) -> Markup {
+        at.as_ref().map_or_else(|| Markup::NeedsEscaping("–".to_owned()), |at| self.until(at, of))
+    }
+
+    pub(super) fn zone_of_job(&self, job: &str) -> Option<&'static str> {
+        self.zones.of_job(job)
+    }
+
+    pub(super) fn zone_of_connection(&self, connection: &str) -> Option<&'static str> {
+        self.zones.of_connection(connection)
+    }
+
+    /// The zone that all these connections have.
+    pub(super) fn zone_of_connections(&self, connections: &[String]) -> Option<&'static str> {
+        let mut zones = connections.iter().map(|connection| self.zones.of_connection(connection));
+        let first = zones.next()??;
+        zones.all(|zone| zone == Some(first)).then_some(first)
+    }
+
+    /// The zone of a job; else that of a stream or of a connection. `None` if it is none of them, or of several zones.
+    pub(super) fn zone_of(
+        &self,
+        job: Option<&str>,
+        connection: Option<&str>,
+        stream: Option<&str>,
+    ) -> Option<&'static str> {
+        job.and_then(|job| self.zones.of_job(job)).or_else(|| match (connection?, stream) {
+            (connection, Some(stream)) => self.zones.of_stream(connection, stream),
+            (connection, None) => self.zones.of_connection(connection),
+        })
+    }
+
+    pub(super) fn zone_of_table(&self, connection: Option<&str>, table: &str) -> Option<&'static str> {
+        self.zones.of_table(connection, table)
     }
 
     /// When a run ended; else when it started or was made.
@@ -156,8 +212,9 @@ impl Chrome {
         markup::bar(spans, days, newest.max(self.at.date_naive()))
     }
 
-    pub(super) fn calendar(&self, days: &[Day], year: &i32) -> Markup {
-        markup::calendar(days, *year)
+    /// The days of a year, with times in the zone `of`.
+    pub(super) fn calendar(&self, days: &[Day], year: &i32, of: Option<&str>) -> Markup {
+        markup::calendar(days, *year, self.zone.resolve(of))
     }
 
     /// How much of a limit is used.
@@ -219,9 +276,9 @@ impl Chrome {
         markup::moment_text(*at, chrono_tz::Tz::UTC, self.at)
     }
 
-    /// The last week of a credential, by the hour.
-    pub(super) fn week(&self, hours: &[Hour], of_one: bool) -> Markup {
-        markup::week(hours, self.at, of_one)
+    /// The last week of a credential, by the hour, with times in the zone `of`.
+    pub(super) fn week(&self, hours: &[Hour], of_one: bool, of: Option<&str>) -> Markup {
+        markup::week(hours, (self.at, self.zone.resolve(of)), of_one)
     }
 
     /// Durations and outcomes of runs, the oldest first.
@@ -247,6 +304,11 @@ impl Chrome {
 
     pub(super) fn dash(&self, text: &Option<String>) -> String {
         text.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "–".to_owned())
+    }
+
+    /// A name that may be broken into lines where its words end.
+    pub(super) fn name(&self, name: &str) -> Markup {
+        markup::name(name)
     }
 
     /// A message, with code in backticks.

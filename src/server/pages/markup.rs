@@ -4,13 +4,13 @@
 use std::fmt::{self, Display, Write};
 
 use askama::filters::{Escaper, MaybeSafe};
-use chrono::{DateTime, Datelike as _, Days, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Days, DurationRound as _, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::report::state::State;
 use crate::report::{Day, DaySpan, Hour};
 use crate::store::history::Run;
-use crate::text::shown;
+use crate::text::{self, shown};
 
 /// Escapes text for an element or a quoted attribute. Invisible and control characters are replaced.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,12 @@ pub(super) fn prose(text: &str) -> Markup {
     }
     let _ = write!(html, "{}", Escaped(rest));
     MaybeSafe::Safe(html)
+}
+
+/// A name that may be broken into lines after an underscore, a slash or a dot. Browsers break only at hyphens.
+pub(super) fn name(text: &str) -> Markup {
+    let parts = text.split_inclusive(['_', '/', '.']).map(|part| Escaped(part).to_string());
+    MaybeSafe::Safe(parts.collect::<Vec<_>>().join("<wbr>"))
 }
 
 /// In which zone times are shown.
@@ -111,12 +117,27 @@ fn moment(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>, time: &str) -> String
 
 /// A moment, with its age or how far ahead it is. A script keeps the age current.
 pub(super) fn time(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> Markup {
+    time_as(&moment_text(at, zone, now), at, now)
+}
+
+/// A moment until which something waits, not before it is over.
+pub(super) fn until(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> Markup {
+    time_as(&moment_text(text::up_to_minute(at), zone, now), at, now)
+}
+
+fn time_as(text: &str, at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     let iso = at.to_rfc3339_opts(SecondsFormat::Secs, true);
     MaybeSafe::Safe(format!(
         "<time datetime=\"{iso}\" title=\"{iso}\">{}</time> <span class=\"age\" data-at=\"{iso}\">{}</span>",
-        Escaped(moment_text(at, zone, now)),
+        Escaped(text),
         age(at, now),
     ))
+}
+
+/// `28 Nov 14:00 UTC`, `28 Nov 11:00 -03:00`: a moment of this year in few characters.
+fn short_moment_text(at: DateTime<Utc>, zone: Tz) -> String {
+    let offset = if zone == Tz::UTC { "UTC" } else { "%:z" };
+    at.with_timezone(&zone).format(&format!("%-d %b %H:%M {offset}")).to_string()
 }
 
 /// `3 min ago`, `in 2 h`, `now`.
@@ -248,16 +269,17 @@ fn span_text(span: &DaySpan) -> String {
 }
 
 /// A year of days in two halves, so that a narrow screen shows all of it. The table of gaps has the same in words.
-pub(super) fn calendar(days: &[Day], year: i32) -> Markup {
+pub(super) fn calendar(days: &[Day], year: i32, zone: Tz) -> Markup {
     let halves =
         [("January to June", (year, 1), (year, 7)), ("July to December", (year, 7), (year.saturating_add(1), 1))];
     let first = |(year, month)| NaiveDate::from_ymd_opt(year, month, 1);
-    let drawn = halves.into_iter().filter_map(|(name, from, to)| Some(half(days, name, first(from)?, first(to)?)));
+    let drawn =
+        halves.into_iter().filter_map(|(name, from, to)| Some(half((days, zone), name, first(from)?, first(to)?)));
     MaybeSafe::Safe(drawn.collect())
 }
 
 /// The days from `first` to the day before `end`: a column per week, a row per weekday, the months above.
-fn half(days: &[Day], name: &str, first: NaiveDate, end: NaiveDate) -> String {
+fn half((days, zone): (&[Day], Tz), name: &str, first: NaiveDate, end: NaiveDate) -> String {
     const CELL: i64 = 13;
     const TOP: i64 = 16;
     const LEFT: i64 = 30;
@@ -291,20 +313,24 @@ fn half(days: &[Day], name: &str, first: NaiveDate, end: NaiveDate) -> String {
             "held" => format!("M{} {y}l6 5.5l-6 5.5l-6-5.5z", x + 6),
             _ => format!("M{x} {y}h11v11h-11zm2 2v7h7v-7z"),
         };
-        let _ = write!(svg, "<path class=\"d-{class}\" d=\"{shape}\"><title>{}</title></path>", Escaped(day_text(day)));
+        let _ = write!(
+            svg,
+            "<path class=\"d-{class}\" d=\"{shape}\"><title>{}</title></path>",
+            Escaped(day_text(day, zone))
+        );
     }
     svg.push_str("</svg>");
     svg
 }
 
 /// `Tue 24 Nov: missing`, with rows and the time of the last reading if there was one.
-fn day_text(day: &Day) -> String {
+fn day_text(day: &Day, zone: Tz) -> String {
     let mut text = format!("{}: {}", day.day.format("%a %-d %b"), day.state);
     if let Some(rows) = day.rows {
         let _ = write!(text, ", {} rows", number(rows));
     }
     if let Some(at) = day.last_read_at {
-        let _ = write!(text, ", read {}", at.format("%-d %b %H:%M UTC"));
+        let _ = write!(text, ", read {}", short_moment_text(at, zone));
     }
     text
 }
@@ -312,7 +338,7 @@ fn day_text(day: &Day) -> String {
 /// A week as bars, one per hour: how many calls were sent, and above them a mark where calls were refused. The largest
 /// number, the refusals and both ends of the axis are text. With `detailed`, each hour shows its numbers when the
 /// pointer is on it, which is too much for a long list.
-pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup {
+pub(super) fn week(hours: &[Hour], (now, zone): (DateTime<Utc>, Tz), detailed: bool) -> Markup {
     const HOURS: i64 = 168;
     if hours.is_empty() {
         return MaybeSafe::Safe("<span class=\"quiet\">nothing</span>".to_owned());
@@ -320,7 +346,7 @@ pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup
     let most = hours.iter().map(|hour| hour.calls).max().unwrap_or(0);
     let refused: i64 = hours.iter().map(|hour| hour.refused).sum();
     let last_refused = hours.iter().filter(|hour| hour.refused > 0).map(|hour| hour.hour).max();
-    let last_refused = last_refused.map_or_else(String::new, |at| format!(", the last {}", hour_time(at)));
+    let last_refused = last_refused.map_or_else(String::new, |at| format!(", the last {}", hour_time(at, zone)));
     let mut svg = format!(
         "<span class=\"week\"><span>at most {} {} in an hour; {} refused{last_refused}</span>\
          <svg class=\"bar\" role=\"img\" aria-label=\"Calls by the hour\" viewBox=\"0 0 {HOURS} 20\" \
@@ -350,25 +376,27 @@ pub(super) fn week(hours: &[Hour], now: DateTime<Utc>, detailed: bool) -> Markup
         let _ = write!(svg, "<path class=\"d-missing\" d=\"{marks}\"/>");
     }
     for hour in hours.iter().filter(|hour| detailed && (0..HOURS).contains(&place(hour))) {
-        let (x, text) = (place(hour), Escaped(hour_text(hour)));
+        let (x, text) = (place(hour), Escaped(hour_text(hour, zone)));
         let _ = write!(svg, "<path class=\"touch\" d=\"M{x} 0h1v20h-1z\"><title>{text}</title></path>");
     }
     let begin = now - TimeDelta::hours(HOURS - 1);
-    let _ = write!(svg, "</svg><span class=\"axis\"><span>{}</span><span>now</span></span></span>", hour_time(begin));
+    let _ =
+        write!(svg, "</svg><span class=\"axis\"><span>{}</span><span>now</span></span></span>", hour_time(begin, zone));
     MaybeSafe::Safe(svg)
 }
 
-/// The begin of an hour: `28 Nov 14:00 UTC`.
-fn hour_time(at: DateTime<Utc>) -> String {
-    let (iso, text) = (at.format("%Y-%m-%dT%H:00:00Z"), at.format("%-d %b %H:00 UTC"));
-    format!("<time datetime=\"{iso}\">{text}</time>")
+/// The begin of the hour.
+fn hour_time(at: DateTime<Utc>, zone: Tz) -> String {
+    let begin = at.duration_trunc(TimeDelta::hours(1)).unwrap_or(at);
+    let (iso, text) = (begin.to_rfc3339_opts(SecondsFormat::Secs, true), short_moment_text(begin, zone));
+    format!("<time datetime=\"{iso}\">{}</time>", Escaped(text))
 }
 
 /// `28 Nov 14:00 UTC: 120 calls, 1.2 MB, 3 s waited, 0 refused`.
-fn hour_text(hour: &Hour) -> String {
+fn hour_text(hour: &Hour, zone: Tz) -> String {
     let (calls, size) = (number(hour.calls), bytes(u64::try_from(hour.bytes).unwrap_or(0)));
     let (waited, refused) = (hour.waited_seconds, hour.refused);
-    format!("{} UTC: {calls} calls, {size}, {waited:.0} s waited, {refused} refused", hour.hour.format("%-d %b %H:%M"))
+    format!("{}: {calls} calls, {size}, {waited:.0} s waited, {refused} refused", short_moment_text(hour.hour, zone))
 }
 
 /// Runs as bars, the oldest first: the height is how long it took, on a logarithmic scale.
@@ -452,7 +480,7 @@ mod tests {
         let at = NaiveDate::from_ymd_opt(2026, 11, 28).unwrap();
         let span = DaySpan { from: at, to: at, state: hostile.to_owned() };
         let day = Day { day: at, state: hostile.to_owned(), rows: Some(1), last_read_at: Some(DateTime::UNIX_EPOCH) };
-        for markup in [bar(&[span], 30, at), calendar(&[day], 2026), meter(0.5, 60.0, hostile)] {
+        for markup in [bar(&[span], 30, at), calendar(&[day], 2026, Tz::UTC), meter(0.5, 60.0, hostile)] {
             assert!(!text(&markup).contains(hostile) && text(&markup).contains("&lt;script&gt;"), "{}", text(&markup));
         }
     }
@@ -472,11 +500,17 @@ mod tests {
             let hour = "2026-11-28T06:00:00Z".parse::<DateTime<Utc>>().unwrap() - TimeDelta::hours(hours);
             Hour { hour, calls, bytes: 0, waited_seconds: 0.0, refused }
         };
-        let week = week(&[hour(30, 1_200, 2), hour(3, 7, 1), hour(0, 4, 0)], now, false);
+        let week = week(&[hour(30, 1_200, 2), hour(3, 7, 1), hour(0, 4, 0)], (now, Tz::UTC), false);
         let parts = text(&week).split('<').filter_map(|part| part.split_once('>'));
         let shown: Vec<&str> = parts.map(|(_, text)| text).filter(|text| !text.is_empty()).collect();
         let most = "at most 1,200 calls in an hour; 3 refused, the last ";
         assert_eq!(shown, [most, "28 Nov 03:00 UTC", "21 Nov 07:00 UTC", "now"]);
+    }
+
+    #[test]
+    fn p7_a_name_breaks_where_its_words_end_and_stays_text() {
+        assert_eq!(text(&name("period_bandwidth")), "period_<wbr>bandwidth");
+        assert_eq!(text(&name("lynn.<b>_&_")), "lynn.<wbr>&lt;b&gt;_<wbr>&amp;_");
     }
 
     #[test]
@@ -487,6 +521,9 @@ mod tests {
         let later = at + TimeDelta::seconds(7);
         assert_eq!(exact_moment_text(later, Tz::UTC, at), "Sat 28 Nov, 06:15:07 (UTC)");
         assert_eq!(moment_text(at, Tz::UTC, at + Days::new(40)), "Sat 28 Nov 2026, 06:15 (UTC)");
+        let until = until(later, Tz::UTC, at);
+        assert!(text(&until).contains("06:16 (UTC)") && text(&until).contains("06:15:07Z"), "{}", text(&until));
+        assert!(text(&time(later, Tz::UTC, at)).contains("06:15 (UTC)"));
         assert_eq!(ZoneChoice::parse("nonsense"), ZoneChoice::Thing);
         assert_eq!(ZoneChoice::Thing.resolve(Some("Europe/Berlin")), Tz::Europe__Berlin);
         assert_eq!(ZoneChoice::parse("UTC").resolve(Some("Europe/Berlin")), Tz::UTC);
@@ -510,7 +547,7 @@ mod tests {
         };
         // A leap year that begins on a Saturday.
         let days = [(1, 1), (6, 30), (7, 1), (12, 31)].map(of);
-        let calendar = calendar(&days, 2028);
+        let calendar = calendar(&days, 2028, Tz::UTC);
         let halves: Vec<&str> = text(&calendar).split("<svg").skip(1).collect();
         let [first, second] = halves[..] else { panic!("{}", text(&calendar)) };
         for (half, shown, hidden, places) in [
@@ -520,6 +557,15 @@ mod tests {
             assert!(half.contains(shown) && !half.contains(hidden), "{half}");
             assert!(places.iter().all(|place| half.contains(place)), "{half}");
         }
+    }
+
+    #[test]
+    fn a_day_of_the_calendar_was_read_at_a_time_of_the_streams_zone() {
+        let read = "2026-11-30T17:10:00Z".parse().unwrap();
+        let day = NaiveDate::from_ymd_opt(2026, 11, 30).unwrap();
+        let day = Day { day, state: "partial".to_owned(), rows: Some(1_200), last_read_at: Some(read) };
+        assert_eq!(day_text(&day, Tz::America__Santiago), "Mon 30 Nov: partial, 1,200 rows, read 30 Nov 14:10 -03:00");
+        assert_eq!(day_text(&day, Tz::UTC), "Mon 30 Nov: partial, 1,200 rows, read 30 Nov 17:10 UTC");
     }
 
     #[test]

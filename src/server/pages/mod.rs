@@ -9,6 +9,7 @@ mod chrome;
 mod markup;
 mod shelf;
 mod views;
+mod zones;
 
 use std::sync::Arc;
 
@@ -30,10 +31,12 @@ use crate::report::{
 };
 use crate::store::failure::Failure;
 use crate::text;
+pub(super) use act::ACTION_MAX;
 use chrome::Chrome;
 use markup::ZoneChoice;
 use shelf::{Fault, Shown, hash};
 pub(super) use shelf::{Shelf, reads_max};
+use zones::Zones;
 
 /// Seconds after which a client asks again for a page that could not be read.
 const AGAIN_AFTER: &str = "5";
@@ -214,28 +217,34 @@ impl Visit {
             here: self.here.clone(),
             query: self.query.clone(),
             zone: self.zone,
+            zones: Zones::new(&config),
             at: shown.map_or_else(clock::now, |shown| shown.at),
             now: clock::now(),
             problems: shown.map_or(0, |shown| shown.problems),
-            pause: shown.and_then(|shown| shown.pause.clone()),
+            // One that was read a while ago may have ended.
+            pause: shown.and_then(|shown| shown.pause.clone()).filter(|pause| clock::now() < pause.until),
             only_reads: shown.is_some_and(|shown| shown.only_reads),
             acts: config.server.auth.is_some(),
-            refusal: shown.map_or_else(|| desk.sources.health.refusal(), |shown| shown.refusal.clone()),
+            // What this process knows now, not what it knew when the page was read.
+            refusal: desk.sources.health.refusal(),
             version: env!("CARGO_PKG_VERSION"),
             json: shown.map(|_| json),
             alarm: None,
+            old: None,
         }
     }
 
     /// The page, or 404, or 304 if the client has it.
     fn respond(&self, desk: &AppState, shown: &Shown) -> Response {
         let Some(content) = &shown.content else { return self.nameless(desk) };
-        let appearance = format!("{:?} {} {:?}", self.zone, assets::version(), desk.sources.config.borrow().server);
+        let chrome = self.chrome(desk, Some(shown));
+        let (server, refusal) = (desk.sources.config.borrow().server.clone(), &chrome.refusal);
+        let appearance = format!("{:?} {} {server:?} {refusal:?}", self.zone, assets::version());
         let tag = format!("\"{:016x}{:016x}\"", shown.hash, hash(&appearance));
         if is_known(&self.headers, &tag) {
             return (StatusCode::NOT_MODIFIED, HEADERS, [(ETAG, tag)]).into_response();
         }
-        html(StatusCode::OK, content.html(&self.chrome(desk, Some(shown))), Some(tag))
+        html(StatusCode::OK, content.html(&chrome), Some(tag))
     }
 
     /// The page as it was read last, with its age and the reason why it is old; without one, only the reason.
@@ -254,6 +263,12 @@ impl Visit {
         // The alarm is about what is known now.
         chrome.only_reads = false;
         let page = if let Some((last, content)) = last {
+            let cause = if failure == Failure::Gone {
+                format!("Postgres has not responded{since}")
+            } else {
+                "This page could not be read".to_owned()
+            };
+            chrome.old = Some(format!("{cause}; what is shown is old"));
             let age = markup::span((clock::now() - last.at).num_seconds().max(0));
             chrome.alarm = Some(format!("{reason} This page is old: it was read {}, {age} ago.", at(last.at)));
             content.html(&chrome)

@@ -28,6 +28,11 @@
       main.prepend(bar);
     }
     bar.textContent = text;
+    // Nothing of what is shown is known any more. The page that follows is new.
+    etag = null;
+    main.className = "old";
+    for (const said of main.querySelectorAll("#summary h1, #problems > .quiet")) said.textContent = text;
+    if (!document.title.startsWith("(!) ")) document.title = `(!) ${document.title}`;
   };
 
   const show = (text) => {
@@ -60,6 +65,7 @@
         before = child;
       }
     }
+    main.className = next.className;
     document.title = fresh.title;
     document.querySelector("link[rel=icon]").href = fresh.querySelector("link[rel=icon]").href;
     if (link) {

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::super::routes::AppState;
-use super::{Content, Page};
+use super::{Content, Page, zones};
 use crate::clock;
 use crate::report::{self, Overview, Query, QueryError, ReadError, Reading, Surroundings};
 use crate::store::failure::Failure;
@@ -51,7 +51,7 @@ pub(super) struct Shown {
     pub(super) pause: Option<Pause>,
     /// Whether the database can only be read.
     pub(super) only_reads: bool,
-    /// Why the configuration on disk was refused.
+    /// Why the configuration on disk was refused when this was read.
     pub(super) refusal: Option<Arc<str>>,
     /// Hash of everything but the time.
     pub(super) hash: u64,
@@ -147,10 +147,14 @@ impl Shelf {
         lock(&self.kept).get(key).map(|kept| kept.shown.clone())
     }
 
-    fn fresh(&self, key: &Key) -> Option<Shown> {
+    /// The page, unless it is old or was read while another configuration was refused, or none.
+    fn fresh(&self, key: &Key, refusal: Option<&str>) -> Option<Shown> {
         let changed = *lock(&self.changed);
-        let is_fresh =
-            |kept: &&Kept| kept.since.elapsed() < FRESH && changed.is_none_or(|changed| changed < kept.since);
+        let is_fresh = |kept: &&Kept| {
+            kept.since.elapsed() < FRESH
+                && changed.is_none_or(|changed| changed < kept.since)
+                && kept.shown.refusal.as_deref() == refusal
+        };
         lock(&self.kept).get(key).filter(is_fresh).map(|kept| kept.shown.clone())
     }
 
@@ -195,13 +199,13 @@ impl AppState {
         let config = Arc::clone(&self.sources.config.borrow());
         report::check(P::PARAMETERS, query, &config).map_err(Fault::Query)?;
         let key = (P::PATH, query.clone());
-        if let Some(shown) = self.shelf.fresh(&key) {
+        if let Some(shown) = self.shelf.fresh(&key, self.sources.health.refusal().as_deref()) {
             return Ok(shown);
         }
         // One request reads, the others wait for it.
         let turn = self.shelf.turn(P::PATH);
         let mut failed = self.shelf.wait(WAIT_MAX, turn.lock()).await.map_err(Fault::Unread)?;
-        if let Some(shown) = self.shelf.fresh(&key) {
+        if let Some(shown) = self.shelf.fresh(&key, self.sources.health.refusal().as_deref()) {
             return Ok(shown);
         }
         let is_recent = |(at, of, _): &&(Instant, Query, Failure)| at.elapsed() < FAILED_FOR && of == query;
@@ -235,8 +239,14 @@ impl AppState {
         let read = self
             .read(async |conn| {
                 let surroundings = Surroundings::read(conn).await?;
-                let pauses = &surroundings.pauses;
-                let mut reading = Reading { conn, config, pauses, config_refused: refusal.is_some(), now };
+                let mut reading = Reading {
+                    conn,
+                    config,
+                    surroundings: &surroundings,
+                    config_refused: refusal.is_some(),
+                    in_daemon: true,
+                    now,
+                };
                 let document = match report::check_names(P::PARAMETERS, query, &mut reading).await {
                     Ok(()) => P::read(&mut reading, query).await,
                     Err(error) => Err(error),
@@ -253,7 +263,8 @@ impl AppState {
         let document = document.map_err(Fault::Query)?;
         let (problems, pause) = (surroundings.problems, surroundings.pause_of_everything().cloned());
         let only_reads = surroundings.only_reads;
-        let mut hashed = format!("{problems} {pause:?} {only_reads} {refusal:?} ");
+        let zones = zones::hash(config);
+        let mut hashed = format!("{problems} {pause:?} {only_reads} {refusal:?} {zones:x} ");
         if let Some(mut value) = document.as_ref().and_then(|document| serde_json::to_value(document).ok()) {
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("at");
@@ -324,8 +335,12 @@ mod tests {
         }
         assert!(lock(&shelf.kept).values().map(|one| one.bytes).sum::<usize>() <= KEPT_BYTES_MAX);
         assert!(shelf.last(&key("/", 0)).is_some() && shelf.last(&key("/runs", 0)).is_none());
-        assert!(shelf.fresh(&key("/", 0)).is_some());
+        assert!(shelf.fresh(&key("/", 0), None).is_some());
+        assert!(shelf.fresh(&key("/", 0), Some("tidegate.yaml:3: wrong")).is_none(), "read before the refusal");
         shelf.clear();
-        assert!(shelf.fresh(&key("/", 0)).is_none() && shelf.last(&key("/", 0)).is_some(), "only to be read again");
+        assert!(
+            shelf.fresh(&key("/", 0), None).is_none() && shelf.last(&key("/", 0)).is_some(),
+            "only to be read again"
+        );
     }
 }

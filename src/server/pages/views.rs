@@ -82,6 +82,12 @@ impl ActionView<'_> {
         self.action.fields.iter().any(|field| field.first)
     }
 
+    /// The zone of the job, stream or connection that the path names.
+    fn zone(&self) -> Option<&'static str> {
+        let named = |name| Some(self.query.name(name)).filter(|name| !name.is_empty());
+        self.chrome.zone_of(named("job"), named("connection"), named("stream"))
+    }
+
     fn value(&self, name: &str) -> &str {
         self.query.text(name).unwrap_or_default()
     }

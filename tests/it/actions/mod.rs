@@ -1,9 +1,11 @@
 //! Actions on the pages and in the API, over real HTTP and with a real Postgres.
 
 mod attacks;
+mod outcome;
 mod requests;
 mod test_message;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +21,7 @@ use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::world::{Recipe, assert_succeeded, run_to_end};
@@ -37,6 +40,9 @@ struct Port {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     config: watch::Sender<Arc<Config>>,
+    health: Arc<Health>,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
     _stop: DropGuard,
 }
 
@@ -71,12 +77,13 @@ impl Port {
         let metrics = Arc::new(Metrics::default());
         let (sender, config) = watch::channel(Arc::new(config));
         let (health, pulse) = (Arc::new(Health::default()), Arc::default());
-        let sources = StatusSources { pool, metrics: Arc::clone(&metrics), health, pulse, outgoing, config };
+        let sources =
+            StatusSources { pool, metrics: Arc::clone(&metrics), health: Arc::clone(&health), pulse, outgoing, config };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let token = CancellationToken::new();
-        tokio::spawn(serve(listener, sources.router(), token.clone()));
-        Self { address, metrics, config: sender, _stop: token.drop_guard() }
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, sources.router(), stop.clone()));
+        Self { address, metrics, config: sender, health, stop: stop.clone(), server, _stop: stop.drop_guard() }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
@@ -97,6 +104,12 @@ impl Port {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{}: {text}", request()));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Response { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// As the process does when it is asked to stop.
+    fn stops(&self) {
+        self.health.stopping();
+        self.stop.cancel();
     }
 
     async fn get(&self, path: &str) -> Response {
@@ -402,10 +415,14 @@ async fn a_pause_has_an_end_within_30_days_and_a_reason() {
         (at(31), "x"),
         (at(-1), "x"),
         ("2026-13-01".to_owned(), "x"),
+        (format!("{}:60Z", at(1)), "x"),
         (String::new(), "x"),
         (at(1), ""),
-        // Only invisible characters.
+        // Only invisible characters, and blank ones.
         (at(1), "%E2%80%8B%20%E2%81%A0"),
+        (at(1), "%E2%A0%80"),
+        (at(1), "%E3%85%A4"),
+        (at(1), "%E2%80%94"),
         (at(1), &*"x".repeat(201)),
     ] {
         let response = port.post("/jobs/lynn/pause", &format!("{}&until={until}&reason={reason}", request(1))).await;
@@ -512,11 +529,16 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
          insert into tidegate.run (job, connection, kind, state, started_at, finished_at)
          values ('lynn', 'acme', 'schedule', 'held', now(), now());
          insert into tidegate.task (run_id, stream, state, started_at, finished_at)
-         select id, 'navigation_marks', 'held', now(), now() from tidegate.run",
+         select id, 'navigation_marks', 'held', now(), now() from tidegate.run;
+         update tidegate.task set error = '1 slice is held: few rows', hint = 'run `tidegate held release lynn`';
+         update tidegate.run set error = '1 slice is held: few rows', hint = 'run `tidegate held release lynn`';
+         update tidegate.stream set last_error = '1 slice is held: few rows', last_error_at = now()",
     )
     .execute(&world.database.pool())
     .await
     .unwrap();
+    let page = port.get(STREAM).await.body;
+    assert!(page.contains("<code>tidegate held release lynn</code>"), "{page}");
     let run = format!("/runs/{}", world.scalar::<i64>("select id from tidegate.run").await);
     let offer = format!("{STREAM}/release\">Release navigation_marks…</a>");
     let page = port.get(&run).await.body;
@@ -534,11 +556,15 @@ async fn p7_a_release_needs_the_name_of_the_stream() {
     let page = port.get(STREAM).await.body;
     assert!(page.contains("1 of 1 held slice released by operator from 127.0.0.1, <time"), "{page}");
     assert!(page.contains("The next reading deletes the rows of it") && !page.contains("/release\""), "{page}");
+    let asks = page.contains("waits for a decision") || page.contains("<code>tidegate held release");
+    assert!(!asks, "nothing asks for what was done: {page}");
     let document = port.send("GET", &format!("/api/v1{STREAM}"), BEARER, "").await.json();
     assert_eq!(document["release"]["slices"], 1, "{document}");
     assert_eq!(document["release"]["by"], "operator from 127.0.0.1");
     let kept = Duration::from_secs(20);
     eventually(kept, async || (!port.get(&run).await.body.contains("/release\"")).then_some(())).await;
+    let page = port.get(&run).await.body;
+    assert!(page.contains("1 slice is held") && !page.contains("tidegate held release"), "{page}");
     let again = port.get(&format!("{STREAM}/release")).await;
     assert!(again.status == 409 && again.body.contains("is released already"), "{}", again.body);
     let again = port.post(&format!("{STREAM}/release"), &format!("{}&name=navigation_marks", request(9))).await;
@@ -573,6 +599,10 @@ async fn the_overview_offers_the_release_of_a_held_slice_during_a_pause() {
     }
     let page = port.get("/").await.body;
     assert!(page.contains("1 thing needs you") && page.contains(&format!("{STREAM}/release\"")), "{page}");
+    assert_eq!(port.act(&format!("{STREAM}/release"), "name=navigation_marks").await.place(), STREAM);
+    assert!(notifier.check(&pool, &config).await.unwrap());
+    let page = port.get("/").await.body;
+    assert!(page.contains("To do: no action is needed: they are released"), "{page}");
 }
 
 #[tokio::test]
@@ -605,6 +635,58 @@ async fn the_api_acts_with_the_token_and_names_what_is_wrong() {
         assert!(response.head.contains("content-type: application/problem+json"), "{}", response.head);
         assert_eq!(response.json()["status"], json!(status));
     }
+    let (from, to) = (ago(2).date_naive(), ago(1).date_naive());
+    let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).to_rfc3339();
+    let streams = json!(["navigation_marks"]);
+    for (path, body, parameter, allowed) in [
+        ("/jobs/lynn/runs", json!({ "stream": "navigation_mark" }), "stream", Some(&streams)),
+        ("/jobs/lynn/backfills", json!({ "from": from, "to": to, "stream": "nothing" }), "stream", Some(&streams)),
+        ("/jobs/lynn/backfills", json!({ "to": to }), "from", None),
+        ("/jobs/lynn/backfills", json!({ "from": from }), "to", None),
+        ("/jobs/lynn/backfills", json!({}), "from", None),
+        ("/jobs/lynn/backfills", json!({ "from": to, "to": from }), "from", None),
+        ("/jobs/lynn/backfills", json!({ "from": from, "to": "2999-01-01" }), "to", None),
+        ("/jobs/lynn/pause", json!({ "reason": "x" }), "until", None),
+        ("/jobs/lynn/pause", json!({ "until": "2999-01-01", "reason": "x" }), "until", None),
+        ("/jobs/lynn/pause", json!({ "until": until }), "reason", None),
+        ("/jobs/lynn/pause", json!({ "until": until, "reason": "…" }), "reason", None),
+        ("/streams/acme/navigation_marks/release", json!({ "name": "x" }), "name", None),
+        ("/jobs/lynn/runs", json!({ "request": "a" }), "request", None),
+    ] {
+        let response = port.api(path, &body).await;
+        let problem = response.json();
+        assert_eq!((response.status, &problem["parameter"]), (422, &json!(parameter)), "{path} {body}: {problem}");
+        assert_eq!(problem.get("allowed"), allowed, "{path} {body}: {problem}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backfills_of_one_range_at_once_on_two_replicas_share_a_run() {
+    const PATH: &str = "/jobs/lynn/backfills";
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    let (from, to) = (ago(3).date_naive(), ago(1).date_naive());
+    for round in 1..=5_i64 {
+        let to = to - chrono::TimeDelta::days(round);
+        let from = from - chrono::TimeDelta::days(round);
+        let body = json!({ "from": from, "to": to });
+        let calls = (0..10).map(|n| if n % 2 == 0 { one.api(PATH, &body) } else { two.api(PATH, &body) });
+        let replies = futures_util::future::join_all(calls).await;
+        let runs: BTreeSet<String> = replies
+            .iter()
+            .map(|reply| {
+                assert_eq!(reply.status, 200, "{}", reply.body);
+                reply.json()["run_id"].to_string()
+            })
+            .collect();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, round);
+        assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 10 * round);
+    }
+    // Runs by hand are independent of each other, at once as one after another.
+    let run = json!({});
+    let (first, second) = tokio::join!(one.api("/jobs/lynn/runs", &run), two.api("/jobs/lynn/runs", &run));
+    assert_ne!(first.json()["run_id"], second.json()["run_id"], "{} {}", first.body, second.body);
 }
 
 #[tokio::test]

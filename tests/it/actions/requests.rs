@@ -73,7 +73,7 @@ async fn p7_of_two_actions_at_once_with_one_request_id_one_is_done() {
 }
 
 /// A commit that takes longer than a call may, as with a slow standby.
-const SLOW_COMMIT: &str = "
+pub(super) const SLOW_COMMIT: &str = "
     create function public.slow() returns trigger language plpgsql
     as $$ begin perform pg_sleep(12); return null; end $$;
     create constraint trigger slow after insert on tidegate.event

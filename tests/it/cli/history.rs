@@ -63,9 +63,15 @@ const READERS: &[&[&str]] = &[
     &["rejects", "lynn-yearly", "--record"],
 ];
 
+/// A daemon that runs during the whole test.
+const DAEMON: &str = "
+insert into tidegate.instance (owner, jobs, seen_at, started_at, version, config_hash, loops)
+values ('host-1', '{}', now() + interval '1 hour', now() - interval '5 hours', '1.2.3', 'abcdef', '{}')";
+
 async fn with_story() -> TestDatabase {
     let database = TestDatabase::create().await;
     sqlx::raw_sql(STORY).execute(&database.pool()).await.unwrap();
+    sqlx::raw_sql(DAEMON).execute(&database.pool()).await.unwrap();
     database
 }
 
@@ -312,6 +318,77 @@ async fn p11_nothing_needs_a_person_only_if_no_stream_is_failed_held_late_or_has
     assert_eq!(heads().await, both("1 problem is muted; 1 stream is late"));
     execute("update tidegate.problem set muted_until = null").await;
     assert_eq!(heads().await, both("1 thing needs you"));
+}
+
+#[tokio::test]
+async fn p11_nothing_needs_a_person_only_if_a_daemon_runs() {
+    let database = with_story().await;
+    let pool = database.pool();
+    let execute = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    };
+    execute(
+        "update tidegate.stream set failures = 0, needs_operator = false, held_slices = 0, has_gap = false, expected_by = null",
+    )
+    .await;
+    let shell = Shell::on(&database);
+    let text = async || shell.run(&["status"]).await.expect(0).stdout;
+    let json = async || shell.run(&["status", "--json"]).await.expect(0).json();
+    assert!(text().await.starts_with("Nothing needs you\n\n"), "{}", text().await);
+    let document = json().await;
+    assert_eq!(document["headline"], "Nothing needs you");
+    assert_eq!((&document["daemons"][0]["owner"], &document["last_daemon"]), (&"host-1".into(), &().into()));
+
+    execute("update tidegate.instance set config_refused = true").await;
+    let refused = "The configuration on disk was refused; the previous one is in force";
+    assert!(text().await.starts_with(&format!("{refused}\n\n")), "{}", text().await);
+    let document = json().await;
+    assert_eq!((&document["headline"], &document["config_refused"]), (&refused.into(), &true.into()));
+
+    // It was killed or is suspended. A command is no daemon.
+    execute(
+        "update tidegate.instance set seen_at = '2026-01-05 03:15:07Z';
+        insert into tidegate.instance (owner, jobs, seen_at, started_at, loops)
+        values ('host-2', '{}', now() + interval '1 hour', now(), '{}')",
+    )
+    .await;
+    let dead = "No daemon runs; one was last seen 2026-01-05 03:15:07 UTC";
+    let shown = text().await;
+    assert!(shown.starts_with(&format!("{dead}\n  hint: `tidegate run` starts a daemon\n\n")), "{shown}");
+    assert!(shown.contains("\nDaemons\nnone runs; last seen: host-1, 2026-01-05"), "{shown}");
+    let document = json().await;
+    assert_eq!((&document["headline"], &document["daemons"]), (&dead.into(), &serde_json::json!([])));
+    assert_eq!(document["last_daemon"]["owner"], "host-1");
+    execute(
+        "update tidegate.stream set expected_by = now() - interval '1 minute', expected_after = last_success_at
+        where stream = 'navigation_marks'",
+    )
+    .await;
+    let late = format!("{dead}; 1 stream is late");
+    assert!(text().await.starts_with(&late), "it is not promised that this will be reported: {}", text().await);
+    assert_eq!(json().await["headline"], late);
+    execute("delete from tidegate.instance").await;
+    assert_eq!(json().await["headline"], "No daemon runs; 1 stream is late");
+}
+
+#[tokio::test]
+async fn p12_status_shows_that_the_database_only_reads() {
+    let database = with_story().await;
+    let name = database.name();
+    let mut admin = TestDatabase::superuser().await;
+    let only_reads = format!("alter database {name} set default_transaction_read_only = on");
+    sqlx::raw_sql(AssertSqlSafe(only_reads)).execute(&mut admin).await.unwrap();
+    let shell = Shell::on(&database);
+    let head = "The database only reads, so nothing is loaded";
+    let text = shell.run(&["status"]).await.expect(0).stdout;
+    assert!(text.starts_with(head), "{text}");
+    assert!(
+        text.contains("\n  error: the database only reads: it is a standby") && text.contains("\n  hint: name"),
+        "{text}"
+    );
+    let document = shell.run(&["status", "--json"]).await.expect(0).json();
+    assert!(document["headline"].as_str().unwrap().starts_with(head), "{document}");
+    assert_eq!(document["only_reads"], true);
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use sqlx::PgPool;
 use tidegate::store::instance::{self, About};
-use tidegate::store::stream::{self, Planned};
+use tidegate::store::stream::{self, Planned, Readers};
 
 use super::summary::assert_summaries;
 use super::{STREAM, execute, text};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, command, tidegate};
 use crate::support::world::Recipe;
 use crate::support::{TestDatabase, World, ago, eventually};
 
@@ -93,7 +93,9 @@ async fn store(pool: &PgPool, streams: &[&str], config_hash: &str) -> u64 {
         })
         .collect();
     stream::plan(pool, &planned).await.unwrap();
-    stream::take_out(pool, &["one".to_owned()], &planned, Some(config_hash)).await.unwrap()
+    let mut readers = Readers::default();
+    readers.note(&planned);
+    stream::take_out(pool, &["one".to_owned()], &readers, Some(config_hash)).await.unwrap()
 }
 
 #[tokio::test]
@@ -144,6 +146,45 @@ async fn p11_a_load_says_until_when_it_is_complete_and_when_the_next_success_is_
     assert!(world.scalar::<bool>(is_expected).await);
     let days = "select count(*) from mart.day_status where state = 'complete'";
     assert_eq!(world.scalar::<i64>(days).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_a_command_plans_its_whole_configuration_unless_a_daemon_runs_with_its_own() {
+    let world = World::with(Recipe {
+        streams: "[navigation_marks, survey_result]",
+        start: ago(3).date_naive(),
+        job: vec!["schedule: \"0 3 1 1 *\"".to_owned()],
+        ..Recipe::default()
+    })
+    .await;
+    let states = "select string_agg(stream || ' ' || state, ', ' order by stream) from mart.data_status";
+    let pool = world.database.pool();
+    let done = command(&world, &[], &["sync", "--stream", "survey_result"]).await;
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(text(&pool, states).await.unwrap(), "navigation_marks pending, survey_result on time");
+    let status = command(&world, &[], &["status"]).await;
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("navigation_marks") && status.contains("pending"), "{status}");
+
+    let daemon = Daemon::start(&world).await;
+    let is_seen = "select exists (select from tidegate.instance where config_hash is not null)";
+    eventually(LONG, async || world.scalar::<bool>(is_seen).await.then_some(())).await;
+    let readers = "select string_agg(stream || ' ' || jobs::text, ', ' order by stream) from tidegate.stream
+        where stream <> 'show_error'";
+    let before = text(&pool, readers).await;
+    // Another configuration, with a job of the same name.
+    let other = tempfile::tempdir().unwrap();
+    let config = std::fs::read_to_string(world.config_path().join("tidegate.yaml")).unwrap();
+    let config = config.replace("[navigation_marks, survey_result]", "[show_error]");
+    std::fs::write(other.path().join("tidegate.yaml"), config).unwrap();
+    let sync = ["--config", other.path().to_str().unwrap(), "sync"];
+    let done = tidegate(other.path(), &[], &sync).output().await.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(text(&pool, readers).await, before);
+    daemon.terminate().await;
+    let done = tidegate(other.path(), &[], &sync).output().await.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(text(&pool, readers).await, before, "nor while the daemon is stopped");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The real daemon: its process, the real Postgres, real HTTP.
 
 mod health;
+mod memory;
 mod orphans;
 mod quotas;
 mod reload;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use simulator::{Match, Point};
+use sqlx::Connection as _;
 use tidegate::schedule::ByHand;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::daemon::{Daemon, SOON, command, tidegate};
 use crate::support::world::Recipe;
@@ -46,6 +48,55 @@ async fn sigterm_and_sigint_end_a_daemon_in_time_while_a_body_stalls() {
     let first_pages = world.control().stats().reports.iter().filter(|call| call.page == 1).count();
     assert_eq!(first_pages, 2, "p3: one for each slice");
     daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_sigterm_waits_for_the_outcome_of_an_action() {
+    let world = World::new().await;
+    let auth = "auth: { user: operator, password: correct horse, token: t0ken-of-scripts }";
+    world.edit_config(|text| text.replace("listen: 127.0.0.1:0", &format!("listen: 127.0.0.1:0, {auth}")));
+    for (frees, expected, pauses) in [(false, "HTTP/1.1 503", 0), (true, "HTTP/1.1 200", 1)] {
+        let daemon = Daemon::start(&world).await;
+        let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
+        let mut locker = world.database.connect().await;
+        let mut lock = locker.begin().await.unwrap();
+        // Only actions write it.
+        sqlx::raw_sql("lock table tidegate.pause in share row exclusive mode").execute(&mut *lock).await.unwrap();
+        let body = serde_json::json!({ "until": (chrono::Utc::now() + chrono::TimeDelta::days(1)).to_rfc3339(), "reason": "maintenance" }).to_string();
+        let request = format!(
+            "POST /api/v1/jobs/lynn/pause HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer t0ken-of-scripts\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let waiting = "select exists (
+            select from pg_locks
+            where
+                relation = 'tidegate.pause'::regclass
+                and not granted
+                and database = (select oid from pg_database where datname = current_database())
+        )";
+        eventually(SOON, async || world.scalar::<bool>(waiting).await.then_some(())).await;
+        let unlocking = async {
+            if frees {
+                // Longer than other requests may take.
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                lock.rollback().await.unwrap();
+                None
+            } else {
+                Some(lock)
+            }
+        };
+        let mut response = String::new();
+        let answering = stream.read_to_string(&mut response);
+        let ((status, took, said), _lock, answered) = tokio::join!(daemon.terminate(), unlocking, answering);
+        answered.unwrap();
+        assert!(response.starts_with(expected), "{response} {said}");
+        assert_eq!(response.contains("this call has done nothing"), !frees, "{response}");
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(took < Duration::from_secs(10), "{took:?} {said}");
+        assert_eq!(world.scalar::<i64>("select count(*) from tidegate.pause").await, pauses);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

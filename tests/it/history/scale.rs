@@ -104,6 +104,16 @@ async fn rows_read(connection: impl sqlx::PgExecutor<'_>) -> i64 {
     .unwrap()
 }
 
+/// Searches of indexes that this transaction has begun so far.
+async fn searches(connection: impl sqlx::PgExecutor<'_>) -> i64 {
+    sqlx::query_scalar(
+        "select sum(coalesce(idx_scan, 0))::bigint from pg_stat_xact_user_tables where schemaname = 'tidegate'",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
 /// A session that plans as if it had asked often (`force_generic_plan`), or for the first time (`force_custom_plan`).
 async fn session(database: &TestDatabase, plans: &str) -> PgConnection {
     let mut connection = database.connect().await;
@@ -130,6 +140,8 @@ async fn readers(connection: &mut PgConnection) -> Vec<String> {
     cheap!("retired", status::retired(connection));
     cheap!("failures", status::failures(connection, &configured, 20));
     cheap!("unfinished", status::unfinished(connection, &configured.jobs));
+    cheap!("ongoing", status::ongoing(connection, None));
+    cheap!("ongoing of a job", status::ongoing(connection, Some(&jobs[..1])));
     cheap!("waiting", history::waiting(&mut *connection));
     cheap!("tasks that wait for a limit", wake(&mut *connection));
     cheap!("ever_ran", history::ever_ran(&mut *connection, "job-7"));
@@ -250,6 +262,62 @@ async fn a_long_history_is_not_read_by_status_the_claim_a_checkpoint_or_the_ledg
         assert_eq!(ledger(&pool, plans).await, Vec::<String>::new(), "{plans}");
         pool.close().await;
     }
+}
+
+/// 2,000 jobs that each read a stream, with five runs each, and a job that ran only before them.
+const JOBS: &str = "
+    insert into tidegate.run (job, connection, kind, state) values ('rare', 'connection-1', 'manual', 'succeeded');
+    insert into tidegate.run (job, connection, kind, state)
+    select 'job-' || job, 'connection-' || job % 100, 'manual', case when n = 5 then 'failed' else 'succeeded' end
+    from generate_series(1, 5) as n cross join generate_series(0, 1999) as job;
+    insert into tidegate.run (job, connection, kind, state) values
+        ('job-7', 'connection-7', 'schedule', 'queued'), ('other', 'connection-7', 'schedule', 'queued');
+    insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, jobs, failures)
+    select 'connection-' || n % 100, 'stream_' || n, 'lynn', 'stream_' || n, '2020-01-01', 'UTC', '1d',
+        array['job-' || n], n % 2
+    from generate_series(0, 1999) as n;
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_jobs_and_streams_are_read_at_once_and_not_searched_one_by_one() {
+    let database = TestDatabase::create().await;
+    let mut filler = database.connect().await;
+    for statements in [JOBS, "vacuum analyze"] {
+        sqlx::raw_sql(statements).execute(&mut filler).await.unwrap();
+    }
+    let jobs: Vec<String> = (0..2_000).map(|job| format!("job-{job}")).chain(["rare".to_owned()]).collect();
+    let (connections, names) = (0..2_000).map(|n| (format!("connection-{}", n % 100), format!("stream_{n}"))).unzip();
+    let mut connection = session(&database, "force_custom_plan").await;
+    let mut transaction = connection.begin().await.unwrap();
+    let (searched, read) = (searches(&mut *transaction).await, rows_read(&mut *transaction).await);
+
+    let last = status::last_runs(&mut transaction, &jobs).await.unwrap();
+    assert_eq!(last.len(), jobs.len());
+    let state_of = |job: &str| &*last.iter().find(|run| run.job == job).unwrap().state;
+    assert_eq!(["rare", "job-7", "job-1999"].map(state_of), ["succeeded", "queued", "failed"]);
+    // The newest runs, and one of the job that has none among them.
+    let rows = rows_read(&mut *transaction).await - read;
+    assert!(rows <= 2 * 2_001 + 10, "{rows} rows");
+
+    let streams = status::streams(&mut transaction, &Streams { connections, names }).await.unwrap();
+    assert_eq!(streams.len(), 2_000);
+    assert!(streams.is_sorted_by_key(|stream| (&stream.connection, &stream.stream)));
+
+    let failing = status::failing(&mut transaction, &jobs[..10]).await.unwrap();
+    let mut failing: Vec<(&str, i64)> = failing.iter().map(|of| (&*of.job, of.streams)).collect();
+    failing.sort_unstable();
+    assert_eq!((failing.len(), failing[..2].to_vec()), (10, vec![("job-0", 0), ("job-1", 1)]));
+
+    let unfinished = status::unfinished(&mut transaction, &jobs).await.unwrap();
+    let unfinished: Vec<(&str, i64)> = unfinished.iter().map(|of| (&*of.state, of.runs)).collect();
+    assert_eq!(unfinished, [("queued", 1), ("running", 0), ("waiting", 0)], "without those of other jobs");
+    assert_eq!(status::ongoing(&mut transaction, None).await.unwrap().len(), 2);
+    let ongoing = status::ongoing(&mut transaction, Some(jobs.as_slice())).await.unwrap();
+    assert_eq!(ongoing.keys().collect::<Vec<_>>(), ["job-7"]);
+
+    let searched = searches(&mut *transaction).await - searched;
+    assert!(searched <= 20, "{searched} searches");
+    transaction.rollback().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! Requests in the formats that vendors document.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tidegate::http::{CallOutcome, HttpError, basic};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -14,6 +17,45 @@ async fn seen(call: impl FnOnce(Url) -> Call) -> Request {
     let gate = connection.gate().await;
     session(&gate).send(call(url(&server.uri()))).await.unwrap().small().await.unwrap();
     server.received_requests().await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn p6_two_connections_to_one_host_use_the_same_socket_and_each_its_own_credential() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/", listener.local_addr().unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let (heads, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let counted = Arc::clone(&accepted);
+    let server = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let heads = heads.clone();
+            tokio::spawn(async move {
+                loop {
+                    let head = read_head(&mut stream).await;
+                    if head.is_empty() {
+                        return;
+                    }
+                    heads.send(head).unwrap();
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+            });
+        }
+    });
+    for credential in ["b25l", "dHdv", ""] {
+        let connection = Connection::to(&base).await;
+        let gate = connection.gate().await;
+        let authorization = (!credential.is_empty()).then(|| ("Basic".to_owned(), credential.into()));
+        let call = Call { authorization, ..Call::get(url(&base)) };
+        session(&gate).send(call).await.unwrap().small().await.unwrap();
+        let head = seen.recv().await.unwrap().to_lowercase();
+        let sent = head.lines().find_map(|line| line.strip_prefix("authorization: basic "));
+        assert_eq!(sent.unwrap_or_default(), credential.to_lowercase(), "{head}");
+        // The connection becomes idle a moment after the response.
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    server.abort();
 }
 
 #[tokio::test]

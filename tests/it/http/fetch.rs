@@ -138,7 +138,7 @@ async fn p7_a_name_of_this_machine_is_refused_when_it_is_resolved() {
     let gate = connection.gate().await;
     let session = session(&gate);
     let error = fetch(&session, &target, 9).await.unwrap_err();
-    let told = format!("the vendor handed out a URL to `{name}:{port}`: its address is private, local or reserved");
+    let told = format!("the vendor handed out a URL to “{name}:{port}”: its address is private, local or reserved");
     assert_eq!(error.to_string(), told);
     assert!(!format!("{error:?}").contains("secret"));
     assert_eq!(outcomes(&session), [CallOutcome::Transport]);

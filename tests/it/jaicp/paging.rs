@@ -67,7 +67,7 @@ async fn a_bad_request_for_any_page_size_is_reported_with_the_vendors_message() 
     bench.jaicp().shape(|shape| shape.size_refused = Some((5, 400)));
     let error = bench.read("clients", day(5)).await.unwrap_err();
     let StepError::Refused { what, .. } = error else { panic!("{error:?}") };
-    assert_eq!(what, "status 400, reporter.wrong.size: size is wrong");
+    assert_eq!(what, "status 400, “reporter.wrong.size: size is wrong”");
     assert_eq!(bench.control().stats().calls["jaicp_clients"], 4, "100, 50, 25, 20");
 }
 

@@ -75,7 +75,7 @@ async fn a_failed_report_is_created_again_a_few_times() {
     let bench = Bench::new().await.v1();
     bench.jaicp().shape(|shape| shape.task_end = TaskEnd::Failed);
     let error = bench.read("report_messages", day(5)).await.unwrap_err();
-    let words = "reporter.report.failed: out of disk";
+    let words = "“reporter.report.failed: out of disk”";
     assert!(matches!(&error, StepError::ExportFailed { said, .. } if said == words), "{error:?}");
     // The vendor no longer knows the task.
     let bench = Bench::new().await;
@@ -91,7 +91,7 @@ async fn an_unknown_status_is_polled_until_the_deadline() {
     bench.settings.polling.deadline = Duration::from_millis(300);
     bench.jaicp().shape(|shape| shape.task_end = TaskEnd::Unknown);
     let error = bench.read("report_messages", day(5)).await.unwrap_err();
-    assert!(matches!(&error, StepError::ExportOverdue { said, .. } if said == "PONDERING"), "{error:?}");
+    assert!(matches!(&error, StepError::ExportOverdue { said, .. } if said == "“PONDERING”"), "{error:?}");
 }
 
 #[tokio::test]

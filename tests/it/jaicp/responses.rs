@@ -69,7 +69,7 @@ async fn p7_the_vendors_messages_are_shown_without_secrets() {
     let error = bench.read("messages", day(5)).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the vendor refused: status 422, reporter.filter.bad: no filter at /p/***/x?*** for ***"
+        "the vendor refused: status 422, “reporter.filter.bad: no filter at /p/***/x?*** for ***”"
     );
     assert_eq!(bench.control().stats().calls["jaicp_messages"], 1, "not tried again");
 }

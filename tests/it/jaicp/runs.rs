@@ -236,7 +236,7 @@ async fn p9_a_vendor_that_refuses_leaves_the_other_streams_alone_and_says_why() 
     assert_eq!(task("session_labels").state, "succeeded");
     assert_eq!(task("messages").state, "failed");
     let error = task("messages").error.clone().unwrap();
-    assert!(error.contains("status 422, reporter.filter.bad: no such filter"), "{error}");
+    assert!(error.contains("status 422, “reporter.filter.bad: no such filter”"), "{error}");
     site.sync_ok().await;
     site.assert_rows("messages", site.messages()).await;
 }

@@ -91,7 +91,7 @@ async fn an_error_page_is_not_read_as_a_file() {
     let scene = Scene::new().await;
     let words = r#"{"status":"FAIL","message":null,"result":"the file of harbour-k7 is not there"}"#;
     scene.control().next(Match::endpoint("files_get"), text("text/plain", words));
-    assert_eq!(scene.fault(POSTS, day(3)).await.to_string(), "the vendor refused: the file of *** is not there");
+    assert_eq!(scene.fault(POSTS, day(3)).await.to_string(), "the vendor refused: “the file of *** is not there”");
 }
 
 #[tokio::test]

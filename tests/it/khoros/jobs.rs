@@ -58,7 +58,7 @@ async fn a_failed_job_is_requested_again_a_few_times() {
         khoros.next_job(AUTHOR, fate);
     }
     let error = scene.fault(AUTHOR, day(3)).await;
-    assert!(matches!(&error, StepError::ExportFailed { times: 3, said } if said.contains("`CANCELED`")), "{error}");
+    assert!(matches!(&error, StepError::ExportFailed { times: 3, said } if said.contains("“CANCELED”")), "{error}");
     assert_eq!(scene.calls("khoros_download"), 1);
 }
 
@@ -200,7 +200,7 @@ async fn refusals_say_what_to_do() {
     let buckets = r#"{"status":"FAIL","result":"Unable to hydrate filter: Too many buckets (745) for harbour-k7"}"#;
     for (action, said, hint) in [
         (text(200, buckets), "Too many buckets (745) for ***", "metrics"),
-        (text(500, buckets), "Too many buckets (745) for *** (status 500)", "metrics"),
+        (text(500, buckets), "Too many buckets (745) for ***” (status 500)", "metrics"),
         (text(400, "{}"), "status 400", ""),
         (Action::Unauthorized, "the credentials (status 401)", "case-sensitive"),
         (Action::Forbidden, "access (status 403)", "company_key"),

@@ -321,7 +321,7 @@ async fn one_export_that_fails_leaves_the_others_alone() {
     world.control().next(Match { endpoint: Some("khoros_create".to_owned()), ..Match::report("author") }, refused);
     let tasks = world.sync().await;
     for task in &tasks {
-        let wanted = (task.stream == "author").then_some("the vendor refused: no such metric for ***");
+        let wanted = (task.stream == "author").then_some("the vendor refused: “no such metric for ***”");
         assert_eq!(task.error.as_deref(), wanted, "{}", task.stream);
     }
     world.sync_ok().await;

@@ -84,7 +84,7 @@ async fn p5_a_character_that_cannot_be_decoded_is_not_replaced_with_another() {
     let row: String = world.scalar("select record from tidegate.rejected_record where reason = 'not UTF-8'").await;
     assert_eq!(row, r"A,gel\xf6st");
     for (content_type, body, said) in [
-        ("text/csv; charset=klingon", &b"Account Name,State\nA,b\n"[..], "a charset that is not known: `klingon`"),
+        ("text/csv; charset=klingon", &b"Account Name,State\nA,b\n"[..], "a charset that is not known: “klingon”"),
         (
             "text/csv",
             b"Account Name,Gr\xF6\xDFe\nA,b\n",

@@ -146,7 +146,7 @@ async fn a_job_that_fails_or_vanishes_is_created_again_and_the_third_failure_is_
     assert_eq!(asked(&world)["case_details"], slices(&world, "case_details").await.len() + 2);
 
     for (body, said) in [
-        ("expired & gone", "failed 3 times: `expired & gone`"),
+        ("expired & gone", "failed 3 times: “expired & gone”"),
         ("complete", "failed 3 times: `complete`, but no file"),
     ] {
         let world = slow("[case_details]", 100).await;

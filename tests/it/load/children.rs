@@ -53,6 +53,7 @@ fn parent() -> Stream {
         columns: COLUMNS.into(),
         documented: true,
         time_field: None,
+        row_time: None,
         children: CHILDREN.iter().map(child).collect(),
         ..stream("survey_result")
     }

@@ -291,6 +291,7 @@ fn by_columns() -> tidegate::catalogue::Stream {
         .into(),
         documented: true,
         time_field: None,
+        row_time: None,
         ..super::plant::stream("survey_result")
     }
 }

@@ -2,6 +2,7 @@
 
 mod agree;
 mod altered;
+mod changed;
 mod children;
 mod chosen;
 mod fence;
@@ -12,6 +13,7 @@ mod keys;
 mod modes;
 pub mod plant;
 mod replace;
+mod row_time;
 mod shared;
 mod sql;
 mod values;

@@ -49,6 +49,7 @@ async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
         columns: COLUMNS.into(),
         documented: true,
         time_field: None,
+        row_time: None,
         children: if all { children.into() } else { Cow::Borrowed(&[]) },
         ..stream("survey_result")
     };

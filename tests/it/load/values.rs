@@ -307,6 +307,7 @@ fn p4_any_spelling_of_an_id_is_one_row() {
         columns: vec![column("id", kind), column("v", ColumnType::Bigint)].into(),
         documented: true,
         time_field: None,
+        row_time: None,
         ..stream("survey_result")
     };
     let by_column = || tidegate::catalogue::Key::Columns(vec!["id".into()].into());
@@ -383,6 +384,7 @@ fn typed() -> Stream {
         columns: columns.into(),
         documented: true,
         time_field: None,
+        row_time: None,
         ..stream("survey_result")
     }
 }

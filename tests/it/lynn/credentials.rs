@@ -127,7 +127,7 @@ async fn p7_a_token_that_the_vendor_echoes_is_not_shown() {
     let response = ResponseTemplate::new(200).set_body_string(failed);
     Mock::given(path_regex("/ExecuteReport/")).respond_with(response).mount(&server).await;
     let error = first_page(&bench_at(&server.uri()).await.client().await).await.unwrap_err();
-    assert_eq!(error.to_string(), "the report failed at the vendor: token *** / *** has no division");
+    assert_eq!(error.to_string(), "the report failed at the vendor: “token *** / *** has no division”");
 }
 
 #[tokio::test]

@@ -173,10 +173,10 @@ async fn an_unreachable_vendor_costs_no_bandwidth() {
 async fn a_failed_report_states_the_reason_in_any_form() {
     let (_bench, control, client) = start().await;
     for (errors, shown) in [
-        (r#""boom""#, "boom"),
-        (r#"["one","two"]"#, "one; two"),
-        (r#"{"code":7}"#, r#"{"code":7}"#),
-        (r#"[{"code":7},null]"#, r#"{"code":7}; null"#),
+        (r#""boom""#, "“boom”"),
+        (r#"["one","two"]"#, "“one; two”"),
+        (r#"{"code":7}"#, "“{\"code\":7}”"),
+        (r#"[{"code":7},null]"#, "“{\"code\":7}; null”"),
         ("null", "no reason given"),
         ("[]", "no reason given"),
         ("\" \"", "no reason given"),
@@ -198,7 +198,7 @@ async fn errors_of_a_valid_response_fail_the_window_unless_configured_otherwise(
     let partial = || control.next(Match::report(MARKS), Action::Errors { errors_json: r#"["shard 3"]"#.to_owned() });
     partial();
     let error = first_page(&client).await.unwrap_err();
-    assert!(matches!(&error, StepError::Failed(text) if text == "shard 3"), "{error:?}");
+    assert!(matches!(&error, StepError::Failed(text) if text == "“shard 3”"), "{error:?}");
     bench.settings.fail_on_errors = false;
     let client = bench.client().await;
     partial();

@@ -1,7 +1,9 @@
 //! Every kind of problem: what opens it, after which delay, and what ends it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use simulator::{Action, Match};
 use tidegate::config::NotifyFormat;
 use tidegate::notify::Timing;
 use tidegate::store::problem::Patience;
@@ -145,6 +147,10 @@ async fn two_blocked_credentials_of_a_connection_are_one_problem_and_those_of_re
         .await;
     bench.check().await;
     assert_eq!(bench.open().await, ["quota_refused acme"]);
+    bench.execute("update tidegate.quota_limit set blocked_until = '2030-01-01 04:59:59.96Z'").await;
+    bench.check().await;
+    let said = bench.all("select summary from tidegate.problem where closed_at is null").await;
+    assert!(said[0].ends_with("nothing is sent until 2030-01-01 05:00 UTC"), "not over before: {said:?}");
 }
 
 #[tokio::test]
@@ -321,7 +327,7 @@ async fn p11_a_late_stream_is_named_with_what_was_expected_what_is_complete_and_
         .execute(
             "insert into tidegate.run (job, connection, kind, state) values ('hourly', 'acme', 'schedule', 'waiting');
             insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
-            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 05:00Z' from tidegate.run",
+            select id, 'marks', 'waiting', 'quota period_calls', '2030-01-01 04:59:59.96Z' from tidegate.run",
         )
         .await;
     let quota = "it waits for quota period_calls until 2030-01-01 05:00 UTC";
@@ -351,6 +357,39 @@ async fn a_stream_that_fails_before_it_has_succeeded_is_a_problem_at_once() {
     bench.check().await;
     bench.check().await;
     assert_eq!(bench.open().await.len(), 0);
+}
+
+/// A reading is refused with words about a customer. Each message has the status and the hint, and none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_messages_have_nothing_that_a_vendor_wrote() {
+    const PERSONAL: [&str; 2] = ["maria@example.com", "+56 9 1234 5678"];
+    let said = PERSONAL.join(" ");
+    for format in [NotifyFormat::Slack, NotifyFormat::Cloudevents] {
+        let (world, bench) = (World::new().await, Bench::new(format).await);
+        let pool = world.database.pool();
+        let mut config = (*bench.config).clone();
+        config.notify[0].on.insert(Topic::RunFinished);
+        let config = Arc::new(config);
+        bench.accepts().await;
+        // Activity is sent from now on.
+        assert!(bench.notifier.check(&pool, &config).await.unwrap());
+        let errors = format!(r#"["customer {said}","customer {said}"]"#);
+        world.control().next(Match::report("navigation_marks"), Action::Invalid { errors_json: errors });
+        let tasks = world.sync().await;
+        let error = tasks[0].error.as_deref().unwrap();
+        assert_eq!(error, format!("the report failed at the vendor: “customer {said}”"), "once, and stored");
+        sqlx::query("update tidegate.stream set needs_operator = true").execute(&pool).await.unwrap();
+        assert!(bench.notifier.check(&pool, &config).await.unwrap());
+        while let 1.. = super::round(&bench.notifier, &pool, &config).await {}
+        let received = bench.received().await;
+        assert!(received.len() >= 2, "a problem and a run: {received:?}");
+        for request in &received {
+            let text = String::from_utf8(request.body.clone()).unwrap();
+            assert!(PERSONAL.iter().all(|word| !text.contains(word)) && !text.contains("maria"), "{text}");
+        }
+        let all: Vec<String> = received.iter().map(|request| super::body(request).to_string()).collect();
+        assert!(all.iter().all(|text| text.contains("the report failed at the vendor: “…”")), "{all:?}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn a_failed_task_stops_the_push_and_its_rows_are_held_until_resend() {
     let pushed = push(&world, &[]).await;
     assert_eq!(pushed.code, 1);
     assert!(
-        pushed.said.starts_with("error: the vendor reports that batch 1 failed: Failed\nhint: ask the vendor"),
+        pushed.said.starts_with("error: the vendor reports that batch 1 failed: “Failed”\nhint: ask the vendor"),
         "{pushed:?}"
     );
     assert_eq!((received(&world).len(), states(&world).await), (10, vec!["failed".to_owned()]), "the first is a trial");
@@ -124,7 +124,7 @@ async fn an_unknown_state_is_shown_and_the_next_push_polls_again() {
     world.control().outbound().shape(|shape| shape.done_word = "Procesado".to_owned());
     let pushed = push(&world, &[]).await;
     assert_eq!(pushed.code, 1);
-    assert!(pushed.said.contains("has not ended within 0 h; its last status was Procesado"), "{pushed:?}");
+    assert!(pushed.said.contains("has not ended within 0 h; its last status was “Procesado”"), "{pushed:?}");
     assert!(pushed.said.contains("add it to the connection's `task_words`"), "{pushed:?}");
     assert_eq!((received(&world).len(), states(&world).await), (2, vec!["sent".to_owned()]));
     world.edit_config(|text| {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::json;
+
 use super::api;
 use crate::support::TestDatabase;
 use crate::support::port::{CONFIG, Port};
@@ -89,7 +91,7 @@ async fn every_page_shows_its_main_states() {
 
 /// Every element is closed in order, every id is unique, and no style or handler is inline.
 fn well_formed(page: &str, html: &str) {
-    const EMPTY: [&str; 7] = ["meta", "link", "input", "br", "img", "option", "rect"];
+    const EMPTY: [&str; 8] = ["meta", "link", "input", "br", "wbr", "img", "option", "rect"];
     let (mut open, mut ids) = (Vec::new(), std::collections::BTreeSet::new());
     for part in html.split('<').skip(1) {
         let Some((tag, _)) = part.split_once('>') else { panic!("{page}: <{part}") };
@@ -111,7 +113,7 @@ fn well_formed(page: &str, html: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_credentials_of_a_connection_have_headings_that_differ() {
+async fn of_several_credentials_of_a_connection_one_is_in_use_and_has_the_use_of_the_week() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     story::calm(&pool).await;
@@ -126,9 +128,40 @@ async fn several_credentials_of_a_connection_have_headings_that_differ() {
     .unwrap();
     let port = Port::open(pool).await;
     let page = port.fetch("/quotas", "").await.body;
-    for number in [1, 2] {
-        assert!(page.contains(&format!("acme-lynn</a>, credential {number}</h2>")), "{page}");
+    for heading in ["credential 1 (no longer in use)", "credential 2 (in use)"] {
+        assert!(page.contains(&format!("acme-lynn</a>, {heading}</h2>")), "{page}");
     }
+    assert_eq!(page.matches("Last 7 days, calls by the hour").count(), 1, "{page}");
+    let quotas = port.fetch("/api/v1/quotas", "").await.json();
+    let [earlier, current] = [0_usize, 1].map(|place| &quotas["credentials"][place]);
+    assert_eq!((&earlier["in_use"], &earlier["hours_of"], &earlier["hours"]), (&json!(false), &json!([]), &json!([])));
+    assert_eq!((&current["in_use"], &current["hours_of"]), (&json!(true), &json!(["acme-lynn"])));
+    assert_eq!(current["hours"].as_array().unwrap().len(), 40, "{quotas}");
+    // The other pages show only the one that is in use.
+    let connection = port.fetch("/api/v1/connections/acme-lynn", "").await.json();
+    assert_eq!(connection["limits"].as_array().unwrap().len(), 1, "{connection}");
+    assert_eq!(connection["limits"][0]["used"], 10);
+    assert_eq!(connection["summary"]["fullest"]["used"], 10, "{connection}");
+    let overview = port.fetch("/api/v1/overview", "").await.json();
+    assert_eq!(overview["connections"][0]["fullest"]["used"], 10, "{overview}");
+    port.close().await;
+
+    // The first one is in use again: a running process says so, and another one that was killed said otherwise before.
+    let pool = database.pool();
+    sqlx::raw_sql(
+        "update tidegate.instance set seen_at = now();
+        insert into tidegate.instance (owner, jobs, seen_at) values ('killed', '{}', now() - interval '1 hour');
+        insert into tidegate.quota_statement (owner, connection, limit_id, amount, per, reach, width) values
+        ('host-1', 'acme-lynn', 1, 10000, '12 hours', '12 hours', '1 hour'),
+        ('killed', 'acme-lynn', 2, 10000, '12 hours', '12 hours', '1 hour')",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let port = Port::open(pool).await;
+    let quotas = port.fetch("/api/v1/quotas", "").await.json();
+    assert_eq!(quotas["total"], 1, "{quotas}");
+    assert_eq!(quotas["credentials"][0]["limits"][0]["used"], 8640, "{quotas}");
     port.close().await;
 }
 

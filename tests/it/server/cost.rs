@@ -20,6 +20,8 @@ use crate::support::story::PAGES;
 /// Statements of the overview, and of any other page, with that of what surrounds every page.
 const OVERVIEW_STATEMENTS_MAX: usize = 6;
 const STATEMENTS_MAX: usize = 5;
+/// Statements of what covers every job and stream.
+const WHOLE_STATEMENTS_MAX: usize = 12;
 /// A response that says that nothing has changed.
 const NOT_MODIFIED_BYTES_MAX: usize = 400;
 
@@ -141,6 +143,25 @@ async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
     assert!(replies.iter().all(|reply| reply.status == 200));
     let at_once = counter.take();
     assert!(at_once <= OVERVIEW_STATEMENTS_MAX, "{at_once}");
+    port.close().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_and_the_state_of_everything_cost_few_statements() {
+    let database = TestDatabase::create().await;
+    story::trouble(&database.pool(), "refused").await;
+    sqlx::raw_sql(MORE).execute(&database.pool()).await.unwrap();
+    let url: Url = database.url().parse().unwrap();
+    let counter = Counter::before(&url).await;
+    let pool = PgPoolOptions::new().max_connections(1).connect(&counter.url(&url)).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    for path in ["/status.json", "/metrics"] {
+        counter.take();
+        assert_eq!(port.fetch(path, "").await.status, 200, "{path}");
+        let statements = counter.take();
+        assert!((2..=WHOLE_STATEMENTS_MAX).contains(&statements), "{path}: {statements}");
+    }
     port.close().await;
     pool.close().await;
 }

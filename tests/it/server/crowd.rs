@@ -118,13 +118,6 @@ async fn p12_of_many_probes_at_once_each_is_served() {
     port.close().await;
 }
 
-/// Resident memory of a process.
-fn resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// With a text of its own for each of the 32 that are served, they would need 33 MB.
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_clients_that_do_not_read_share_the_memory_of_what_is_sent() {
@@ -147,7 +140,7 @@ async fn p7_clients_that_do_not_read_share_the_memory_of_what_is_sent() {
         // Until the next text is made.
         sleep(Duration::from_millis(1_100)).await;
     }
-    let before = resident_kib(daemon.id());
+    let before = daemon.resident_kib();
     let address = daemon.address();
     let mut clients = deaf(address, "/metrics", 24).await;
     clients.extend(deaf(address, "/status.json", 24).await);
@@ -155,7 +148,7 @@ async fn p7_clients_that_do_not_read_share_the_memory_of_what_is_sent() {
     for _ in 0..30 {
         sleep(Duration::from_millis(100)).await;
         assert_eq!(daemon.get("/healthz").await.0, 200);
-        let grown = resident_kib(daemon.id()).saturating_sub(before);
+        let grown = daemon.resident_kib().saturating_sub(before);
         assert!(grown < GROWTH_MAX_KIB, "{grown} KiB more than {before} KiB");
     }
     let mut served = 0;

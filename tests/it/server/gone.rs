@@ -62,6 +62,50 @@ async fn p12_without_the_database_pages_say_so_and_keep_what_they_read_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_what_was_read_before_the_database_was_gone_does_not_look_well() {
+    let database = TestDatabase::create().await;
+    story::calm(&database.pool()).await;
+    let proxy = Proxy::before(database.url()).await;
+    let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&proxy.url(database.url())).unwrap();
+    let port = Port::open(pool.clone()).await;
+    let well = port.fetch("/", "").await.body;
+    assert!(well.contains("<h1>Nothing needs you</h1>") && well.contains("<title>Overview"), "{well}");
+    let icon = |page: &str| page.split("rel=\"icon\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    // From now on, the configuration on disk is wrong.
+    port.health.reload_refused("tidegate.yaml:3: wrong");
+    let refused = port.fetch("/", "").await;
+    let head = "The configuration on disk was refused; the previous one is in force";
+    assert_eq!(refused.status, 200);
+    assert!(
+        refused.body.contains(&format!("<h1>{head}</h1>")) && refused.body.contains("id=\"refused\""),
+        "{refused:?}"
+    );
+    assert!(refused.body.contains("<title>(!) Overview") && !refused.body.contains(">Nothing.<"), "{refused:?}");
+    let document = port.fetch("/api/v1/overview", "").await.json();
+    assert_eq!((&document["headline"], &document["config_refused"]), (&head.into(), &true.into()));
+
+    proxy.set_up(false);
+    let gone = async |is_refused: bool| {
+        eventually(Duration::from_secs(20), async || {
+            let reply = port.fetch("/", "").await;
+            (reply.status == 503 && reply.body.contains("id=\"refused\"") == is_refused).then_some(reply.body)
+        })
+        .await
+    };
+    let old = gone(true).await;
+    // It is corrected; this is known without the database.
+    port.health.config_loaded();
+    for page in [old, gone(false).await] {
+        assert!(page.contains("<h1>Postgres has not responded since") && page.contains("class=\"old\""), "{page}");
+        assert!(!page.contains("Nothing needs you") && !page.contains(">Nothing.<") && !page.contains(head), "{page}");
+        assert!(page.contains("<title>(!) Overview"), "{page}");
+        assert_ne!(icon(&page), icon(&well), "the icon has a mark");
+    }
+    port.close().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_where_the_database_refuses_connections_pages_api_and_metrics_respond_at_once() {
     let database = TestDatabase::create().await;
     story::trouble(&database.pool(), "the token was refused").await;
@@ -247,7 +291,14 @@ async fn p12_while_the_database_only_reads_pages_and_metrics_show_that_nothing_i
         let reply = port.fetch(page, "").await;
         assert!(reply.status == 200 && reply.body.contains(BAR), "{page}: {}", reply.body);
         assert!(!reply.body.contains("class=\"old\""), "what it shows is current: {page}");
+        assert!(reply.body.contains("<title>(!) "), "{page}: {}", reply.body);
     }
+    let head = "The database only reads, so nothing is loaded";
+    let overview = port.fetch("/", "").await.body;
+    assert!(overview.contains(&format!("<h1>{head}</h1>")), "{overview}");
+    assert!(!overview.contains(">Nothing.<") && !overview.contains("Nothing needs you"), "{overview}");
+    let document = port.fetch("/api/v1/overview", "").await.json();
+    assert_eq!((&document["headline"], &document["only_reads"]), (&head.into(), &true.into()));
     let metrics = port.fetch("/metrics", "").await.body;
     assert!(metrics.contains("tidegate_database_up 0") && metrics.contains("tidegate_streams{"), "{metrics}");
     let ready = port.fetch("/readyz", "").await;

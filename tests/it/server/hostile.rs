@@ -26,7 +26,7 @@ async fn p7_hostile_names_stay_text_on_every_page_and_in_the_api() {
         let policy = reply.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{page}: {policy}");
         for (name, value) in
-            [("x-content-type-options", "nosniff"), ("cache-control", "no-store"), ("referrer-policy", "no-referrer")]
+            [("x-content-type-options", "nosniff"), ("cache-control", "no-store"), ("referrer-policy", "same-origin")]
         {
             assert_eq!(reply.header(name), value, "{page}");
         }

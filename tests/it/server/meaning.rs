@@ -136,7 +136,10 @@ async fn a_blocked_quota_ranks_first_and_a_waiting_call_names_its_task() {
     assert!(acme["fullest"]["blocked_until"].is_string(), "{overview}");
     for path in ["/", "/connections"] {
         let page = port.fetch(path, "").await.body;
-        assert!(page.contains("0.0 % of period_bandwidth, <b class=\"bad\">blocked until <time"), "{path}: {page}");
+        assert!(
+            page.contains("0.0 % of period_<wbr>bandwidth, <b class=\"bad\">blocked until <time"),
+            "{path}: {page}"
+        );
     }
     port.close().await;
 }
@@ -197,7 +200,7 @@ async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time
     let row = streams["streams"].as_array().unwrap().iter().find(|row| row["stream"] == "survey_result").unwrap();
     assert_eq!(row["waiting"], waiting, "{streams}");
     let page = port.fetch("/streams", "").await.body;
-    assert!(page.contains("<span class=\"quiet\">for quota period_calls, until <time"), "{page}");
+    assert!(page.contains("<span class=\"quiet\">for quota period_<wbr>calls, until <time"), "{page}");
     port.close().await;
 
     // The task still has its place in the queue of calls.
@@ -333,5 +336,60 @@ async fn p7_hints_show_code_as_code_and_markup_as_text() {
     let wrong = port.fetch("/streams?q=%00", "").await;
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("The address has the character NUL (%00)"), "{}", wrong.body);
+    port.close().await;
+}
+
+/// The texts of a page that state this instant, without the moment at which the page was read.
+fn texts_of(page: &str, instant: &str) -> Vec<String> {
+    let (_, content) = page.split_once("id=\"pause\"").expect("a page with a button");
+    let times = content.split("<time datetime=\"").skip(1).filter_map(|time| time.split_once("</time>"));
+    let texts = times.filter_map(|(time, _)| time.strip_prefix(instant)?.rsplit_once('>'));
+    texts.map(|(_, text)| text.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_one_instant_reads_the_same_on_every_page() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::trouble(&pool, "refused").await;
+    let waits = "update tidegate.run set due_at = '2026-01-05 03:15:59.96Z' where id = 4;
+        update tidegate.task set waiting_until = '2026-01-05 03:15:59.96Z' where run_id = 4;
+        update tidegate.run set job = 'lynn-hourly' where id = 4;
+        update tidegate.schema_change set connection = 'acme-lynn' where column_name = 'score'";
+    sqlx::raw_sql(waits).execute(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    let shown = [
+        "/",
+        "/streams",
+        "/streams/acme-lynn/survey_result",
+        "/jobs/lynn-hourly",
+        "/runs",
+        "/runs?job=lynn-hourly",
+        "/runs/1",
+        "/runs/2",
+        "/connections/acme-lynn",
+        "/problems",
+        "/events",
+        "/schema",
+    ];
+    for path in shown {
+        let page = port.fetch(path, "").await.body;
+        let mut texts = texts_of(&page, "2026-01-05T03:15:00Z");
+        texts.extend(texts_of(&page, "2026-01-05T03:16:00Z"));
+        assert!(!texts.is_empty(), "{path}: {page}");
+        // That of Tidegate itself has no other zone than UTC.
+        let other: Vec<&String> = texts.iter().filter(|text| !text.contains(" (-03:00)")).collect();
+        let of_system = usize::from(matches!(path, "/" | "/problems"));
+        assert_eq!(other.len(), of_system, "{path}: {texts:?}");
+    }
+    // What waits until then waits no shorter than is shown.
+    for path in ["/", "/runs/4"] {
+        let page = port.fetch(path, "").await.body;
+        let texts = texts_of(&page, "2026-01-05T03:15:59Z");
+        assert!(!texts.is_empty() && texts.iter().all(|text| text.contains("00:16 (-03:00)")), "{path}: {texts:?}");
+    }
+    let page = port.fetch("/streams/acme-lynn/survey_result", "").await.body;
+    let (_, calendar) = page.split_once("class=\"calendar\"").expect("a calendar");
+    assert!(calendar.contains(", read ") && !calendar.contains("UTC</title>"), "{calendar}");
     port.close().await;
 }

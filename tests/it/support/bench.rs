@@ -67,7 +67,7 @@ impl<S: AccountSettings> Bench<S> {
         self.simulator().control()
     }
 
-    /// The connection as a new process has it. Clients share nothing but the database.
+    /// The connection as a new process has it. Clients share the database and the HTTP clients.
     pub async fn client(&self) -> Client {
         let retry = quick_retry(self.attempts_max);
         let (pool, credential) = (self.database.another_pool(4), self.settings.credential());

@@ -137,7 +137,7 @@ proptest! {
             } else {
                 let base = bases.iter().find(|(_, known)| *known == &members).unwrap().0;
                 let base = u128::from_str_radix(base, 16).unwrap();
-                prop_assert_eq!(key, &format!("{:032x}", row_key(base, *place)));
+                prop_assert_eq!(key, &format!("{:032x}", KeyForm::Hash.row_key(base, *place)));
             }
             *place += 1;
             prop_assert!(seen.insert(key.clone()));
