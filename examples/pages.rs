@@ -358,6 +358,8 @@ impl Site {
                 .await?;
         }
         sqlx::raw_sql("vacuum analyze").execute(&mut filler).await?;
+        // Otherwise the server writes what was filled while the first pages are measured.
+        sqlx::raw_sql("checkpoint").execute(&mut filler).await?;
         Ok(Self { pool, options, config, folder })
     }
 
