@@ -6,10 +6,10 @@ use serde::Serialize;
 use sqlx::types::Json;
 
 use super::events::Event;
-use super::overview::{self, ConnectionSummary};
 use super::parameters::{AFTER_NAME, SEARCH};
 use super::quotas::{LimitState, current_uses};
 use super::streams::StreamRow;
+use super::summary::{self, ConnectionSummary};
 use super::{Document, Parameter, Query, ROWS_MAX, ReadError, Reading, streams};
 use crate::store::reconciliation::{Compared, Difference, Reconciliation};
 use crate::store::session::Deadline as _;
@@ -69,7 +69,7 @@ impl Document for Connections {
         shown.truncate(ROWS_MAX);
         let next = shown.last().filter(|_| more).cloned();
         let uses = current_uses(reading, Some(&shown)).await?;
-        let connections = overview::summarize(reading, &shown, &uses).await?;
+        let connections = summary::summarize(reading, &shown, &uses).await?;
         Ok(Some(Self { at: reading.now, total: all.len(), connections, next }))
     }
 }
@@ -84,7 +84,7 @@ impl Document for ConnectionPage {
         let name = &connection.name;
         let uses = current_uses(reading, Some(std::slice::from_ref(name))).await?;
         let mut streams = streams::of_connection(reading, name).await?;
-        let Some(summary) = overview::summarize_one(reading, name, &streams, &uses) else { return Ok(None) };
+        let Some(summary) = summary::summarize_one(reading, name, &streams, &uses) else { return Ok(None) };
         streams.truncate(ROWS_MAX);
         streams::read_days(reading, &mut streams).await?;
         let own: Vec<_> = uses.into_iter().filter(|one| one.connections.contains(name)).collect();

@@ -20,6 +20,7 @@ pub mod state;
 mod status;
 mod stream;
 mod streams;
+mod summary;
 mod surroundings;
 mod system;
 
@@ -38,7 +39,7 @@ pub use events::{Event, Events};
 pub use findings::{Pushes, Rejects, SchemaChanges};
 pub use headline::{Standing, headline};
 pub use jobs::{JobPage, Jobs};
-pub use overview::{ConnectionSummary, Firing, Overview, count_states};
+pub use overview::{Firing, Overview, count_states};
 pub use parameters::{Parameter, ParameterKind, check, check_names};
 pub use problems::{Open as OpenProblems, Problem, Problems, open as open_problems};
 pub use query::{Query, QueryError};
@@ -47,6 +48,7 @@ pub use runs::{RunPage, Runs};
 pub use status::{JobState, StatusReport, configured};
 pub use stream::StreamPage;
 pub use streams::Streams;
+pub use summary::ConnectionSummary;
 pub use surroundings::{Daemon, LastDaemon, Surroundings};
 pub use system::System;
 

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::day::{DaySpan, spans};
-use super::overview::{StateCount, ranges};
+use super::overview::StateCount;
 use super::parameters::{ANY_CONNECTION, SEARCH, parameter};
 use super::stream::StreamWait;
+use super::summary::ranges;
 use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
 use crate::store::session::Deadline as _;
 use crate::store::status::STREAM_STATES;
