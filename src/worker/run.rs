@@ -238,7 +238,6 @@ async fn one(
         }
     };
     let session = account.gate.session_for(waiter_of_task(claim.id, &task.stream), claim.priority, claim.due);
-    let jobs: Vec<String> = config.jobs.keys().cloned().collect();
     let exported = connection.streams.iter().filter(|stream| stream.exported);
     let exported: Vec<&str> = exported.map(|stream| &*stream.name).collect();
     let readers: Vec<&Job> = config.readers(&claim.connection, &task.stream).collect();
@@ -257,7 +256,7 @@ async fn one(
         attempts: task.attempts,
         readers: &readers,
         exported: &exported,
-        jobs: &jobs,
+        jobs: &config.jobs,
         memory: &shared.memory,
         shutdown,
     };

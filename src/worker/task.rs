@@ -1,6 +1,6 @@
 //! Works on one stream of one run: opens its grid and reads the slices that are due.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -55,7 +55,7 @@ pub(crate) struct TaskRunner<'a> {
     /// The streams of the connection that are read through export jobs.
     pub exported: &'a [&'a str],
     /// The jobs that this process works on.
-    pub jobs: &'a [String],
+    pub jobs: &'a BTreeMap<String, Job>,
     pub memory: &'a MemoryBudget,
     pub shutdown: &'a CancellationToken,
 }
@@ -198,7 +198,8 @@ impl TaskRunner<'_> {
 
     /// Between two slices: leaves the stream, or the worker, to a run of higher priority.
     async fn give_way(&self) -> Result<Option<TaskEnd>, sqlx::Error> {
-        let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
+        let is_ours = |job: &str| self.jobs.contains_key(job);
+        let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, is_ours).await?;
         Ok(if wanted.stream {
             let until = clock::now() + chrono::TimeDelta::seconds(GIVE_WAY_SECS);
             Some(TaskEnd::Waiting { until, waiting_for: "a run of higher priority".to_owned(), after: None })
