@@ -61,6 +61,8 @@ pub struct Daemon {
     workers: JoinHandle<()>,
     server: JoinHandle<()>,
     reload: Option<JoinHandle<()>>,
+    /// Makes the views of the mart again after runs.
+    views: JoinHandle<()>,
     health: Arc<Health>,
 }
 
@@ -115,6 +117,7 @@ impl Daemon {
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
+        let following = tokio::spawn(views::follow(Arc::clone(&shared), receiver.clone(), shutdown.clone()));
         let periodic =
             Periodic { pool: database.pool.clone(), pulse: Arc::clone(&shared.pulse), shutdown: shutdown.clone() };
         let totals = totals::task(&periodic);
@@ -130,6 +133,7 @@ impl Daemon {
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,
+            views: following,
             alive,
             address,
             health,
@@ -174,6 +178,7 @@ impl Daemon {
         for abort in aborts {
             abort.abort();
         }
+        self.views.abort();
         if let Some(reload) = self.reload {
             reload.abort();
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -39,9 +40,9 @@ pub struct Foreground {
     beats: JoinHandle<()>,
     owner: String,
     /// Has the quotas that were used, until they are stored.
-    hours: Arc<WorkerContext>,
-    /// Keeps the configuration channel open.
-    _config: watch::Sender<Arc<Config>>,
+    shared: Arc<WorkerContext>,
+    /// The workers hold the other end.
+    config: watch::Sender<Arc<Config>>,
 }
 
 impl Foreground {
@@ -77,7 +78,7 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, alive, beats, owner, hours: shared, _config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, beats, owner, shared, config: sender }
     }
 
     /// Reads the tasks of the runs until all have ended and passes each state to `show`. Returns the last state.
@@ -85,8 +86,8 @@ impl Foreground {
         look(&self.pool, &self.runs, &self.left, show).await
     }
 
-    /// Lets runs in progress reach a checkpoint. Returns the owner name of the runs that did not reach one in time, if
-    /// any.
+    /// Lets runs in progress reach a checkpoint, and makes the views of the mart again if runs changed columns. Returns
+    /// the owner name of the runs that did not reach one in time, if any.
     pub async fn stop(self) -> String {
         self.shutdown.cancel();
         let abort = self.workers.abort_handle();
@@ -94,7 +95,11 @@ impl Foreground {
             abort.abort();
         }
         self.beats.abort();
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.hours.hours.store(&self.pool)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.shared.hours.store(&self.pool)).await;
+        if self.shared.mart.outdated().now_or_never().is_some() {
+            let settings = self.config.borrow().mart.clone();
+            self.shared.mart.refresh(&self.pool, &settings).await;
+        }
         self.alive.leave().await;
         self.owner
     }
