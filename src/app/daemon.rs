@@ -31,6 +31,12 @@ use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext, accounts};
 
 /// How often due firings are enqueued. A firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
+/// Passes within one period: if a firing comes before the next period, the second pass is at its time.
+const PASSES: u32 = 2;
+/// How long after its time a firing is looked for, so that the database's clock has reached it.
+const FIRING_MARGIN: Duration = Duration::from_millis(5);
+/// How long another process takes to enqueue what it has locked. After that, workers of this one check for runs.
+const OTHERS_PAUSE: Duration = Duration::from_millis(100);
 /// How long runs in progress may take to reach a checkpoint. The whole shutdown sequence stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
 /// How long the status port may take to end, at the same time.
@@ -113,7 +119,7 @@ impl Daemon {
             config: receiver.clone(),
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
-        let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
+        let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake), shutdown.clone());
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
@@ -186,33 +192,55 @@ impl Daemon {
     }
 }
 
-fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
+fn enqueue_task(
+    shared: Arc<WorkerContext>,
+    config: watch::Receiver<Arc<Config>>,
+    wake: Arc<Notify>,
+    shutdown: CancellationToken,
+) -> PeriodicTask {
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
     PeriodicTask::new(Loop::Enqueue.name(), ENQUEUE_PERIOD, move || {
         let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
-        let work = Arc::clone(&work);
+        let (work, shutdown) = (Arc::clone(&work), shutdown.clone());
         async move {
             let (calendar, trouble) = &mut *work.lock().await;
-            let enqueued = enqueue(&shared.pool, &config, calendar).await;
-            shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
-            match enqueued {
-                Ok(count) => {
-                    trouble.over(TROUBLE);
-                    if count > 0 {
-                        wake.notify_waiters();
+            for pass in 1..=PASSES {
+                let enqueued = enqueue(&shared.pool, &config, calendar).await;
+                shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
+                match enqueued {
+                    Ok(count) => {
+                        trouble.over(TROUBLE);
+                        if count > 0 {
+                            wake.notify_waiters();
+                        }
+                    }
+                    Err(error) => {
+                        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+                            session::judge(&shared.pool, error);
+                        }
+                        trouble.warn(TROUBLE, &*error);
+                        return;
                     }
                 }
-                Err(error) => {
-                    if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-                        session::judge(&shared.pool, error);
-                    }
-                    trouble.warn(TROUBLE, &*error);
+                if calendar.others_enqueue() && pause(&shutdown, OTHERS_PAUSE).await {
+                    wake.notify_waiters();
+                }
+                let now = crate::clock::now();
+                let wait = calendar.next_look(now).and_then(|next| (next - now).to_std().ok());
+                let Some(wait) = wait.filter(|wait| *wait < ENQUEUE_PERIOD) else { return };
+                if pass == PASSES || !pause(&shutdown, wait + FIRING_MARGIN).await {
+                    return;
                 }
             }
         }
     })
+}
+
+/// Waits. Returns false if the process shuts down.
+async fn pause(shutdown: &CancellationToken, wait: Duration) -> bool {
+    shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
 }
 
 /// What has metrics of its own.
