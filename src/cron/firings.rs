@@ -12,9 +12,10 @@
 //! firing whose gap ends on a date that does not match). So croner only evaluates times without a zone, and this module
 //! maps them to instants.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Duration, DurationRound, MappedLocalTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
@@ -49,19 +50,25 @@ pub struct Schedule {
     timezone: Tz,
 }
 
+thread_local! {
+    /// The years of all expressions, which have no field for them. croner has a byte for each year until 5000, 5 kB for
+    /// each expression, so its patterns lend them from here while they are evaluated.
+    static EVERY_YEAR: RefCell<Option<Cron>> = const { RefCell::new(None) };
+}
+
 /// An expression without a zone.
 struct Pattern {
     /// As written.
     expression: String,
-    cron: Cron,
+    /// Without years.
+    cron: Mutex<Cron>,
     /// Whether the hour field is every hour.
     rhythm: bool,
     /// Whether it ever fires; `0 0 31 2 *` does not.
     possible: bool,
 }
 
-/// Parses the expressions of many schedules, each once. Equal ones share the result, because croner's has a byte for
-/// each year until 5000.
+/// Parses the expressions of many schedules, each once. Equal ones share the result.
 #[derive(Default)]
 pub struct Schedules(HashMap<String, Arc<Pattern>>);
 
@@ -101,9 +108,10 @@ impl<'s> NextFirings<'s> {
 
 impl Pattern {
     fn parse(expression: &str) -> Result<Self, ScheduleError> {
-        let cron = super::expression::parse(expression)?;
+        let mut cron = super::expression::parse(expression)?;
         let rhythm = cron.pattern.hours.values().len() == HOURS;
-        let mut pattern = Self { expression: expression.to_owned(), cron, rhythm, possible: true };
+        drop(std::mem::take(&mut cron.pattern.years));
+        let mut pattern = Self { expression: expression.to_owned(), cron: Mutex::new(cron), rhythm, possible: true };
         // The calendar repeats, so an expression that does not fire from here on never fires. croner's search ends at
         // the year 5000.
         pattern.possible = pattern.next(NaiveDateTime::default()).is_some();
@@ -112,7 +120,17 @@ impl Pattern {
 
     /// The next time of the expression on a clock without a zone.
     fn next(&self, wall: NaiveDateTime) -> Option<NaiveDateTime> {
-        self.cron.find_next_occurrence(&wall.and_utc(), false).ok().map(|next| next.naive_utc())
+        EVERY_YEAR.with_borrow_mut(|every_year| {
+            if every_year.is_none() {
+                *every_year = super::expression::parse("* * * * *").ok();
+            }
+            let years = &mut every_year.as_mut()?.pattern.years;
+            let mut cron = self.cron.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut cron.pattern.years, years);
+            let next = cron.find_next_occurrence(&wall.and_utc(), false);
+            std::mem::swap(&mut cron.pattern.years, years);
+            next.ok().map(|next| next.naive_utc())
+        })
     }
 }
 
