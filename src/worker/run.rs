@@ -104,7 +104,7 @@ async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
     let _going = shared.pulse.go(Loop::Renew);
     // A short run ends before its first renewal. Workers that only have short runs must not seem to renew nothing.
     shared.pulse.beat(Loop::Renew, true);
-    let period = (lease / RENEWALS_PER_LEASE).min(RENEWAL_MAX);
+    let period = renewal_period(lease);
     let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -121,6 +121,10 @@ async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
             }
         }
     }
+}
+
+fn renewal_period(lease: Duration) -> Duration {
+    (lease / RENEWALS_PER_LEASE).min(RENEWAL_MAX)
 }
 
 async fn tasks(
@@ -278,4 +282,18 @@ fn find<'c>(
     let connection = config.connections.get(&job.connection)?;
     let stream = job.streams.iter().find(|stream| stream.stream.name == task.stream)?;
     Some((job, connection, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_a_lease_of_any_length_is_renewed_in_time_and_before_it_counts_as_failing() {
+        for secs in [5, 60, 3_600] {
+            let lease = Duration::from_secs(secs);
+            let period = renewal_period(lease);
+            assert!(period * 2 < lease && period * 2 < Loop::Renew.failing_after(), "{secs} s: every {period:?}");
+        }
+    }
 }
