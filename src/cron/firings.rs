@@ -280,4 +280,18 @@ mod tests {
         assert!(Arc::ptr_eq(&lima.pattern, &here.pattern));
         assert_eq!(here.timezone(), Tz::UTC);
     }
+
+    #[test]
+    fn p8_threads_that_share_a_schedule_find_the_same_firings() {
+        let mut schedules = Schedules::default();
+        let schedule = schedules.parse("15 3 29 2 *", Tz::UTC).unwrap();
+        let from = DateTime::<Utc>::UNIX_EPOCH;
+        let expected = schedule.next_after(from);
+        assert_eq!(expected.map(|at| at.to_rfc3339()).as_deref(), Some("1972-02-29T03:15:00+00:00"));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| assert_eq!(schedule.next_after(from), expected)));
+            }
+        });
+    }
 }
