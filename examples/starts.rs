@@ -7,10 +7,10 @@
 //! ```
 //!
 //! An embedded Postgres with fsync on, and the real binary (`TIDEGATE_BIN`, or the binary next to this program's
-//! folder) as separate processes, each with the default `worker.concurrency` of 4. The runs of a job follow its
-//! schedule, which is every minute for those that are due. Each job has a stream of its own, and every twentieth a
-//! connection of its own. `start` lies in the future, so that a run does all that every run does to start and to end,
-//! and reads nothing. The first firing also makes a table for each stream; the second one does not.
+//! folder) as separate processes, each with the default `worker.concurrency` of 4. The jobs that are due fire twice,
+//! minutes after the start. Each job has a stream of its own, and there is a connection for every twenty. `start` lies
+//! in the future, so that a run does all that every run does to start and to end, and reads nothing. The first firing
+//! also makes a table for each stream; the second one does not.
 //!
 //! A run has started when its first worker has claimed it. Times are seconds after the firing, of the database's clock.
 //! Exits with 1 if a firing did not become exactly one run of each job.
@@ -25,7 +25,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use chrono::{DateTime, Datelike as _, DurationRound as _, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, DurationRound as _, TimeDelta, Timelike as _, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::postgres::Embedded;
 use tokio_util::sync::CancellationToken;
@@ -34,16 +34,15 @@ const DATABASE: &str = "starts";
 const DUE: u32 = 200;
 const JOBS: u32 = 10_000;
 const PROCESSES: [usize; 3] = [1, 2, 4];
-/// The first one makes tables.
-const FIRINGS: [&str; 2] = ["first", "second"];
 const JOBS_PER_CONNECTION: u32 = 20;
 /// How long until all jobs and limits are stored.
 const READY_WITHIN: Duration = Duration::from_mins(3);
 /// What a daemon stores after its start takes less than this.
 const SETTLE: Duration = Duration::from_secs(20);
-/// The next firing is not measured if it comes sooner than this.
-const NOT_BEFORE: TimeDelta = TimeDelta::seconds(5);
-const ENDED_WITHIN: Duration = Duration::from_mins(2);
+/// From the minute of the start to the first firing, and from there to the second.
+const FIRST_AFTER: TimeDelta = TimeDelta::minutes(3);
+const SECOND_AFTER: TimeDelta = TimeDelta::minutes(1);
+const ENDED_WITHIN: Duration = Duration::from_secs(50);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The runs of one firing, in seconds after it.
@@ -112,16 +111,19 @@ async fn measure(
         for statement in ["drop database if exists starts with (force)", "create database starts owner tidegate"] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut admin).await?;
         }
+        let first = Utc::now().duration_trunc(TimeDelta::minutes(1))? + FIRST_AFTER;
+        let firings = [("first", first), ("second", first + SECOND_AFTER)];
         let mut daemons = Vec::new();
         for process in 0..processes {
             let config = folder.join(format!("config-{processes}-{process}"));
-            write_config(&config, url.as_str(), due, jobs)?;
+            let minutes = firings.map(|(_, at)| at.minute().to_string()).join(",");
+            write_config(&config, url.as_str(), (due, &format!("{minutes} * * * *")), jobs)?;
             daemons.push(Daemon::start(binary, &config, &folder.join("daemon.log"))?);
         }
         let mut database = connected(&url).await?;
         until_known(&mut database, i64::from(jobs)).await?;
-        for which in FIRINGS {
-            let firing = next_firing(&mut database, i64::from(due)).await?;
+        for (which, at) in firings {
+            let firing = measured(&mut database, at, i64::from(due)).await?;
             is_exact &= (firing.runs, firing.jobs) == (i64::from(due), i64::from(due));
             let Firing { enqueued, first, half, last, ended, .. } = firing;
             let per_second = f64::from(due) / (last - first).max(0.001);
@@ -157,12 +159,6 @@ async fn until_known(database: &mut PgConnection, jobs: i64) -> anyhow::Result<(
         tokio::time::sleep(LOOK).await;
     }
     tokio::time::sleep(SETTLE).await;
-    let begun = Instant::now();
-    // Firings of the meantime.
-    while count(database, "select count(*) from tidegate.run where finished_at is null").await? > 0 {
-        ensure!(begun.elapsed() < ENDED_WITHIN, "runs do not end");
-        tokio::time::sleep(LOOK).await;
-    }
     Ok(())
 }
 
@@ -170,11 +166,10 @@ async fn count(database: &mut PgConnection, statement: &'static str) -> anyhow::
     Ok(sqlx::query_scalar(statement).fetch_one(database).await?)
 }
 
-/// Waits for the next minute, and until its runs have ended.
-async fn next_firing(database: &mut PgConnection, due: i64) -> anyhow::Result<Firing> {
-    let now = Utc::now() + NOT_BEFORE;
-    let firing: DateTime<Utc> = now.duration_trunc(TimeDelta::minutes(1))? + TimeDelta::minutes(1);
-    tokio::time::sleep((firing - Utc::now()).to_std().unwrap_or_default()).await;
+/// Waits for the firing, and until its runs have ended.
+async fn measured(database: &mut PgConnection, firing: DateTime<Utc>, due: i64) -> anyhow::Result<Firing> {
+    let wait = (firing - Utc::now()).to_std().context("the daemons were not ready in time, or runs take too long")?;
+    tokio::time::sleep(wait).await;
     let begun = Instant::now();
     let ended = "select count(*) from tidegate.run where scheduled_for = $1 and finished_at is not null";
     while sqlx::query_scalar::<_, i64>(ended).bind(firing).fetch_one(&mut *database).await? < due {
@@ -184,9 +179,9 @@ async fn next_firing(database: &mut PgConnection, due: i64) -> anyhow::Result<Fi
     Ok(sqlx::query_as(MEASURE).bind(firing).fetch_one(database).await?)
 }
 
-/// A file for each connection with its jobs. The first `due` jobs fire every minute, the others in half a year. The
-/// jobs that are due are spread over the connections.
-fn write_config(config: &Path, url: &str, due: u32, jobs: u32) -> anyhow::Result<()> {
+/// A file for each connection with its jobs. The first `due` jobs have that schedule, the others fire in half a year.
+/// The jobs that are due are spread over the connections.
+fn write_config(config: &Path, url: &str, (due, often): (u32, &str), jobs: u32) -> anyhow::Result<()> {
     std::fs::create_dir_all(config.join("jobs"))?;
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let text =
@@ -197,7 +192,7 @@ fn write_config(config: &Path, url: &str, due: u32, jobs: u32) -> anyhow::Result
     for connection in 0..connections {
         let (mut reports, mut text) = (String::new(), String::new());
         for job in (connection..jobs).step_by(usize::try_from(connections)?) {
-            let schedule = if job < due { "* * * * *".to_owned() } else { format!("0 3 1 {later} *") };
+            let schedule = if job < due { often.to_owned() } else { format!("0 3 1 {later} *") };
             writeln!(reports, "      r{job:05}: 00000000-0000-0000-0000-{job:012}")?;
             writeln!(
                 text,
