@@ -57,7 +57,7 @@ pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
         6 => 0,
         count => return Err(ScheduleError::FieldCount(count)),
     };
-    // To parse takes croner 5,000 steps, one for each year. So only a wrong expression is taken apart, to find the field.
+    // Parsing takes croner 5,000 steps, one for each year. So only a wrong expression is parsed field by field.
     if fields.iter().all(|text| is_plain(text))
         && let Some(cron) = read(spelled)
     {

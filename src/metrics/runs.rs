@@ -14,7 +14,7 @@ use super::labels::RunLabels;
 /// In the order of [`RunOutcome::ALL`].
 type Counts = [u64; RunOutcome::ALL.len()];
 
-/// A family of counters with a job and an outcome as labels. Ten thousand jobs have 40,000 of them, and a `Family` would
+/// A family of counters with a job and an outcome as labels. Ten thousand jobs have 40,000 of them. A `Family` would
 /// have an allocation and a key for each: 4 MB.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Runs(Arc<Mutex<BTreeMap<Arc<str>, Counts>>>);

@@ -38,9 +38,9 @@ pub struct Dispute {
     pub in_force: Stated,
 }
 
-/// The id of the ledger of `key` and the rows of `limits`, if the process `owner` states exactly these for the connection
-/// and they are in force: then nothing needs to be written. A process states the limits of all its
-/// connections when it starts, so that the first run of each only reads.
+/// The id of the ledger of `key` and the rows of `limits`, if the process `owner` states exactly these for the
+/// connection and they are in force: then nothing needs to be written. A process states the limits of all its
+/// connections when it starts, so the first run of each only reads.
 pub(super) async fn stated(
     pool: &PgPool,
     owner: &str,

@@ -137,7 +137,7 @@ impl Calendar {
         Ok(enqueued)
     }
 
-    /// Enqueues firings. If Postgres refuses them, each by itself, so that an error of one job does not stop the others.
+    /// Enqueues firings. If Postgres refuses them, each by itself, so that an error of one job does not stop others.
     async fn enqueue(&mut self, conn: &mut PgConnection, due: &[Firing<'_>]) -> Result<Vec<Enqueued>, sqlx::Error> {
         let mut enqueued = Vec::new();
         match enqueue_firings(conn, due).await {

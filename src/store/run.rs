@@ -52,8 +52,8 @@ const CLAIM_ATTEMPTS: u32 = 3;
 /// More due runs of other processes than this are not passed over.
 const PASSED_MAX: i64 = 1_000_000;
 
-/// Claims the next run that is due, or one whose lease has expired, of a job for which `is_ours`. `only` restricts it to
-/// these runs.
+/// Claims the next run that is due, or one whose lease has expired, of a job for which `is_ours`. `only` restricts it
+/// to these runs.
 ///
 /// The names of the jobs are compared here. When Postgres got all names of a configuration, a claim took five times as
 /// long with 10,000 jobs.

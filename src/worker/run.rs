@@ -74,8 +74,8 @@ pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, 
     }
     .instrument(span)
     .await;
-    // The views are not made here: a pass takes a tenth of a second, and the first run of every stream makes a table. An
-    // error waits for the periodic check.
+    // The views are not made here: a pass takes a tenth of a second, and the first run of every stream makes a table.
+    // An error waits for the periodic check.
     if run::changed_columns(&shared.pool, claim.id).await.unwrap_or(false) {
         shared.mart.outdate();
     }
