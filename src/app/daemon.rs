@@ -121,7 +121,13 @@ impl Daemon {
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake), shutdown.clone());
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
-        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
+        let beat = alive_task(
+            Arc::clone(&shared),
+            Arc::clone(&alive),
+            receiver.clone(),
+            Arc::clone(&health),
+            shutdown.clone(),
+        );
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
         let following = tokio::spawn(views::follow(Arc::clone(&shared), receiver.clone(), shutdown.clone()));
         let periodic =
@@ -258,6 +264,7 @@ fn alive_task(
     alive: Arc<Alive>,
     config: watch::Receiver<Arc<Config>>,
     health: Arc<Health>,
+    shutdown: CancellationToken,
 ) -> PeriodicTask {
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
@@ -270,7 +277,7 @@ fn alive_task(
     PeriodicTask::new(Loop::Alive.name(), alive::PERIOD, move || {
         let (trouble, plan, digest) = (Arc::clone(&trouble), Arc::clone(&plan), Arc::clone(&digest));
         let stated = Arc::clone(&stated);
-        let health = Arc::clone(&health);
+        let (health, shutdown) = (Arc::clone(&health), shutdown.clone());
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
@@ -300,7 +307,9 @@ fn alive_task(
             }
             shared.pulse.beat(Loop::Alive, orphans.is_ok());
             if orphans.is_ok() {
-                state_limits(&shared, &config, &mut *stated.lock().await, &trouble).await;
+                // Hundreds of connections take seconds, for which the end of the process need not wait.
+                let stating = async { state_limits(&shared, &config, &mut *stated.lock().await, &trouble).await };
+                let _cut_off = shutdown.run_until_cancelled(stating).await;
             }
             match orphans {
                 Ok(orphans) => {
