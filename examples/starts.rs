@@ -141,7 +141,7 @@ async fn measure(
 async fn connected(url: &url::Url) -> anyhow::Result<PgConnection> {
     let mut database = PgConnection::connect(url.as_str()).await?;
     let begun = Instant::now();
-    while !sqlx::query_scalar::<_, bool>("select to_regclass('tidegate.run') is not null")
+    while !sqlx::query_scalar::<_, bool>("select to_regclass('tidegate.job') is not null")
         .fetch_one(&mut database)
         .await?
     {
