@@ -154,6 +154,8 @@ const FILL: &str = "
     from tidegate.quota_ledger cross join unnest(array['requests', 'period_calls', 'period_bandwidth']) as name;
     insert into tidegate.quota_use (limit_id, ends_at, used)
     select id, now() - n * interval '7 minutes', 60 from tidegate.quota_limit cross join generate_series(0, 99) as n;
+    insert into tidegate.quota_spent (limit_id, used, first_ends_at, last_ends_at)
+    select limit_id, sum(used), min(ends_at), max(ends_at) from tidegate.quota_use group by limit_id;
     insert into tidegate.quota_hour (connection, hour, calls, bytes, waited_seconds, refused)
     select connection, date_trunc('hour', now()) - n * interval '1 hour', n, 1000 * n, n, 0
     from tidegate.stream cross join generate_series(1, 168) as n where stream = 'r00';

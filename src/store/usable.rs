@@ -6,7 +6,7 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 37] = [
+const NEEDED: [(&str, Rights); 38] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
@@ -27,6 +27,7 @@ const NEEDED: [(&str, Rights); 37] = [
     ("quota_hour", CHANGED_AND_DELETED),
     ("quota_ledger", CHANGED),
     ("quota_limit", CHANGED),
+    ("quota_spent", CHANGED_AND_DELETED),
     ("quota_statement", CHANGED_AND_DELETED),
     ("quota_use", CHANGED_AND_DELETED),
     ("quota_waiter", CHANGED_AND_DELETED),
