@@ -219,7 +219,7 @@ impl Document for StreamPage {
                 waits.run_id as "waiting_run?",
                 waits.job as "waiting_job?",
                 waits.waiting_for as "waiting_for?",
-                waits.until as "waiting_until?",
+                waits.waiting_until as "waiting_until?",
                 waits.attempts as "waiting_attempts?",
                 waits.error as "waiting_error?",
                 waits.hint as "waiting_hint?"
@@ -242,25 +242,8 @@ impl Document for StreamPage {
                     and slice.held_since is not null
                     and slice.released
             ) as released
-            left join lateral (
-                select
-                    run.id as run_id,
-                    run.job,
-                    task.waiting_for,
-                    case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
-                    task.attempts,
-                    task.error,
-                    task.hint
-                from tidegate.run
-                inner join tidegate.task on task.run_id = run.id
-                where
-                    run.connection = state.connection
-                    and run.state in ('queued', 'waiting', 'running')
-                    and task.stream = state.stream
-                    and task.state = 'waiting'
-                order by task.waiting_until, run.id
-                limit 1
-            ) as waits on true
+            left join tidegate.stream_wait as waits
+                on waits.connection = state.connection and waits.stream = state.stream
             where state.connection = $1 and state.stream = $2
             "#,
             connection,
