@@ -43,14 +43,20 @@ impl Notifier {
         if names.is_empty() {
             return Ok(ended);
         }
-        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
+        let soon = self.timing.spacing;
+        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names, soon).await?;
         for target in &config.notify {
-            let waits = due.contains(&target.name) && !under_way.contains_key(&target.name);
-            if !waits || self.outgoing.is_gone(config, &target.name) {
+            let Some(due) = due.iter().find(|due| due.target == target.name) else { continue };
+            if under_way.contains_key(&target.name) || self.outgoing.is_gone(config, &target.name) {
                 continue;
             }
+            let turn_in = due.turn_in();
             let (notifier, pool, config, sent) = (Arc::clone(self), pool.clone(), Arc::clone(config), target.clone());
-            let sending = async move { notifier.send_next(&pool, &config, &sent, None).await };
+            let sending = async move {
+                // Until the next call, it might miss its turn.
+                tokio::time::sleep(turn_in).await;
+                notifier.send_next(&pool, &config, &sent, None).await
+            };
             under_way.insert(target.name.clone(), AbortOnDropHandle::new(tokio::spawn(sending)));
         }
         Ok(ended)
@@ -91,6 +97,7 @@ impl Notifier {
         self.metrics.notified(&target.name, outcome.counted());
         let mut conn = pool.acquire().in_time().await?;
         self.record(&mut conn, config, target, &message, outcome).await?;
+        notification_target::end_turn(&mut *conn, &target.name, self.timing.spacing).await?;
         Ok(Some(outcome))
     }
 
@@ -104,7 +111,7 @@ impl Notifier {
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
         let only = if only.is_some() { only } else { notification::due_test(&mut *transaction, &target.name).await? };
-        if !notification_target::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
+        if !notification_target::take_turn(&mut transaction, &target.name, self.timing.turn(), only.is_some()).await? {
             return Ok(None);
         }
         let mut is_split = false;
@@ -118,6 +125,7 @@ impl Notifier {
                 Some(message) => break message,
                 None => {
                     if is_split {
+                        notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
                         transaction.commit().in_time().await?;
                     }
                     return Ok(None);
@@ -134,7 +142,10 @@ impl Notifier {
                 notification::compose(&mut *transaction, message.id, body).await?;
             }
             Some(_) => {}
-            None => notification::remove(&mut *transaction, message.id).await?,
+            None => {
+                notification::remove(&mut *transaction, message.id).await?;
+                notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
+            }
         }
         transaction.commit().in_time().await?;
         Ok(body.map(|body| (message, body)))

@@ -252,20 +252,52 @@ pub async fn to_remind_of(
     .await
 }
 
-/// The targets among these to which a message is due.
-pub async fn due_targets(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "
-        select distinct target
-        from tidegate.notification
-        where
-            state = 'due'
-            -- A later time was stored while the clock was ahead.
-            and (due_at <= clock_timestamp() or due_at > clock_timestamp() + interval '15 hours')
-            and target = any($1)
-        order by target
-        ",
+/// A target to which a message is due.
+#[derive(Debug)]
+pub struct DueTarget {
+    pub target: String,
+    turn_in_secs: f64,
+}
+
+impl DueTarget {
+    /// How soon the next turn to send to the target comes.
+    pub fn turn_in(&self) -> Duration {
+        // The turn may have come while it was read.
+        Duration::try_from_secs_f64(self.turn_in_secs).unwrap_or_default()
+    }
+}
+
+/// The targets among these to which a message is due, with turns that come within `soon`. A later turn is not waited
+/// for: another process has the present one, or the clock was ahead when it was stored.
+pub async fn due_targets(
+    executor: impl PgExecutor<'_>,
+    targets: &[String],
+    soon: Duration,
+) -> Result<Vec<DueTarget>, sqlx::Error> {
+    sqlx::query_as!(
+        DueTarget,
+        r#"
+        select
+            due.target as "target!",
+            case
+                when known.next_at between clock_timestamp() and clock_timestamp() + $2::interval
+                    then extract(epoch from known.next_at - clock_timestamp())
+                else 0
+            end::double precision as "turn_in_secs!"
+        from (
+            select distinct target
+            from tidegate.notification
+            where
+                state = 'due'
+                -- A later time was stored while the clock was ahead.
+                and (due_at <= clock_timestamp() or due_at > clock_timestamp() + interval '15 hours')
+                and target = any($1)
+        ) as due
+        left join tidegate.notification_target as known on due.target = known.target
+        order by due.target
+        "#,
         targets,
+        interval(soon),
     )
     .fetch_all(executor)
     .in_time()
