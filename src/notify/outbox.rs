@@ -15,7 +15,8 @@ use super::problems::{selection, statement};
 use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
-use crate::store::notification::{self, Kind, Message, Pauses};
+use crate::store::notification::{self, Kind};
+use crate::store::notification_attempt::{self, Message, Pauses};
 use crate::store::session::Deadline as _;
 use crate::store::{activity, notification_target, problem};
 use crate::text;
@@ -44,7 +45,7 @@ impl Notifier {
             return Ok(ended);
         }
         let soon = self.timing.spacing;
-        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names, soon).await?;
+        let due = notification_attempt::due_targets(&mut *pool.acquire().in_time().await?, &names, soon).await?;
         for target in &config.notify {
             let Some(due) = due.iter().find(|due| due.target == target.name) else { continue };
             if under_way.contains_key(&target.name) || self.outgoing.is_gone(config, &target.name) {
@@ -110,13 +111,14 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
-        let only = if only.is_some() { only } else { notification::due_test(&mut *transaction, &target.name).await? };
+        let only =
+            if only.is_some() { only } else { notification_attempt::due_test(&mut *transaction, &target.name).await? };
         if !notification_target::take_turn(&mut transaction, &target.name, self.timing.turn(), only.is_some()).await? {
             return Ok(None);
         }
         let mut is_split = false;
         let message = loop {
-            let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
+            let claimed = notification_attempt::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
             match claimed {
                 Some(message) if is_of_several(target, &message) => {
                     split(&mut transaction, target, &message).await?;
@@ -139,11 +141,11 @@ impl Notifier {
         };
         match &body {
             Some(body) if message.body.as_ref() != Some(body) => {
-                notification::compose(&mut *transaction, message.id, body).await?;
+                notification_attempt::compose(&mut *transaction, message.id, body).await?;
             }
             Some(_) => {}
             None => {
-                notification::remove(&mut *transaction, message.id).await?;
+                notification_attempt::remove(&mut *transaction, message.id).await?;
                 notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
             }
         }
@@ -161,7 +163,7 @@ impl Notifier {
     ) -> Result<(), sqlx::Error> {
         let text = outcome.text();
         if let Outcome::Accepted(_) = outcome {
-            notification::sent(conn, message.id, &target.name, &text).await?;
+            notification_attempt::sent(conn, message.id, &target.name, &text).await?;
             tracing::debug!(target = target.name, message = %message.id, "notification sent");
             return Ok(());
         }
@@ -173,7 +175,7 @@ impl Notifier {
         let retry_secs = pauses.message.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);
         tracing::warn!(target, attempts, outcome = text, retry_secs, "a notification was not accepted");
-        notification::failed(conn, message.id, target, attempts, &text, pauses).await
+        notification_attempt::failed(conn, message.id, target, attempts, &text, pauses).await
     }
 
     fn pauses(&self, message: &Message, outcome: Outcome) -> Pauses {
@@ -215,7 +217,7 @@ fn is_of_several(target: &Target, message: &Message) -> bool {
 /// Replaces a message with one for each of its problems.
 async fn split(transaction: &mut PgConnection, target: &Target, message: &Message) -> Result<(), sqlx::Error> {
     let problems = problem::of_message(&mut *transaction, &message.problems, &target.name, message.id).await?;
-    notification::remove(&mut *transaction, message.id).await?;
+    notification_attempt::remove(&mut *transaction, message.id).await?;
     for problem in problems {
         let kind = match (problem.closed_at, problem.is_known) {
             (None, false) => Kind::Opened,
