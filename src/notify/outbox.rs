@@ -25,8 +25,9 @@ use crate::text;
 const GONE_PAUSE: Duration = Duration::from_hours(1);
 /// Runs, and actions, that one message names.
 const RUNS_MAX: i64 = 100;
-/// An attempt to send the next message to a target; `None` if there was none. It ends within the time limit of an
-/// attempt and those of the database. If it is cut off, the message is sent again.
+/// An attempt to send the next message to a target; `None` if there was none. It waits for its turn, if that comes
+/// soon, and ends within the time limit of an attempt and those of the database. If it is cut off, the message is sent
+/// again.
 type Attempt = AbortOnDropHandle<Result<Option<Outcome>, sqlx::Error>>;
 /// The attempts that this process makes now, by the name of the target.
 pub(super) type UnderWay = BTreeMap<String, Attempt>;
