@@ -16,7 +16,7 @@ use crate::config::Target;
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, Timing};
 use crate::schedule;
-use crate::store::{notification, notification_target};
+use crate::store::{notification, notification_attempt, notification_target};
 use crate::text::plain;
 
 /// How long to wait for the outcome if a daemon sends the message.
@@ -70,7 +70,7 @@ async fn test_one(context: &Context, notifier: &Notifier, pool: &PgPool, target:
     let begun = Instant::now();
     loop {
         notifier.send_next(pool, &context.config, target, Some(id)).await?;
-        let found = notification::outcome(&mut *pool.acquire().await?, id).await?;
+        let found = notification_attempt::outcome(&mut *pool.acquire().await?, id).await?;
         let outcome = match found {
             Some((state, _, outcome)) if state != "due" => {
                 Some((state == "sent", outcome.unwrap_or_else(|| state.clone())))

@@ -1,12 +1,12 @@
 //! One stream: from when to when it is complete, and why it is not.
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::day::{Day, spans};
+use super::day::{Day, Gap, UnusualDay, gaps, unusual};
 use super::parameters::parameter;
 use super::{Document, Parameter, ParameterKind, Query, QueryError, ReadError, Reading};
 use crate::store::held::Release;
@@ -21,8 +21,6 @@ const RUNS_SEARCHED: i64 = 1_000;
 const REJECTS_SEARCHED: i64 = 10_000;
 /// Days that are read: eleven years.
 const DAYS_MAX: usize = 4_000;
-/// A weekday with more rows than this usually has some.
-const FEW: i64 = 50;
 /// Ranges of days shown that are not complete, the newest first.
 const GAPS_MAX: usize = 50;
 
@@ -93,25 +91,6 @@ pub struct StreamWait {
     pub error: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
-}
-
-/// Days in a row that are not complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Gap {
-    pub from: NaiveDate,
-    /// The last of these days.
-    pub to: NaiveDate,
-    pub days: i64,
-    /// `partial`, `missing` or `held`.
-    pub state: String,
-}
-
-/// A complete day without rows, and how many the same weekday usually has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct UnusualDay {
-    pub day: NaiveDate,
-    /// The median of the four same weekdays before.
-    pub usual: i64,
 }
 
 /// A task of the stream.
@@ -219,7 +198,7 @@ impl Document for StreamPage {
                 waits.run_id as "waiting_run?",
                 waits.job as "waiting_job?",
                 waits.waiting_for as "waiting_for?",
-                waits.until as "waiting_until?",
+                waits.waiting_until as "waiting_until?",
                 waits.attempts as "waiting_attempts?",
                 waits.error as "waiting_error?",
                 waits.hint as "waiting_hint?"
@@ -242,25 +221,8 @@ impl Document for StreamPage {
                     and slice.held_since is not null
                     and slice.released
             ) as released
-            left join lateral (
-                select
-                    run.id as run_id,
-                    run.job,
-                    task.waiting_for,
-                    case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
-                    task.attempts,
-                    task.error,
-                    task.hint
-                from tidegate.run
-                inner join tidegate.task on task.run_id = run.id
-                where
-                    run.connection = state.connection
-                    and run.state in ('queued', 'waiting', 'running')
-                    and task.stream = state.stream
-                    and task.state = 'waiting'
-                order by task.waiting_until, run.id
-                limit 1
-            ) as waits on true
+            left join tidegate.stream_wait as waits
+                on waits.connection = state.connection and waits.stream = state.stream
             where state.connection = $1 and state.stream = $2
             "#,
             connection,
@@ -343,33 +305,6 @@ impl Document for StreamPage {
             rejects,
         }))
     }
-}
-
-/// Days in a row that are not complete, the newest first. Today is never read to its end, so it matters only if it is
-/// held. Before the first `wanted` day, only what is held matters: a backfill may have read a part of a day.
-fn gaps(days: &[Day], wanted: Option<NaiveDate>, today: NaiveDate) -> Vec<Gap> {
-    let matters =
-        |day: &&Day| day.state == "held" || (day.day < today && wanted.is_none_or(|wanted| wanted <= day.day));
-    let incomplete = days.iter().filter(|day| day.state != "complete").filter(matters);
-    let spans = spans(incomplete.map(|day| (day.day, day.state.as_str())));
-    let gap = |span: super::DaySpan| Gap { from: span.from, to: span.to, days: span.days(), state: span.state };
-    spans.into_iter().rev().map(gap).collect()
-}
-
-/// Complete days of the last fortnight without rows, whose weekday usually has more than [`FEW`].
-fn unusual(days: &[Day]) -> Vec<UnusualDay> {
-    let is_empty = |day: &&Day| day.state == "complete" && day.rows == Some(0);
-    let usual = |of: &Day| {
-        let before = |weeks: u64| of.day.checked_sub_days(Days::new(7 * weeks));
-        let rows = |weeks: u64| days.iter().find(|day| Some(day.day) == before(weeks)).and_then(|day| day.rows);
-        let mut counts: Vec<i64> = (1..=4).map(rows).collect::<Option<_>>()?;
-        counts.sort_unstable();
-        Some(i64::midpoint(counts[1], counts[2]))
-    };
-    let lately = days.iter().rev().take(15).filter(is_empty);
-    lately
-        .filter_map(|day| Some(UnusualDay { day: day.day, usual: usual(day).filter(|usual| *usual > FEW)? }))
-        .collect()
 }
 
 async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Result<Vec<Day>, sqlx::Error> {
@@ -473,45 +408,4 @@ async fn changes_and_rejects(
     .in_time()
     .await?;
     Ok((found.changes.0, found.rejects.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p11_gaps_are_days_in_a_row_without_today_unless_it_is_held() {
-        let at = |day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
-        let states = ["complete", "missing", "missing", "held", "complete", "partial"];
-        let days: Vec<Day> = (1..)
-            .zip(states)
-            .map(|(number, state)| Day { day: at(number), state: state.to_owned(), rows: None, last_read_at: None })
-            .collect();
-        let found = |wanted| -> Vec<(NaiveDate, i64, String)> {
-            gaps(&days, wanted, at(6)).into_iter().map(|gap| (gap.from, gap.days, gap.state)).collect()
-        };
-        let (held, missing) = ((at(4), 1, "held".to_owned()), (at(2), 2, "missing".to_owned()));
-        assert_eq!(found(None), [held.clone(), missing]);
-        assert_eq!(found(Some(at(3))), [held.clone(), (at(3), 1, "missing".to_owned())]);
-        assert_eq!(found(Some(at(5))), [held], "what is held counts, also before what is wanted");
-        let today = Day { day: at(6), state: "held".to_owned(), rows: None, last_read_at: None };
-        let of_today = gaps(&[today], None, at(6));
-        assert_eq!(of_today.iter().map(|gap| (gap.from, &*gap.state)).collect::<Vec<_>>(), [(at(6), "held")]);
-    }
-
-    #[test]
-    fn a_day_without_rows_is_noted_if_its_weekday_usually_has_many() {
-        let first = NaiveDate::from_ymd_opt(2026, 10, 1).unwrap();
-        let day = |(day, rows)| Day { day, state: "complete".to_owned(), rows: Some(rows), last_read_at: None };
-        // Weekends have few rows.
-        let rows = |day: NaiveDate| if chrono::Datelike::weekday(&day).number_from_monday() > 5 { 3 } else { 100 };
-        let mut days: Vec<Day> = first.iter_days().take(35).map(|at| day((at, rows(at)))).collect();
-        assert_eq!(unusual(&days), []);
-        days.iter_mut().rev().take(7).for_each(|day| day.rows = Some(0));
-        let found = unusual(&days);
-        assert_eq!(found.len(), 5, "{found:?}");
-        assert!(found.iter().all(|day| day.usual == 100));
-        days.last_mut().unwrap().state = "partial".to_owned();
-        assert_eq!(unusual(&days).len(), 4);
-    }
 }

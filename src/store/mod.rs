@@ -21,6 +21,7 @@ pub mod migrate;
 pub mod migrations;
 pub mod mute;
 pub mod notification;
+pub mod notification_attempt;
 pub mod notification_statement;
 pub mod notification_target;
 pub mod pause;

@@ -6,10 +6,11 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 38] = [
+const NEEDED: [(&str, Rights); 40] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
+    ("held_range", READ),
     ("instance", CHANGED_AND_DELETED),
     ("job", CHANGED),
     ("lock", CHANGED),
@@ -42,6 +43,7 @@ const NEEDED: [(&str, Rights); 38] = [
     ("slice", CHANGED_AND_DELETED),
     ("stream", CHANGED_AND_DELETED),
     ("stream_state", READ),
+    ("stream_wait", READ),
     ("table_column", CHANGED_AND_DELETED),
     ("table_key", CHANGED_AND_DELETED),
     ("task", CHANGED),

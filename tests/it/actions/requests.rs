@@ -13,6 +13,28 @@ const REUSED: &str =
     "this request id was used for another action or for other values, so nothing was done; send a new id";
 
 #[tokio::test]
+async fn p7_a_repeated_action_is_done_once_also_with_two_replicas() {
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    let form = request(7);
+    let (first, second) = tokio::join!(one.post("/jobs/lynn/runs", &form), two.post("/jobs/lynn/runs", &form));
+    assert_eq!((first.status, second.status), (303, 303), "{} {}", first.body, second.body);
+    assert_eq!(first.place(), second.place(), "both lead to the run");
+    assert_eq!(one.post("/jobs/lynn/runs", &form).await.place(), first.place());
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 1);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 1);
+    assert_eq!(one.get(first.place()).await.status, 200);
+    // One that failed may be tried again.
+    let wrong = format!("{}&stream=nothing", request(8));
+    assert_eq!(one.post("/jobs/lynn/runs", &wrong).await.status, 422);
+    assert_eq!(one.post("/jobs/lynn/runs", &request(8)).await.status, 303);
+    for without in ["", "request=1", "request=x"] {
+        assert_eq!(one.post("/jobs/lynn/runs", without).await.status, 422, "{without}");
+    }
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 2);
+}
+
+#[tokio::test]
 async fn p7_a_request_id_that_is_used_for_something_else_is_refused() {
     let (world, port) = world().await;
     let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).format("%Y-%m-%dT%H:%M").to_string();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tidegate::config::NotifyFormat;
 use tidegate::notify::{Outcome, Timing};
@@ -412,20 +412,27 @@ async fn a_message_whose_sender_vanished_is_sent_again_under_the_same_id() {
     assert_eq!((bench.received().await.len(), ids.len()), (2, 1));
 }
 
-/// At most one message a second, of all processes together; here with a shorter time.
+/// A second passes between the end of one attempt and the begin of the next, of all processes together; here a shorter
+/// time.
 #[tokio::test]
-async fn two_replicas_together_keep_the_limit_of_a_target() {
+async fn two_replicas_together_keep_the_limit_of_a_target_that_responds_slowly() {
     const SPACING: Duration = Duration::from_millis(400);
+    const SLOW: Duration = Duration::from_millis(300);
     let timing = || Timing { spacing: SPACING, ..quick() };
     let bench = Bench::with(NotifyFormat::Cloudevents, timing()).await;
-    bench.accepts().await;
+    let begins = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&begins);
+    let respond = move |_: &wiremock::Request| {
+        noted.lock().unwrap().push(Instant::now());
+        ResponseTemplate::new(200).set_delay(SLOW)
+    };
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(respond).mount(&bench.target).await;
     for n in 0..6 {
         bench.fail(&[&format!("marks{n}")], &format!("error {}", ["a", "b", "c", "d", "e", "f"][n])).await;
         // Five streams with the same kind of problem would be one problem.
         bench.execute(format!("update tidegate.stream set connection = 'c{n}' where stream = 'marks{n}'")).await;
     }
     bench.check().await;
-    let begun = std::time::Instant::now();
     let replica = async |notifier: Arc<tidegate::notify::Notifier>| {
         let mut sent = 0;
         eventually(Duration::from_mins(1), async || {
@@ -437,10 +444,29 @@ async fn two_replicas_together_keep_the_limit_of_a_target() {
         sent
     };
     let (one, other) = tokio::join!(replica(notifier(timing())), replica(notifier(timing())));
-    let sent = one + other;
-    assert_eq!((sent, bench.received().await.len()), (6, 6));
-    // The first one is sent at once.
-    assert!(begun.elapsed() >= SPACING * 5, "{:?}", begun.elapsed());
+    let begins = begins.lock().unwrap().clone();
+    assert_eq!((one + other, begins.len()), (6, 6));
+    for pair in begins.windows(2) {
+        let apart = pair[1].duration_since(pair[0]);
+        // The clock of the database is not that of this process.
+        assert!(apart + Duration::from_millis(10) >= SPACING + SLOW, "{apart:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_message_to_a_target_is_sent_as_soon_as_its_turn_comes() {
+    const SPACING: Duration = Duration::from_millis(700);
+    let timing = Timing { spacing: SPACING, timeout: MINUTE, lease: 2 * MINUTE, ..quick() };
+    let bench = Bench::with(NotifyFormat::Cloudevents, timing).await;
+    bench.accepts().await;
+    another(&bench, "marks", "refused").await;
+    another(&bench, "dialogs", "does not exist").await;
+    let begun = Instant::now();
+    assert_eq!(bench.send().await, 2, "the second one waits for its turn, and not for the next call");
+    assert!(begun.elapsed() >= SPACING, "{:?}", begun.elapsed());
+    another(&bench, "surveys", "timeout").await;
+    bench.execute("update tidegate.notification_target set next_at = now() + interval '30 s'").await;
+    assert_eq!(bench.send().await, 0, "another process is sending");
 }
 
 #[tokio::test]
