@@ -78,7 +78,7 @@ impl Daemon {
         for unread in &config.unread {
             tracing::warn!("{unread}");
         }
-        let applied = migrate::migrate_or_wait(&database.pool).await?;
+        let applied = migrate::migrate_or_wait(&database.pool, config.database.distribution).await?;
         if applied > 0 {
             tracing::info!(applied, "database migrated");
         }
