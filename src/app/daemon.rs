@@ -98,6 +98,7 @@ impl Daemon {
             trouble: Repeats::default(),
             mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
             owner,
+            distribution: config.database.distribution,
         });
         shared.metrics.configure(names(&config));
         let (sender, receiver) = watch::channel(config);

@@ -112,9 +112,10 @@ async fn require_undistributed(connection: &mut PgConnection) -> Result<(), fitn
     };
     Err(fitness::Error::Unfit(Unfit {
         problems: vec![format!("{which} distributed with Citus, but `database.distribute` is `none`")],
-        hint: "set `database.distribute` to `citus`. Or, to have all rows on the coordinator again, stop Tidegate, and \
+        hint:
+            "set `database.distribute` to `citus`. Or, to have all rows on the coordinator again, stop Tidegate, and \
                the owner of the tables runs"
-            .to_owned(),
+                .to_owned(),
         statements: distributed.iter().map(Name::undistribute).collect(),
     }))
 }
@@ -140,9 +141,10 @@ async fn without_extension(connection: &mut PgConnection) -> Result<Unfit, sqlx:
     } else {
         Unfit {
             problems: vec![format!("{problem}, and the server does not offer it")],
-            hint: "install Citus on the servers of the cluster and name its coordinator in `database`, as docs/citus.md \
+            hint:
+                "install Citus on the servers of the cluster and name its coordinator in `database`, as docs/citus.md \
                    shows; or set `database.distribute` to `none`"
-                .to_owned(),
+                    .to_owned(),
             statements: Vec::new(),
         }
     })

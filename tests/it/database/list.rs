@@ -38,7 +38,8 @@ async fn the_list_of_another_program_stays_in_public() {
 async fn two_processes_migrate_an_empty_database_once() {
     let database = TestDatabase::create_empty().await;
     let (one, other) = (database.another_pool(3), database.another_pool(3));
-    let (one, other) = tokio::join!(migrate::migrate(&one, Distribution::None), migrate::migrate(&other, Distribution::None));
+    let (one, other) =
+        tokio::join!(migrate::migrate(&one, Distribution::None), migrate::migrate(&other, Distribution::None));
     let mut applied = [one.unwrap(), other.unwrap()];
     applied.sort_unstable();
     let rows = count(&database, "select count(*) from tidegate._sqlx_migrations").await;
