@@ -448,8 +448,8 @@ fn seen(slice: &str) -> String {
 
 /// The bytes that stand for the value of a key's column in its row's identity.
 ///
-/// Each function in it is immutable: Citus refuses others, `convert_to` among them, where rows are changed. The encoding
-/// of the database is UTF-8. A cast of a text to bytes reads escapes, so backslashes are doubled.
+/// Each function in it is immutable: Citus refuses others, such as `convert_to`, where rows are changed. The encoding of
+/// the database is UTF-8. A cast of a text to bytes reads escapes, so backslashes are doubled.
 fn bytes_of(value: &str, kind: ColumnType) -> String {
     match kind {
         ColumnType::Timestamptz => format!("timestamptz_send({value})"),

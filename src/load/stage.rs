@@ -532,8 +532,8 @@ fn lacking(table: &Table) -> LoadError {
 
 /// Whether a copy met a row whose key exists.
 ///
-/// Citus reports what a node refuses of a copy without its code, and in the language of the node. Any such error counts:
-/// the rows are staged and merged instead, and what else was wrong with them is reported there.
+/// Citus reports what a node refuses of a copy without its code, and in the language of the node. So any such error
+/// counts: the rows are staged and merged instead, and what else was wrong with them is reported there.
 fn is_key_conflict(error: &sqlx::Error, distribution: Distribution) -> bool {
     match super::code(error).as_deref() {
         Some(UNIQUE_VIOLATION) => true,

@@ -255,8 +255,8 @@ async fn distribute_committed(connection: &mut PgConnection, table: &Name) -> Re
 
 /// Distributes a table, in the transaction that may have created it. Leaves one alone that is distributed already.
 ///
-/// The rows of one connection must be on one node in all tables, because child tables are joined with their parents: the
-/// first table begins a group of its own, and all others join it.
+/// The rows of one connection must be on one node in all tables, because child tables are joined with their parents. So
+/// the first table begins a group of its own, and all others join it.
 pub async fn distribute(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
     // Two workers that create the first two tables would begin two groups.
     lock::hold(connection, "distribution").await?;

@@ -2,6 +2,7 @@
 //! on one server here; `citus.rs` runs them on a cluster.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tidegate::catalogue::{ColumnType, Mode};
 use tidegate::rows::page::RowWindow;
@@ -25,7 +26,8 @@ async fn pair(make: impl AsyncFn() -> Plant) -> [Plant; 2] {
 /// that only one form wrote again differs.
 async fn rows(plant: &Plant, table: &str) -> Vec<String> {
     let query = format!(
-        "select (to_jsonb(t) - '_loaded_at' - '_deleted_at')::text || (coalesce(to_jsonb(t) ->> '_deleted_at', '') <> '')
+        "select (to_jsonb(t) - '_loaded_at' - '_deleted_at')::text
+            || (coalesce(to_jsonb(t) ->> '_deleted_at', '') <> '')
         from {table} as t"
     );
     let mut rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(&plant.pool).await.unwrap();
@@ -101,17 +103,20 @@ fn p4_both_forms_load_the_same_rows_that_are_known_by_their_keys() {
 }
 
 fn entity(id: u32, value: u32) -> String {
-    let bot = if id.is_multiple_of(2) { "" } else { "b" };
-    let labels: Vec<String> =
-        (0..value % 4).map(|n| format!(r#"{{"id":{n},"name":"{}","more":{id}}}"#, value + n)).collect();
-    let groups = if value.is_multiple_of(5) { "null".to_owned() } else { format!("[{value},{id}]") };
-    let status = if value.is_multiple_of(3) { "null" } else { "\"open\"" };
-    format!(
-        r#"{{"project":"p","id":{id},"bot":"{bot}","name":"n{value}","count":{value},"status":{status},"at":"2024-03-0{}T00:00:00Z","seen":"2024-03-0{}T00:00:00Z","labels":[{}],"groups":{groups}}}"#,
-        value % 9 + 1,
-        value % 5 + 1,
-        labels.join(","),
-    )
+    let labels = (0..value % 4).map(|n| json!({ "id": n, "name": format!("{}", value + n), "more": id }));
+    let record = json!({
+        "project": "p",
+        "id": id,
+        "bot": if id.is_multiple_of(2) { "" } else { "b" },
+        "name": format!("n{value}"),
+        "count": value,
+        "status": if value.is_multiple_of(3) { Value::Null } else { json!("open") },
+        "at": format!("2024-03-0{}T00:00:00Z", value % 9 + 1),
+        "seen": format!("2024-03-0{}T00:00:00Z", value % 5 + 1),
+        "labels": labels.collect::<Vec<Value>>(),
+        "groups": if value.is_multiple_of(5) { Value::Null } else { json!([value, id]) },
+    });
+    record.to_string()
 }
 
 const FAMILY: [&str; 3] = ["modes.entity", "modes.labels", "modes.groups"];
