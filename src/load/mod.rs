@@ -148,6 +148,17 @@ mod tests {
     use crate::test_kit::PostgresError;
 
     #[test]
+    fn a_row_that_a_node_of_citus_rejects_is_reported_without_the_name_of_the_constraint() {
+        for (code, rule) in
+            [("23502", "a constraint or trigger"), ("23514", "a constraint or trigger"), ("P0001", "a trigger")]
+        {
+            let error = LoadError::Database(PostgresError(code).into()).about("lynn.navigation_marks");
+            let expected = format!("{rule} of table lynn.navigation_marks rejected a row (SQLSTATE {code})");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn p12_a_database_that_does_not_accept_connections_is_a_temporary_error() {
         let passes = |code| passes(&PostgresError(code).into());
         for code in ["55000", "3D000", "28000", "28P01", "57P03", "53300", "08006", "40001", "55P03"] {

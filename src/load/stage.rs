@@ -541,3 +541,20 @@ fn is_key_conflict(error: &sqlx::Error, distribution: Distribution) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_kit::PostgresError;
+
+    #[test]
+    fn a_key_that_exists_is_noticed_although_citus_reports_it_without_its_code() {
+        let is_conflict = |code, distribution| is_key_conflict(&PostgresError(code).into(), distribution);
+        for (code, on_one_server, distributed) in
+            [("23505", true, true), ("XX000", false, true), ("22P03", false, false), ("08006", false, false)]
+        {
+            assert_eq!(is_conflict(code, Distribution::None), on_one_server, "{code}");
+            assert_eq!(is_conflict(code, Distribution::Citus), distributed, "{code}");
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! The statements for distributed tables load what those for tables on one server load. Their SQL is plain, so both run
-//! on one server here; `citus.rs` runs them on a cluster.
+//! on one server here; `tests/it/citus` has them run on a cluster.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
