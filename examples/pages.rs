@@ -36,6 +36,7 @@ use tidegate::metrics::{Detail, Metrics};
 use tidegate::postgres::Embedded;
 use tidegate::quota::LedgerKeys;
 use tidegate::server::{Health, StatusSources, bind, serve};
+use tidegate::store::distribution::Distribution;
 use tidegate::store::migrate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -344,7 +345,7 @@ impl Site {
         sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await?;
         let options: PgConnectOptions = url.as_str().parse()?;
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        migrate::migrate(&pool).await?;
+        migrate::migrate(&pool, Distribution::None).await?;
         let mut filler = PgConnection::connect_with(&options).await?;
         let streams = if connections == 1 { "delete from tidegate.stream where stream <> 'r00';" } else { "" };
         let fill = FILL.replace("$connections", &connections.to_string()).replace("$days", &days.to_string());

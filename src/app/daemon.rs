@@ -78,7 +78,7 @@ impl Daemon {
         for unread in &config.unread {
             tracing::warn!("{unread}");
         }
-        let applied = migrate::migrate_or_wait(&database.pool).await?;
+        let applied = migrate::migrate_or_wait(&database.pool, config.database.distribution).await?;
         if applied > 0 {
             tracing::info!(applied, "database migrated");
         }
@@ -98,6 +98,7 @@ impl Daemon {
             trouble: Repeats::default(),
             mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
             owner,
+            distribution: config.database.distribution,
         });
         shared.metrics.configure(names(&config));
         let (sender, receiver) = watch::channel(config);

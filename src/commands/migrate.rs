@@ -8,7 +8,7 @@ use crate::store::migrate;
 pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
     let applied = context
         .with_database(async |database| {
-            let applied = migrate::migrate(&database.pool).await?;
+            let applied = migrate::migrate(&database.pool, context.config.database.distribution).await?;
             let views = mart::Views::of(mart::Role::Migrate, &owner());
             views.refresh(&database.pool, &context.config.mart).await;
             Ok(applied)

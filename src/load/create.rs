@@ -7,6 +7,7 @@ use super::shape;
 use super::table::{Cause, lock_structure, record, run_ddl};
 use super::{LoadError, key};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
+use crate::store::distribution::{self, Distribution};
 use crate::store::migrations::schema_meaning;
 
 use crate::store::ident::{literal, quote, table as qualified};
@@ -168,6 +169,7 @@ fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
 pub(super) async fn create(
     connection: &mut PgConnection,
     definition: &Definition,
+    distribution: Distribution,
     cause: Cause<'_>,
 ) -> Result<(), LoadError> {
     let mut transaction = connection.begin().await?;
@@ -187,6 +189,9 @@ pub(super) async fn create(
             }
             done => done?,
         }
+    }
+    if distribution == Distribution::Citus {
+        distribution::distribute(&mut transaction, schema, name).await?;
     }
     record(&mut transaction, (schema, name), None, ("add_table", None), cause).await?;
     key::forget_all(&mut transaction, schema, name).await?;

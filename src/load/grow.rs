@@ -43,10 +43,10 @@ impl Table {
     ) -> Result<(), LoadError> {
         let mut transaction = connection.begin().await?;
         lock_structure(&mut transaction, &self.schema, &self.name).await?;
-        let mut now = Self::read(&mut transaction, stream).await?;
+        let mut now = Self::read(&mut transaction, stream, self.distribution).await?;
         if now.key_is_due && layout.has_key() {
             key::choose(&mut transaction, stream, layout, cause).await?;
-            now = Self::read(&mut transaction, stream).await?;
+            now = Self::read(&mut transaction, stream, self.distribution).await?;
         }
         if !now.missing.is_empty() {
             return Err(self.altered("columns of it were dropped or changed"));

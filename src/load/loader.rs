@@ -124,13 +124,14 @@ impl<'a> Loader<'a> {
             Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
         };
         let target = crate::store::ident::table(&self.table.schema, &self.table.name);
-        let statement = format!("select not exists (select from {target} where {here})");
-        let fresh: bool = sqlx::query_scalar(AssertSqlSafe(statement))
+        let statement = format!("select 1 from {target} where {here} limit 1");
+        let some: Option<i32> = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
-            .fetch_one(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await?;
+        let fresh = some.is_none();
         let slice = &reading.slice;
         let rows = if fresh { 0 } else { self.rows_present(&mut transaction, slice, None).await? };
         let whole = slice.position.fingerprinted && !fresh && rows == slice.rows_total;

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod comments;
 pub mod cursor;
 pub mod demo;
+pub mod distribution;
 pub mod event;
 pub mod failure;
 pub mod fingerprint;

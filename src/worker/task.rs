@@ -21,6 +21,7 @@ use crate::load::{LoadError, key};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
+use crate::store::distribution::Distribution;
 use crate::store::run::{self, Claim};
 use crate::store::session::{Deadline as _, watched};
 use crate::store::task::{self, TaskEnd, Temporary};
@@ -49,6 +50,7 @@ pub(crate) struct TaskRunner<'a> {
     pub filter_zone: Tz,
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
+    pub distribution: Distribution,
     pub attempts: i32,
     /// The jobs of the configuration that read the stream.
     pub readers: &'a [&'a Job],
@@ -135,9 +137,9 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        let keyed = key::of_table(&mut connection, stream, &self.stream.types, cause);
+        let keyed = key::of_table(&mut connection, stream, &self.stream.types, self.distribution, cause);
         let stream = &watched(self.pool, backend, keyed).await?;
-        let opened = Table::open(&mut connection, stream, &self.stream.types, cause);
+        let opened = Table::open(&mut connection, stream, &self.stream.types, self.distribution, cause);
         let table = watched(self.pool, backend, opened).await?;
         drop(connection);
         let mut layout =

@@ -15,6 +15,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use tidegate::postgres::{Embedded, Error, ServerUser, cluster};
 use tidegate::secret::Secret;
+use tidegate::store::distribution::Distribution;
 use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 
@@ -396,7 +397,7 @@ async fn tidegate_is_not_a_superuser_and_has_the_privileges_it_needs() {
     let pool = PgPool::connect_with(server.connect_options()).await.unwrap();
     let user: String = sqlx::query_scalar("select current_user::text").fetch_one(&pool).await.unwrap();
     assert_eq!(user, "tidegate");
-    assert!(migrate::migrate(&pool).await.unwrap() > 0);
+    assert!(migrate::migrate(&pool, Distribution::None).await.unwrap() > 0);
     for statement in ["create role bob login", "grant tidegate_reader to bob", "create schema another"] {
         pool.execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }

@@ -7,6 +7,7 @@ mod children;
 mod chosen;
 mod fence;
 mod fingerprints;
+mod forms;
 mod grow;
 mod held;
 mod keys;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate::store::distribution::Distribution;
 use tidegate::store::{event, notification, problem};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -35,7 +36,7 @@ async fn world() -> (World, MockServer, MockServer) {
             bad.uri()
         )
     });
-    tidegate::store::migrate::migrate(&world.database.pool()).await.unwrap();
+    tidegate::store::migrate::migrate(&world.database.pool(), Distribution::None).await.unwrap();
     (world, good, bad)
 }
 
