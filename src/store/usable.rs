@@ -6,7 +6,7 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 37] = [
+const NEEDED: [(&str, Rights); 38] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
@@ -43,6 +43,7 @@ const NEEDED: [(&str, Rights); 37] = [
     ("stream_state", READ),
     ("table_column", CHANGED_AND_DELETED),
     ("table_key", CHANGED_AND_DELETED),
+    ("table_upkeep", CHANGED_AND_DELETED),
     ("task", CHANGED),
 ];
 
