@@ -4,6 +4,7 @@
 create table tidegate.table_upkeep (
     table_schema text not null,
     table_name text not null,
+    table_oid bigint not null,
     parameters_at timestamptz,
     index_attribute smallint,
     index_at timestamptz,
@@ -12,6 +13,7 @@ create table tidegate.table_upkeep (
 comment on table tidegate.table_upkeep is 'What tables were given for many rows; each is given once, so what the operator changes later stays';
 comment on column tidegate.table_upkeep.table_schema is 'Schema of the table';
 comment on column tidegate.table_upkeep.table_name is 'The table';
+comment on column tidegate.table_upkeep.table_oid is 'Its oid: a table that was created again under this name, or was divided, is given both again';
 comment on column tidegate.table_upkeep.parameters_at is 'When its parameters of autovacuum were set, or found to be set by the operator';
 comment on column tidegate.table_upkeep.index_attribute is 'Number (attnum) of the column with the business time; null while no index was created';
 comment on column tidegate.table_upkeep.index_at is 'When the index of this column was created, or found';
@@ -77,7 +79,9 @@ begin
         inner join pg_catalog.pg_class as class on class.oid = to_regclass('tidegate.' || control.name)
         where
             not exists (
-                select from unnest(class.reloptions) as parameter (entry) where starts_with(parameter.entry, 'autovacuum_')
+                select
+                from unnest(class.reloptions) as parameter (entry)
+                where starts_with(parameter.entry, 'autovacuum_')
             )
     loop
         execute format('alter table tidegate.%I set (%s)', wanted.name, wanted.parameters);

@@ -1,8 +1,8 @@
 //! The index of a table by business time.
 //!
-//! It is a BRIN index of several ranges of time per range of blocks. One range is not enough: several connections are
-//! loaded at a time, each at another day of its history, and their rows get blocks in turn. docs/performance.md#large-tables
-//! has the measurements.
+//! It is a BRIN index with several ranges of time per range of blocks. One range of time is not enough: several
+//! connections are loaded at the same time, each at another day of its history, and their rows get blocks in turn. The
+//! measurements are in docs/performance.md#large-tables.
 
 use sqlx::PgConnection;
 use xxhash_rust::xxh3::xxh3_64;

@@ -1,8 +1,8 @@
 //! Gives tables what they lack for many rows: the index by business time, and the parameters of autovacuum.
 //!
-//! A table gets both when it is created, and the index when an empty table gets the column. This pass is for tables that
-//! have rows already. Each table gets each of them once, which is noted in `tidegate.table_upkeep`: what the operator
-//! removes or sets afterwards stays as it is.
+//! A table gets both when it is created; an empty table gets the index together with the column. This pass is for tables
+//! that have rows already. Each table gets each of them once, which is noted in `tidegate.table_upkeep`: what the
+//! operator removes or sets afterwards stays as it is.
 //!
 //! An index is built concurrently, so that no load waits for it. Such a build waits for transactions, so it may take
 //! long, and leaves an invalid index when it fails, which the next pass replaces.
@@ -96,9 +96,9 @@ pub(super) async fn note_new(
     (schema, name): (&str, &str),
     column: Option<&str>,
 ) -> Result<(), sqlx::Error> {
-    note_parameters(connection, (schema, name)).await?;
-    let Some(column) = column else { return Ok(()) };
     let oid = shape::relation(connection, schema, name).await?.map_or(0, |relation| relation.oid);
+    note_parameters(connection, (schema, name), oid).await?;
+    let Some(column) = column else { return Ok(()) };
     note_index(connection, (schema, name), oid, column).await
 }
 
@@ -115,7 +115,7 @@ async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<()
             run_ddl(&mut connection, format!("alter table {target} set ({})", storage::parameters())).in_time().await?;
             sum.parameters += 1;
         }
-        note_parameters(&mut connection, full_name).in_time().await?;
+        note_parameters(&mut connection, full_name, table.oid).in_time().await?;
     }
     let Some(column) = &table.column else { return Ok(()) };
     for part in parts.iter().filter(|part| !part.is_partitioned && !part.has_index) {
@@ -184,7 +184,10 @@ async fn lacking(connection: &mut PgConnection, streams: &[&Stream]) -> Result<V
         inner join pg_catalog.pg_class as class
             on class.relnamespace = namespace.oid and class.relname = wanted.name and class.relkind in ('r', 'p')
         left join tidegate.table_upkeep as upkeep
-            on upkeep.table_schema = wanted.schema and upkeep.table_name = wanted.name
+            on
+                upkeep.table_schema = wanted.schema
+                and upkeep.table_name = wanted.name
+                and upkeep.table_oid = class.oid::bigint
         left join lateral (
             select candidate.name
             from unnest(string_to_array(wanted.times, e'\n')) with ordinality as candidate (name, rank)
@@ -226,7 +229,9 @@ async fn parts(connection: &mut PgConnection, oid: i64, column: Option<&str>) ->
             class.relname::text as "name!",
             class.relkind = 'p' as "is_partitioned!",
             exists (
-                select from unnest(class.reloptions) as parameter (entry) where starts_with(parameter.entry, 'autovacuum_')
+                select
+                from unnest(class.reloptions) as parameter (entry)
+                where starts_with(parameter.entry, 'autovacuum_')
             ) as "has_parameters!",
             coalesce(bool_or(index.indisvalid and index.indpred is null), false) as "has_index!",
             coalesce(
@@ -257,16 +262,25 @@ async fn parts(connection: &mut PgConnection, oid: i64, column: Option<&str>) ->
     .await
 }
 
-async fn note_parameters(connection: &mut PgConnection, (schema, name): (&str, &str)) -> Result<(), sqlx::Error> {
+async fn note_parameters(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    oid: i64,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        insert into tidegate.table_upkeep (table_schema, table_name, parameters_at)
-        values ($1, $2, clock_timestamp())
+        insert into tidegate.table_upkeep as known (table_schema, table_name, table_oid, parameters_at)
+        values ($1, $2, $3, clock_timestamp())
         on conflict (table_schema, table_name) do update
-        set parameters_at = excluded.parameters_at
+        set
+            table_oid = excluded.table_oid,
+            parameters_at = excluded.parameters_at,
+            index_attribute = case when known.table_oid = excluded.table_oid then known.index_attribute end,
+            index_at = case when known.table_oid = excluded.table_oid then known.index_at end
         ",
         schema,
         name,
+        oid,
     )
     .execute(connection)
     .await?;
@@ -281,12 +295,16 @@ async fn note_index(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
-        insert into tidegate.table_upkeep (table_schema, table_name, index_attribute, index_at)
-        select $1, $2, attnum, clock_timestamp()
+        insert into tidegate.table_upkeep as known (table_schema, table_name, table_oid, index_attribute, index_at)
+        select $1, $2, $3::bigint, attnum, clock_timestamp()
         from pg_catalog.pg_attribute
         where attrelid = $3::bigint::oid and attname = $4 and not attisdropped
         on conflict (table_schema, table_name) do update
-        set index_attribute = excluded.index_attribute, index_at = excluded.index_at
+        set
+            table_oid = excluded.table_oid,
+            parameters_at = case when known.table_oid = excluded.table_oid then known.parameters_at end,
+            index_attribute = excluded.index_attribute,
+            index_at = excluded.index_at
         ",
         schema,
         name,

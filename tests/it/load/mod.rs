@@ -16,5 +16,6 @@ mod replace;
 mod row_time;
 mod shared;
 mod sql;
+mod time_index;
 mod values;
 mod variants;
