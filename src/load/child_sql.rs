@@ -94,7 +94,12 @@ from (
     cross join lateral {elements}
     order by {key}
 ) as fresh
-left join {target} as present on present._connection = $1 and {same}
+left join lateral (
+    select *
+    from {target} as present
+    where present._connection = $1 and {same}
+    offset 0
+) as present on true
 where present._connection is null
     or ({present}) is distinct from ({fresh})
 on conflict (_connection, {key}) do update

@@ -202,6 +202,7 @@ impl StatementParts<'_> {
         let conflict: Vec<String> =
             ["_connection".to_owned()].into_iter().chain(window_in_key).chain(self.key.iter().cloned()).collect();
         let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
+        let found = self.found();
         let extra = TableColumn::new("", "_extra", ColumnType::Jsonb);
         let columns: Vec<&TableColumn> = table.columns.iter().chain([&extra]).collect();
         let listed = |each: &dyn Fn(&str, &TableColumn) -> String| {
@@ -224,7 +225,7 @@ impl StatementParts<'_> {
     insert into {target} as present (_connection, {window}{hash}{all}, _run_id, _loaded_at)
     select $1, {staged_window}{staged_hash}{staged}, $3, now()
     from {source} as staged
-    left join {target} as present
+    left join {found} as present
         on present._connection = $1{window_key} and {same_key}
     where present._connection is null
         or ({present}) is distinct from ({written}){revived}
@@ -246,6 +247,24 @@ from merged",
             order = if order.is_empty() { String::new() } else { format!("    order by {}\n", order.join(", ")) },
             conflict = conflict.join(", "),
             assignments = assignments.join(", "),
+        )
+    }
+
+    /// The rows of the table that have the keys of staged ones, for a join. If rows belong to no slice, each is looked
+    /// up by itself: a plan without statistics of the connection takes it to have few rows, and reads them all.
+    fn found(&self) -> String {
+        if self.windowed {
+            return self.target.clone();
+        }
+        format!(
+            "lateral (
+        select *
+        from {} as known
+        where known._connection = $1 and {}
+        offset 0
+    )",
+            self.target,
+            self.same_key("known", "staged"),
         )
     }
 
@@ -430,6 +449,7 @@ where _connection = $1 and _window_start = $2 and _row_key = any($3)"
         }
     }
 
+    /// Each row is looked up by itself. With a join, a plan without statistics of the connection reads all of its rows.
     fn drop_shared(&self, latest_wins: bool) -> String {
         let Self { table, target, stage, .. } = self;
         let names: Vec<String> =
@@ -437,18 +457,28 @@ where _connection = $1 and _window_start = $2 and _row_key = any($3)"
         let listed = |alias: &str| names.iter().map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ");
         // A key of some fields does not show whether the records are identical.
         let same_content = if latest_wins {
-            format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
+            format!("\n                    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
         } else {
             String::new()
         };
         format!(
             "delete from {stage} as staged
-using {target} as neighbour
 where
     {identity} = any($1)
-    and neighbour._connection = $2
-    and neighbour._window_start = any($3)
-    and {same_key}{same_content}
+    and exists (
+        select
+        from unnest($3::timestamptz[]) as beside (window_start)
+        where
+            exists (
+                select
+                from {target} as neighbour
+                where
+                    neighbour._connection = $2
+                    and neighbour._window_start = beside.window_start
+                    and {same_key}{same_content}
+                offset 0
+            )
+    )
 returning {identity}",
             identity = self.identity("staged"),
             same_key = self.same_key("neighbour", "staged"),

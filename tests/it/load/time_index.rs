@@ -19,7 +19,7 @@ fn marks() -> Vec<String> {
 }
 
 impl Plant {
-    async fn execute(&self, sql: &str) {
+    async fn run_sql(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
     }
 
@@ -66,7 +66,7 @@ impl Plant {
 #[tokio::test]
 async fn a_new_table_has_its_index_and_its_parameters_from_the_beginning() {
     let plant = Plant::documented().await;
-    plant.execute("drop table lynn.navigation_marks").await;
+    plant.run_sql("drop table lynn.navigation_marks").await;
     plant.read(whole(0), &[marks()]).await;
     assert_eq!(plant.indexes().await, [INDEX]);
     assert_eq!(plant.parameters_of("navigation_marks").await, SCALES);
@@ -104,9 +104,9 @@ async fn a_table_that_has_rows_gets_both_once() {
     );
     assert_eq!(plant.keep_up().await, Upkeep::default());
     // What the operator does not want stays away.
-    plant.execute("drop index lynn.navigation_marks_timestamp_time").await;
+    plant.run_sql("drop index lynn.navigation_marks_timestamp_time").await;
     plant
-        .execute(
+        .run_sql(
             "alter table lynn.navigation_marks reset (autovacuum_vacuum_scale_factor,
             autovacuum_analyze_scale_factor, autovacuum_vacuum_insert_scale_factor)",
         )
@@ -114,12 +114,12 @@ async fn a_table_that_has_rows_gets_both_once() {
     assert_eq!(plant.keep_up().await, Upkeep::default());
     assert_eq!((plant.indexes().await, plant.parameters_of("navigation_marks").await), (vec![], vec![]));
     // A column that was created again has lost its index.
-    plant.execute("alter table lynn.navigation_marks drop column \"timestamp\"").await;
+    plant.run_sql("alter table lynn.navigation_marks drop column \"timestamp\"").await;
     plant.read(whole(0), &[marks()]).await;
     assert_eq!(plant.keep_up().await, Upkeep { indexes: 1, ..Upkeep::default() });
     // A table that was created again is a new one.
     plant
-        .execute(
+        .run_sql(
             "create table lynn.copy (like lynn.navigation_marks including constraints);
             drop table lynn.navigation_marks; alter table lynn.copy rename to navigation_marks",
         )
@@ -130,21 +130,21 @@ async fn a_table_that_has_rows_gets_both_once() {
 #[tokio::test]
 async fn indexes_and_parameters_of_the_operator_are_left_alone() {
     let plant = Plant::grown().await;
-    plant.execute("create index mine on lynn.navigation_marks (\"timestamp\", session)").await;
-    plant.execute("alter table lynn.navigation_marks set (autovacuum_vacuum_threshold = 7)").await;
+    plant.run_sql("create index mine on lynn.navigation_marks (\"timestamp\", session)").await;
+    plant.run_sql("alter table lynn.navigation_marks set (autovacuum_vacuum_threshold = 7)").await;
     assert_eq!(plant.keep_up().await, Upkeep::default());
     assert_eq!(plant.indexes().await, ["mine"]);
     assert_eq!(plant.parameters_of("navigation_marks").await, ["autovacuum_vacuum_threshold=7"]);
-    plant.execute("drop index lynn.mine").await;
+    plant.run_sql("drop index lynn.mine").await;
     assert_eq!(plant.keep_up().await, Upkeep::default());
 }
 
 #[tokio::test]
 async fn an_invalid_index_of_a_build_that_failed_is_replaced() {
     let plant = Plant::grown().await;
-    plant.execute("create index navigation_marks_timestamp_time on lynn.navigation_marks (\"timestamp\")").await;
+    plant.run_sql("create index navigation_marks_timestamp_time on lynn.navigation_marks (\"timestamp\")").await;
     plant
-        .execute(
+        .run_sql(
             "update pg_index set indisvalid = false
             where indexrelid = 'lynn.navigation_marks_timestamp_time'::regclass",
         )
@@ -158,9 +158,9 @@ async fn an_invalid_index_of_a_build_that_failed_is_replaced() {
 async fn an_index_whose_name_is_taken_gets_another_one() {
     for is_new in [true, false] {
         let plant = Plant::documented().await;
-        plant.execute("create view lynn.navigation_marks_timestamp_time as select 1 as one").await;
+        plant.run_sql("create view lynn.navigation_marks_timestamp_time as select 1 as one").await;
         if is_new {
-            plant.execute("drop table lynn.navigation_marks").await;
+            plant.run_sql("drop table lynn.navigation_marks").await;
         }
         plant.read(whole(0), &[marks()]).await;
         assert_eq!(plant.keep_up().await.indexes, u64::from(!is_new));
@@ -174,7 +174,7 @@ async fn the_partitions_of_a_divided_table_have_the_index_and_later_ones_get_it(
     let plant = Plant::grown().await;
     assert_eq!(plant.keep_up().await.indexes, 1);
     plant
-        .execute(
+        .run_sql(
             "alter table lynn.navigation_marks rename to one;
             create table lynn.navigation_marks (like lynn.one including constraints) partition by range (_window_start);
             alter table lynn.navigation_marks add primary key (_connection, _window_start, _row_key);
@@ -186,7 +186,7 @@ async fn the_partitions_of_a_divided_table_have_the_index_and_later_ones_get_it(
         .await;
     assert_eq!(plant.keep_up().await, Upkeep { indexes: 1, parameters: 1, busy: 0 }, "those of the second partition");
     plant
-        .execute(
+        .run_sql(
             "create table lynn.three partition of lynn.navigation_marks
             for values from ('2024-03-10Z') to ('2024-03-15Z')",
         )
@@ -213,7 +213,7 @@ async fn loads_continue_while_an_index_is_built_and_another_process_leaves_it_al
     eventually(SOON, async || (plant.count(waits).await == 1).then_some(())).await;
     // Neither a load nor a reader waits.
     plant
-        .execute(
+        .run_sql(
             "set lock_timeout = '5s';
             insert into lynn.navigation_marks (_connection, _window_start, _row_key, _run_id, _loaded_at)
             values ('other', now(), gen_random_uuid(), 1, now())",
@@ -231,11 +231,11 @@ async fn loads_continue_while_an_index_is_built_and_another_process_leaves_it_al
 #[tokio::test]
 async fn a_query_by_time_uses_the_index_and_reads_few_blocks() {
     let plant = Plant::documented().await;
-    plant.execute("drop table lynn.navigation_marks").await;
+    plant.run_sql("drop table lynn.navigation_marks").await;
     plant.read(whole(0), &[numbered([1])]).await;
     // Two connections that are loaded at a time, each at another day of its history.
     plant
-        .execute(
+        .run_sql(
             "insert into lynn.navigation_marks (
                 _connection, _window_start, _row_key, \"timestamp\", mark_value, _run_id, _loaded_at
             )
