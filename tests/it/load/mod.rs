@@ -10,6 +10,7 @@ mod fingerprints;
 mod grow;
 mod held;
 mod keys;
+mod large;
 mod modes;
 pub mod plant;
 mod replace;
