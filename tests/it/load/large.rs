@@ -244,7 +244,7 @@ async fn entities_in(rows: u32) -> Vec<(String, Cost)> {
 /// What reads more than the records explain, or more than in a table of few rows.
 fn dear(few: &[(String, Cost)], many: &[(String, Cost)]) -> Vec<String> {
     let max = PER_RECORD_MAX * i64::from(RECORDS);
-    let is_dear = |few: Cost, many: Cost| many.rows > max || many.blocks > max || many.rows > few.rows.max(max / 2) * 2;
+    let is_dear = |few: Cost, many: Cost| many.rows > max || many.blocks > max || many.rows > few.rows + max / 2;
     few.iter()
         .zip(many)
         .filter(|((_, few), (_, many))| is_dear(*few, *many))
