@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::table::run_ddl;
 use super::{LoadError, key, shape, storage, time_index};
@@ -103,9 +103,7 @@ pub(super) async fn note_new(
 }
 
 async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<(), sqlx::Error> {
-    let mut connection = pool.acquire().in_time().await?;
-    // Its settings are changed, and it may be left in the middle of a statement.
-    connection.close_on_drop();
+    let mut connection = session::connect_beside(pool).await?;
     let parts = parts(&mut connection, table.oid, table.column.as_deref()).in_time().await?;
     let full_name = (&*table.schema, &*table.name);
     limit_locks(&mut connection, LOCK_MAX).await?;
@@ -117,7 +115,7 @@ async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<()
         }
         note_parameters(&mut connection, full_name, table.oid).in_time().await?;
     }
-    let Some(column) = &table.column else { return Ok(()) };
+    let Some(column) = &table.column else { return connection.close().await };
     for part in parts.iter().filter(|part| !part.is_partitioned && !part.has_index) {
         build(&mut connection, part, column).await?;
         sum.indexes += 1;
@@ -129,7 +127,8 @@ async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<()
             .in_time()
             .await?;
     }
-    note_index(&mut connection, full_name, table.oid, column).in_time().await
+    note_index(&mut connection, full_name, table.oid, column).in_time().await?;
+    connection.close().await
 }
 
 /// Builds the index of a table that has rows. Loads continue, also while this waits.
