@@ -3,6 +3,8 @@
 //! Postgres counts the rows, entries of indexes and blocks that sessions have read of a table. The counts are compared
 //! with the number of records, because times depend on the machine.
 
+use std::borrow::Cow;
+
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::catalogue::{Column, ColumnType, Key, Mode, Stream};
 
@@ -80,7 +82,7 @@ fn entity_stream() -> Stream {
     Stream {
         name: "entity".into(),
         mode: Mode::Upsert,
-        key: Key::Columns(vec!["id".into()].into()),
+        key: Key::Columns(vec![Cow::Borrowed("id")].into()),
         columns: COLUMNS.into(),
         documented: true,
         row_time: None,
