@@ -13,7 +13,7 @@ use super::alive::{self, Alive};
 use super::names::names;
 use super::periodic::Periodic;
 use super::streams::StoredPlan;
-use super::{Database, Reload, notifying, pruning, totals, views};
+use super::{Database, Reload, notifying, pruning, totals, upkeep, views};
 use crate::config::{Config, MetricsPer};
 use crate::http::HttpError;
 use crate::mart;
@@ -121,13 +121,17 @@ impl Daemon {
         let totals = totals::task(&periodic);
         let [check, send] = notifying::tasks(&periodic, &notifier, &receiver);
         let prune = pruning::task(&periodic, receiver.clone());
+        let upkeep = upkeep::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
         let reload = reload.map(|reload| {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals, check, send], shutdown.clone())),
+            timer: tokio::spawn(timer::run(
+                vec![enqueue, beat, prune, upkeep, views, totals, check, send],
+                shutdown.clone(),
+            )),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,

@@ -29,22 +29,26 @@ impl LinksSql {
         let target = qualified(&table.schema, &child.name);
         let array = quote(&staged.name);
         let of_parent = links_of(links, "present", "staged");
-        let is_gone = format!(
-            "not exists (select from {} where {} = present.{})",
-            elements(links),
-            element(id, true),
-            quote(&id.name)
-        );
+        let own = quote(&id.name);
+        let is_gone =
+            format!("not exists (select from {} where {} = present.{own})", elements(links), element(id, true));
         Some(Self {
             child: child.name.to_string(),
+            // The child rows of each parent are looked up by themselves. With a join, a plan without statistics of the
+            // connection reads all of its rows. Few batches have rows to delete.
             count: format!(
                 "select
     count(*) filter (where $2::timestamptz is null or present._loaded_at < $2) as present,
     count(*) filter (where ($2::timestamptz is null or present._loaded_at < $2) and {is_gone}) as gone,
     count(*) filter (where {is_gone}) as all_gone
-from {target} as present
-inner join {source} as staged on {of_parent}
-where present._connection = $1 and staged.{array} is not null"
+from {source} as staged
+cross join lateral (
+    select present._loaded_at, present.{own}
+    from {target} as present
+    where present._connection = $1 and {of_parent}
+    offset 0
+) as present
+where staged.{array} is not null"
             ),
             delete: format!(
                 "delete from {target} as present
@@ -111,7 +115,12 @@ from {fresh}",
     match distribution {
         Distribution::None => vec![format!(
             "{insert}
-left join {target} as present on present._connection = $1 and {same}
+left join lateral (
+    select *
+    from {target} as present
+    where present._connection = $1 and {same}
+    offset 0
+) as present on true
 where present._connection is null
     or {differs}
 on conflict (_connection, {key}) do update

@@ -18,8 +18,9 @@ pub struct DuplicatesSql {
 /// For staged rows that a neighbouring slice has too.
 #[derive(Debug, Clone)]
 pub struct SharedSql {
-    /// `$1` identities, `$2` connection, `$3` neighbouring window starts: the places and identities of those among
-    /// these rows that a neighbour has in identical form.
+    /// `$1` identities, `$2` connection, `$3` window start of one neighbour: the places and identities of those among
+    /// these rows that it has in identical form. With several neighbours at once, a plan without statistics of the
+    /// connection reads all of its rows.
     pub find: String,
     /// `$1` places.
     pub delete: String,
@@ -77,7 +78,7 @@ inner join {target} as neighbour
     on {same_key}
 where
     neighbour._connection = $2
-    and neighbour._window_start = any($3){same_content}",
+    and neighbour._window_start = $3{same_content}",
             identity = self.identity("staged"),
             same_key = self.same_key("neighbour", "staged"),
         );

@@ -5,7 +5,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::number_column::conversion;
 use super::shape;
 use super::table::{Cause, Table, TableColumn, lock_structure, record, run_ddl};
-use super::{LoadError, key};
+use super::{LoadError, key, upkeep};
 use crate::catalogue::{ColumnNames, ColumnType, Stream};
 use crate::rows::layout::{Field, Layout};
 use crate::store::ident::{literal, quote, table as qualified};
@@ -62,7 +62,11 @@ impl Table {
                 }
             }
         }
+        let is_longer = !new.is_empty();
         now.add_columns(&mut transaction, new, cause).await?;
+        if is_longer {
+            upkeep::index_empty(&mut transaction, stream).await?;
+        }
         let relation = shape::relation(&mut transaction, &self.schema, &self.name).await?;
         now.version = relation.map_or(0, |relation| relation.version);
         transaction.commit().await?;

@@ -375,7 +375,7 @@ async fn add(
     Ok(())
 }
 
-async fn is_empty(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
+pub(super) async fn is_empty(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
     let statement = format!("select 1 from {} limit 1", qualified(schema, name));
     let some: Option<i32> = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_optional(connection).await?;
     Ok(some.is_none())
@@ -422,6 +422,9 @@ async fn forget(connection: &mut PgConnection, schema: &str, name: &str) -> Resu
 pub(super) async fn forget_all(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
     forget(connection, schema, name).await?;
     sqlx::query!("delete from tidegate.row_time where table_schema = $1 and table_name = $2", schema, name)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("delete from tidegate.table_upkeep where table_schema = $1 and table_name = $2", schema, name)
         .execute(connection)
         .await?;
     Ok(())

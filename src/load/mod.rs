@@ -21,9 +21,12 @@ mod shape;
 pub mod sql;
 mod stage;
 mod statement;
+mod storage;
 pub mod table;
+mod time_index;
 pub mod transaction;
 mod unchanged;
+pub mod upkeep;
 
 use std::borrow::Cow;
 

@@ -207,6 +207,7 @@ impl StatementParts<'_> {
         let Self { target, source, .. } = self;
         let (names, values) = self.new_row();
         let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
+        let found = self.found();
         let columns = self.columns();
         let listed = |each: &dyn Fn(&str, Keep) -> String| {
             columns.iter().map(|(name, keep)| each(name, *keep)).collect::<Vec<_>>().join(", ")
@@ -226,7 +227,7 @@ impl StatementParts<'_> {
     insert into {target} as present ({names})
     select {values}
     from {source} as staged
-    left join {target} as present
+    left join {found} as present
         on present._connection = $1{window_key} and {same_key}
     where present._connection is null
         or ({present}) is distinct from ({written}){revived}
@@ -246,6 +247,24 @@ from merged",
             order = self.order().map_or_else(String::new, |order| format!("    {order}\n")),
             conflict = self.conflict(),
             assignments = assignments.join(", "),
+        )
+    }
+
+    /// The rows of the table that have the keys of staged ones, for a join. If rows belong to no slice, each is looked
+    /// up by itself: a plan without statistics of the connection takes it to have few rows, and reads them all.
+    fn found(&self) -> String {
+        if self.windowed {
+            return self.target.clone();
+        }
+        format!(
+            "lateral (
+        select *
+        from {} as known
+        where known._connection = $1 and {}
+        offset 0
+    )",
+            self.target,
+            self.same_key("known", "staged"),
         )
     }
 
@@ -448,8 +467,8 @@ fn seen(slice: &str) -> String {
 
 /// The bytes that stand for the value of a key's column in its row's identity.
 ///
-/// Each function in it is immutable: Citus refuses others, such as `convert_to`, where rows are changed. The encoding of
-/// the database is UTF-8. A cast of a text to bytes reads escapes, so backslashes are doubled.
+/// Each function in it is immutable: Citus refuses others, such as `convert_to`, where rows are changed. The encoding
+/// of the database is UTF-8. A cast of a text to bytes reads escapes, so backslashes are doubled.
 fn bytes_of(value: &str, kind: ColumnType) -> String {
     match kind {
         ColumnType::Timestamptz => format!("timestamptz_send({value})"),

@@ -469,19 +469,24 @@ impl Stage {
         let Some(shared) = self.sql.shared.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(HashSet::new());
         };
-        let found = planned_each_time(&shared.find)
-            .bind(keys)
-            .bind(&claim.connection)
-            .bind(reading.neighbours)
-            .fetch_all(&mut *connection)
-            .await?;
-        if found.is_empty() {
-            return Ok(HashSet::new());
+        let mut places: Vec<i32> = Vec::new();
+        let mut dropped = HashSet::new();
+        for neighbour in reading.neighbours {
+            let found = planned_each_time(&shared.find)
+                .bind(&keys)
+                .bind(&claim.connection)
+                .bind(neighbour)
+                .fetch_all(&mut *connection)
+                .await?;
+            for row in found {
+                places.push(row.try_get(0)?);
+                dropped.insert(row.try_get::<Uuid, _>(1)?.as_u128());
+            }
         }
-        let places = found.iter().map(|row| row.try_get::<i32, _>(0)).collect::<Result<Vec<_>, _>>()?;
-        planned_each_time(&shared.delete).bind(places).execute(connection).await?;
-        let keys = found.iter().map(|row| row.try_get::<Uuid, _>(1).map(|key| key.as_u128()));
-        Ok(keys.collect::<Result<_, _>>()?)
+        if !places.is_empty() {
+            planned_each_time(&shared.delete).bind(places).execute(connection).await?;
+        }
+        Ok(dropped)
     }
 
     /// Notes the staged rows as still reported; returns how many were not noted before.

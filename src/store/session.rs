@@ -228,6 +228,14 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
     Ok(())
 }
 
+/// A session with the settings of the pool's, but beside it, for work that takes so long that a small pool would lack a
+/// connection meanwhile.
+pub async fn connect_beside(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).in_time().await?;
+    prepare(&mut connection, STATEMENT_MAX).await?;
+    Ok(connection)
+}
+
 /// Closes idle connections: after one was lost the others probably are, and after a failover they lead to a read-only
 /// server.
 pub fn purge(pool: &PgPool) {

@@ -6,7 +6,7 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 40] = [
+const NEEDED: [(&str, Rights); 41] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
@@ -46,6 +46,7 @@ const NEEDED: [(&str, Rights); 40] = [
     ("stream_wait", READ),
     ("table_column", CHANGED_AND_DELETED),
     ("table_key", CHANGED_AND_DELETED),
+    ("table_upkeep", CHANGED_AND_DELETED),
     ("task", CHANGED),
 ];
 

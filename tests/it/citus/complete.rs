@@ -42,7 +42,7 @@ async fn contents(pool: &PgPool) -> BTreeMap<String, Vec<String>> {
     let mut contents = BTreeMap::new();
     for table in tables {
         let rows = format!(
-            "select (to_jsonb(t) - '{{_run_id,_loaded_at,_deleted_at,observed_at,window_end}}'::text[])::text
+            "select (to_jsonb(t) - '{{_run_id,_loaded_at,_deleted_at,observed_at,extracted_at,window_end}}'::text[])::text
                 || (coalesce(to_jsonb(t) ->> '_deleted_at', '') <> '')
             from {table} as t"
         );

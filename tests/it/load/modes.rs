@@ -50,6 +50,7 @@ pub async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         children: if all { children.into() } else { Cow::Borrowed(&[]) },
         ..stream("survey_result")
     };
