@@ -38,6 +38,8 @@ pub struct Change {
     /// Whether its end is of no interest to people: it became part of another problem, or its stream is not read any
     /// more. A program that received its beginning receives its end.
     pub is_silent: bool,
+    /// Whether it became part of another problem: it ended, and what it was about has not.
+    pub is_merged: bool,
     /// The jobs that it concerns.
     pub jobs: Vec<String>,
 }
@@ -164,6 +166,7 @@ pub async fn check_failed(
         summary: summary.into_owned(),
         is_over: false,
         is_silent: false,
+        is_merged: false,
         jobs: Vec::new(),
     };
     record(transaction, std::slice::from_ref(&change)).await?;
@@ -214,6 +217,8 @@ pub struct Problem {
     pub streams: i32,
     pub since: DateTime<Utc>,
     pub closed_at: Option<DateTime<Utc>>,
+    /// The problem that it became part of.
+    pub merged_into: Option<i64>,
     pub complete_until: Option<DateTime<Utc>>,
     pub summary: String,
     pub hint: Option<String>,
@@ -245,6 +250,7 @@ pub async fn of_message(
             problem.streams,
             problem.seen_first_at as since,
             problem.closed_at,
+            problem.merged_into,
             state.complete_until as "complete_until?",
             problem.summary,
             problem.hint,
