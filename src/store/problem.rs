@@ -1,8 +1,11 @@
-//! `tidegate.problem`: what is wrong. One statement checks everything, opens problems and closes them.
+//! `tidegate.problem`: what is wrong. `problem_conditions.sql` finds what is not about streams; `problem_check.sql`
+//! checks the streams, and opens and closes all problems.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::run::interval;
@@ -90,6 +93,20 @@ pub struct Scope<'a> {
     pub loops: &'a [(&'static str, Duration)],
 }
 
+/// Something that is wrong and not about streams.
+#[derive(Debug, Serialize)]
+struct Condition {
+    kind: String,
+    scope: String,
+    cause: String,
+    connection: Option<String>,
+    job: Option<String>,
+    run_id: Option<i64>,
+    streams: i32,
+    summary: String,
+    hint: Option<String>,
+}
+
 /// Checks everything that may be wrong. Opens problems and closes them, records both as events, and returns what
 /// changed.
 pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<Vec<Change>, sqlx::Error> {
@@ -99,6 +116,10 @@ pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<
     let quiet: Vec<f64> = patience.iter().map(|patience| patience.quiet.as_secs_f64()).collect();
     let (loops, limits): (Vec<String>, Vec<f64>) =
         loops.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs_f64())).unzip();
+    let others = sqlx::query_file_as!(Condition, "src/store/problem_conditions.sql", since, targets, &loops, &limits)
+        .fetch_all(&mut *transaction)
+        .within(CHECK_MAX)
+        .await?;
     let changes = sqlx::query_file_as!(
         Change,
         "src/store/problem_check.sql",
@@ -107,9 +128,7 @@ pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<
         &quiet,
         since,
         group_from,
-        targets,
-        &loops,
-        &limits,
+        Json(&others) as _,
     )
     .fetch_all(&mut *transaction)
     .within(CHECK_MAX)
