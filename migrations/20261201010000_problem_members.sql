@@ -1,6 +1,6 @@
--- A stream stays in the problem of its connection until it is over itself, whatever its error is meanwhile, so a problem
--- names its streams. A problem that becomes part of another one names that one. Attempts to send a message that a
--- process did not finish do not count as failures of its target.
+-- A stream stays in the problem of its connection until it is over itself, whatever its error is meanwhile, so a
+-- problem names its streams. A problem that becomes part of another one names that one. Attempts to send a message that
+-- a process did not finish do not count as failures of its target.
 
 alter table tidegate.problem
     add column members text[],

@@ -11,8 +11,8 @@ with setting as (
 
 unclosed as (
     select
-        id, kind, scope, cause, connection, stream, members, seen_first_at, opened_at, missed, seen_last_at, muted_until,
-        muted_by
+        id, kind, scope, cause, connection, stream, members, seen_first_at, opened_at, missed, seen_last_at,
+        muted_until, muted_by
     from tidegate.problem
     where closed_at is null
 ),
@@ -263,8 +263,8 @@ stream_problem as (
         case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end
 ),
 
--- A problem of a connection that takes over problems of its streams is as old as the oldest of them, open if one of them
--- is, and muted if all that are open are.
+-- A problem of a connection that takes over problems of its streams is as old as the oldest of them, open if one of
+-- them is, and muted if all that are open are.
 grouped as (
     select
         placed.kind,
@@ -422,8 +422,8 @@ condition as (
 
 seen as (
     insert into tidegate.problem as problem (
-        kind, scope, cause, connection, stream, members, job, run_id, streams, summary, hint, seen_first_at, seen_last_at,
-        opened_at, muted_until, muted_by
+        kind, scope, cause, connection, stream, members, job, run_id, streams, summary, hint, seen_first_at,
+        seen_last_at, opened_at, muted_until, muted_by
     )
     select
         condition.kind,
