@@ -220,6 +220,10 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
 
 pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let target = asked.target()?;
-    notification::add_test(&mut *asked.conn, target).await?;
+    if notification::add_test(&mut *asked.conn, target).await?.is_none() {
+        let refusal =
+            format!("a test message to {target} waits to be sent or is being sent; wait until it has an outcome");
+        return Err(ActionError::Refused(refusal));
+    }
     Ok(Done { summary: format!("a test message to {target} was requested"), ..Done::default() })
 }

@@ -32,6 +32,11 @@ type Attempt = AbortOnDropHandle<Result<Option<Outcome>, sqlx::Error>>;
 /// The attempts that this process makes now, by the name of the target.
 pub(super) type UnderWay = BTreeMap<String, Attempt>;
 
+/// A message is given up after so many attempts whose process ended before it had recorded an outcome: sending it may be
+/// what ends the process. The pauses after them are longer each time.
+const CUT_OFF_MAX: i32 = 20;
+/// Why it is given up.
+const CUT_OFF: &str = "the process ended before there was an outcome";
 /// By how much pauses differ at random, in both directions.
 const JITTER: f64 = 0.2;
 
@@ -117,17 +122,23 @@ impl Notifier {
         if !notification_target::take_turn(&mut transaction, &target.name, self.timing.turn(), only.is_some()).await? {
             return Ok(None);
         }
-        let mut is_split = false;
+        let mut is_changed = false;
         let message = loop {
             let claimed = notification_attempt::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
             match claimed {
+                Some(message) if message.cut_off >= CUT_OFF_MAX => {
+                    notification_attempt::give_up(&mut *transaction, message.id, CUT_OFF).await?;
+                    let (target, attempts) = (&target.name, message.attempts);
+                    tracing::warn!(target, attempts, "a notification was given up: {CUT_OFF} at each attempt");
+                    is_changed = true;
+                }
                 Some(message) if is_of_several(target, &message) => {
                     split(&mut transaction, target, &message).await?;
-                    is_split = true;
+                    is_changed = true;
                 }
                 Some(message) => break message,
                 None => {
-                    if is_split {
+                    if is_changed {
                         notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
                         transaction.commit().in_time().await?;
                     }
@@ -180,8 +191,8 @@ impl Notifier {
     }
 
     fn pauses(&self, message: &Message, outcome: Outcome) -> Pauses {
-        let made = usize::try_from(message.attempts).unwrap_or(usize::MAX);
-        let step = self.timing.backoff.get(made.saturating_sub(1)).copied();
+        let failures = usize::try_from(message.failures).unwrap_or(usize::MAX);
+        let step = self.timing.backoff.get(failures).copied();
         let step = step.map(|pause| pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * rand::random::<f64>()));
         let (asked, target) = match outcome {
             Outcome::RateLimited(asked) => (asked, asked),
@@ -223,6 +234,7 @@ async fn split(transaction: &mut PgConnection, target: &Target, message: &Messag
         let kind = match (problem.closed_at, problem.is_known) {
             (None, false) => Kind::Opened,
             (None, true) => Kind::Reminder,
+            (Some(_), true) if problem.merged_into.is_some() => Kind::Merged,
             (Some(_), true) => Kind::Recovered,
             // The target has not received its beginning.
             (Some(_), false) => continue,

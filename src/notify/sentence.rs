@@ -125,6 +125,7 @@ pub(super) fn example() -> Problem {
         streams: 1,
         since: "2026-11-29T03:15:00Z".parse().unwrap(),
         closed_at: None,
+        merged_into: None,
         complete_until: Some("2026-11-28T03:15:00Z".parse().unwrap()),
         summary: "the vendor responded with status 401".to_owned(),
         hint: Some("renew the token".to_owned()),

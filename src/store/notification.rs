@@ -14,6 +14,8 @@ use super::session::Deadline as _;
 pub enum Kind {
     Opened,
     Recovered,
+    /// The problem became part of another one.
+    Merged,
     Reminder,
     Test,
     /// Several problems, some of them over.
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Opened => "opened",
             Self::Recovered => "recovered",
+            Self::Merged => "merged",
             Self::Reminder => "reminder",
             Self::Test => "test",
             Self::Digest => "digest",
@@ -38,6 +41,7 @@ impl Kind {
         match name {
             "opened" => Self::Opened,
             "recovered" => Self::Recovered,
+            "merged" => Self::Merged,
             "reminder" => Self::Reminder,
             "test" => Self::Test,
             "activity" => Self::Activity,
@@ -133,12 +137,31 @@ pub async fn add(executor: impl PgExecutor<'_>, target: &str, kind: Kind, proble
     Ok(())
 }
 
-/// Adds a test message. Returns its id.
-pub async fn add_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Uuid, sqlx::Error> {
-    sqlx::query_scalar!("insert into tidegate.notification (target, kind) values ($1, 'test') returning id", target)
-        .fetch_one(executor)
-        .in_time()
-        .await
+/// Adds a test message. Returns its id, or `None` if one is due to the target already.
+pub async fn add_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        insert into tidegate.notification (target, kind)
+        values ($1, 'test')
+        on conflict (target) where kind = 'test' and state = 'due' do nothing
+        returning id
+        ",
+        target,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await
+}
+
+/// The test message that is due to the target, or is being sent to it.
+pub async fn waiting_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select id from tidegate.notification where target = $1 and kind = 'test' and state = 'due'",
+        target,
+    )
+    .fetch_optional(executor)
+    .in_time()
+    .await
 }
 
 /// A problem about which a target has received a message, or may have.

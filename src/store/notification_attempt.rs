@@ -12,15 +12,13 @@ use super::notification::Kind;
 use super::run::interval;
 use super::session::Deadline as _;
 
-/// The oldest test message that is due to `target`.
+/// The test message that is due to `target`.
 pub async fn due_test(executor: impl PgExecutor<'_>, target: &str) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
         "
         select id
         from tidegate.notification
         where target = $1 and kind = 'test' and state = 'due' and due_at <= clock_timestamp()
-        order by created_at, id
-        limit 1
         ",
         target,
     )
@@ -93,12 +91,17 @@ pub struct Message {
     pub body: Option<Value>,
     /// Including this one.
     pub attempts: i32,
+    /// Attempts that the target did not accept.
+    pub failures: i32,
+    /// Earlier attempts without an outcome: their processes ended.
+    pub cut_off: i32,
     pub created_at: DateTime<Utc>,
 }
 
 /// Claims the next message to `target`, until the end of `lease`: if the process ends before it has recorded an
-/// outcome, any process sends the message again. A message about a problem waits for earlier ones about it.
-/// `only`: this message and no other.
+/// outcome, any process sends the message again. After each time that this happened, the lease is twice as long, and at
+/// most an hour. Beginnings come before ends, reminders and activity, but a message about a problem waits for earlier
+/// ones about it. `only`: this message and no other.
 pub async fn claim(
     executor: impl PgExecutor<'_>,
     target: &str,
@@ -127,19 +130,28 @@ pub async fn claim(
                         and earlier.problems && message.problems
                         and earlier.created_at < message.created_at
                 )
-            order by message.due_at, message.created_at
+            order by
+                message.kind in ('recovered', 'merged', 'reminder', 'activity'),
+                message.due_at,
+                message.created_at
             limit 1
             for update skip locked
         )
 
         update tidegate.notification as message
         -- Without an outcome, it is being sent.
-        set attempts = message.attempts + 1, due_at = clock_timestamp() + $2, outcome = null
+        set
+            attempts = message.attempts + 1,
+            due_at = clock_timestamp() + least(
+                $2::interval * power(2, least(message.attempts - message.failures, 20)),
+                greatest($2, interval '1 hour')
+            ),
+            outcome = null
         from next
         where message.id = next.id
         returning
-            message.id, message.kind, message.problems, message.body, message.attempts, message.created_at,
-            message.reported_from, message.reported_until
+            message.id, message.kind, message.problems, message.body, message.attempts, message.failures,
+            message.created_at, message.reported_from, message.reported_until
         "#,
         target,
         interval(lease),
@@ -155,6 +167,8 @@ pub async fn claim(
         range: row.reported_from.zip(row.reported_until).map(|(from, until)| Range { from, until }),
         body: row.body,
         attempts: row.attempts,
+        failures: row.failures,
+        cut_off: row.attempts - 1 - row.failures,
         created_at: row.created_at,
     }))
 }
@@ -171,6 +185,23 @@ pub async fn compose(executor: impl PgExecutor<'_>, message: Uuid, body: &Value)
 /// Removes a message that has no content any more.
 pub async fn remove(executor: impl PgExecutor<'_>, message: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.notification where id = $1", message).execute(executor).in_time().await?;
+    Ok(())
+}
+
+/// Gives up a message that was claimed.
+pub async fn give_up(executor: impl PgExecutor<'_>, message: Uuid, outcome: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.notification
+        set state = 'given_up', due_at = clock_timestamp(), attempts = attempts - 1, outcome = $2
+        where id = $1
+        ",
+        message,
+        outcome,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
     Ok(())
 }
 
@@ -261,6 +292,7 @@ pub async fn failed(
             set
                 state = case when $4::interval is null then 'given_up' else state end,
                 due_at = clock_timestamp() + coalesce($4, interval '0'),
+                failures = failures + 1,
                 outcome = $3
             where id = $1 and attempts = $2 and state = 'due'
         )

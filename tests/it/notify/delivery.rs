@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::NotifyFormat;
 use tidegate::notify::{Outcome, Timing};
+use tidegate::store::notification_attempt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
@@ -64,6 +65,90 @@ async fn attempts_are_spread_and_end() {
     bench.check().await;
     bench.check().await;
     assert_eq!(bench.send().await, 0);
+}
+
+/// An attempt of a process that ended. It recorded no outcome.
+const CUT_OFF: &str = "update tidegate.notification set attempts = attempts + 1, outcome = null, due_at = now()";
+
+#[tokio::test]
+async fn attempts_that_were_cut_off_use_up_no_retries() {
+    let timing = Timing { backoff: vec![MINUTE, 10 * MINUTE], ..quick() };
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    for (after, state) in [("30 seconds", "due"), ("7 minutes", "due"), ("-1 minute", "given_up")] {
+        for _ in 0..5 {
+            bench.execute(CUT_OFF).await;
+        }
+        assert_eq!(bench.send().await, 1);
+        let row = format!("select state || (due_at > now() + interval '{after}') from tidegate.notification");
+        assert_eq!(bench.all(&row).await, [format!("{state}true")]);
+    }
+    assert_eq!(bench.all("select failures || ' of ' || attempts from tidegate.notification").await, ["3 of 18"]);
+}
+
+/// Sending the message may be what ends the process.
+#[tokio::test]
+async fn a_message_whose_attempts_are_cut_off_is_sent_more_and_more_seldom_and_given_up() {
+    const LEASE: Duration = Duration::from_secs(30);
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    let mut leases = Vec::new();
+    for attempts in 1..=20 {
+        let claimed = notification_attempt::claim(&bench.pool, "oncall", LEASE, None).await.unwrap().unwrap();
+        assert_eq!((claimed.attempts, claimed.failures, claimed.cut_off), (attempts, 0, attempts - 1));
+        let lease =
+            "select ceil(extract(epoch from due_at - clock_timestamp()) / 30)::integer from tidegate.notification";
+        leases.push(sqlx::query_scalar::<_, i32>(lease).fetch_one(&bench.pool).await.unwrap());
+        bench.execute("update tidegate.notification set due_at = now()").await;
+    }
+    assert_eq!(leases[..8], [1, 2, 4, 8, 16, 32, 64, 120], "{leases:?}");
+    assert!(leases[8..].iter().all(|lease| *lease == 120), "at most an hour: {leases:?}");
+    bench.fail(&["dialogs"], "does not exist").await;
+    bench.check().await;
+    assert_eq!(bench.send().await, 1, "the other one is sent");
+    let given_up = "select attempts || ' ' || outcome from tidegate.notification where state = 'given_up'";
+    assert_eq!(bench.all(given_up).await, ["20 the process ended before there was an outcome"]);
+}
+
+#[tokio::test]
+async fn beginnings_are_sent_before_ends_and_reminders_and_each_before_its_own_end() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    let names: Vec<String> = (0..4).map(|n| format!("marks{n}")).collect();
+    let removed: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (stream, error) in removed.iter().zip(["a", "b", "c", "d"]) {
+        another(&bench, stream, error).await;
+    }
+    assert_eq!(bench.send().await, 4);
+    bench.mend(&removed).await;
+    bench.check().await;
+    bench.check().await;
+    another(&bench, "dialogs", "does not exist").await;
+    // It is over before the target has accepted its beginning.
+    bench.responds(ResponseTemplate::new(500)).await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Refused(500)));
+    bench.accepts().await;
+    bench.mend(&["dialogs"]).await;
+    bench.check().await;
+    bench.check().await;
+    another(&bench, "surveys", "timeout").await;
+    assert_eq!(bench.send().await, 7);
+    let received = bench.received().await;
+    let events: Vec<String> = received
+        .iter()
+        .map(|request| {
+            let event = body(request);
+            let kind = event["type"].as_str().unwrap().replace("tidegate.problem.", "");
+            format!("{kind} {}", event["subject"].as_str().unwrap().replace("acme/", ""))
+        })
+        .collect();
+    assert_eq!(events[..2], ["opened dialogs", "opened surveys"], "{events:?}");
+    assert!(events[2..].iter().all(|event| event.starts_with("recovered ")), "{events:?}");
+    assert_eq!(events[6], "recovered dialogs", "{events:?}");
 }
 
 #[tokio::test]
