@@ -382,6 +382,30 @@ found as (
     group by change.connection, change.table_schema, change.table_name
     union all
     select
+        'schema',
+        lacking.connection || '/' || lacking.stream,
+        '',
+        lacking.connection,
+        lacking.stream,
+        stream.jobs[1],
+        null,
+        1,
+        format(
+            'values of new fields are in the column _extra in %s, because another session has locked the table %s.%s',
+            case when count(*) = 1 then '1 slice' else count(*) || ' slices' end,
+            stream.table_schema,
+            stream.table_name
+        ),
+        'end the transactions that use the table for long (pg_stat_activity); the next run then adds the columns and '
+        || 'reads these slices again'
+    from tidegate.slice as lacking
+    inner join tidegate.stream on lacking.connection = stream.connection and lacking.stream = stream.stream
+    where lacking.lacks_columns_since is not null and stream.jobs <> '{}'
+    group by lacking.connection, lacking.stream, stream.jobs, stream.table_schema, stream.table_name
+    -- A short lock is over when the next run reads.
+    having min(lacking.lacks_columns_since) < now() - interval '10 minutes'
+    union all
+    select
         'quota_refused',
         used.name,
         '',
@@ -578,6 +602,8 @@ absent as (
         unclosed.missed,
         unclosed.seen_last_at,
         unclosed.kind,
+        -- Columns that changed are news of a day. Columns that are missing are a problem until they are there.
+        unclosed.kind = 'schema' and unclosed.stream is null as is_news,
         case
             when unclosed.stream is not null
                 then exists (
@@ -621,7 +647,11 @@ missed as (
                 absent.is_covered
                 or (
                     absent.missed >= 1
-                    and absent.seen_last_at <= now() - (select quiet from setting where setting.kind = absent.kind)
+                    and (
+                        (absent.kind = 'schema' and not absent.is_news)
+                        or absent.seen_last_at
+                        <= now() - (select quiet from setting where setting.kind = absent.kind)
+                    )
                 )
                 then now()
         end
@@ -649,7 +679,7 @@ change as (
         true,
         -- A chat receives no message for a stream that is no longer read.
         missed.is_covered
-        or missed.kind = 'schema'
+        or (missed.kind = 'schema' and missed.stream is null)
         or (
             missed.kind in ('failed', 'held', 'late', 'gap')
             and case
