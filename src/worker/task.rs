@@ -173,9 +173,16 @@ impl TaskRunner<'_> {
                 }
             }
         }
-        if let Some(why) = held::of_stream(self.pool, &self.claim.connection, &stream.name).await? {
+        let backfill = range(self.claim).map(|range| (range.start, range.end));
+        let held = held::of_stream(self.pool, &self.claim.connection, &stream.name, backfill).await?;
+        if let Some(why) = held {
             let hint = hint::named(policy::HELD_HINT, &self.claim.job, &stream.name, &self.claim.connection);
             return Ok(TaskEnd::Held { why, hint });
+        }
+        // What is held of other days is not the outcome of a backfill, but the stream is not well either.
+        let elsewhere = held::of_stream(self.pool, &self.claim.connection, &stream.name, None).await?;
+        if elsewhere.is_some() {
+            return Ok(TaskEnd::Succeeded);
         }
         let expected = schedule::expected(self.readers, clock::now());
         store::stream::succeeded(self.pool, &self.claim.connection, &stream.name, expected).await?;

@@ -80,10 +80,6 @@ async fn p12_long_work_of_tidegate_gives_way_to_a_change_of_a_table_that_it_read
     let mut worker = mart.database.connect().await;
     let backend = session::backend(&mut worker).await.unwrap();
     let mut transaction = worker.begin().await.unwrap();
-    let work = async {
-        let statements = "lock table lynn.survey_result in access share mode; select pg_sleep(60)";
-        sqlx::raw_sql(statements).execute(&mut *transaction).await
-    };
     let working = format!(
         "select count(*) from pg_locks where pid = {backend} and relation = 'lynn.survey_result'::regclass and granted"
     );
@@ -94,6 +90,8 @@ async fn p12_long_work_of_tidegate_gives_way_to_a_change_of_a_table_that_it_read
         sqlx::raw_sql(statements).execute(&mut other).await
     };
     let rolled_back = async {
+        let statements = "lock table lynn.survey_result in access share mode; select pg_sleep(60)";
+        let work = sqlx::raw_sql(statements).execute(&mut *transaction);
         let done = session::yielding(&mart.pool, backend, work).await;
         transaction.rollback().await.unwrap();
         done
