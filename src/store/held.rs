@@ -123,8 +123,8 @@ pub async fn unreleased(
     .await
 }
 
-/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none. `within`: only
-/// those that overlap this half-open range.
+/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none. `within`: a
+/// half-open range that they overlap.
 pub async fn of_stream(
     executor: impl PgExecutor<'_>,
     connection: &str,
