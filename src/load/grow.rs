@@ -11,7 +11,7 @@ use crate::rows::layout::{Field, Layout};
 use crate::store::ident::{literal, quote, table as qualified};
 
 /// SQLSTATE of a lock that was not granted in time.
-const LOCK_TIMEOUT: &str = "55P03";
+pub(super) const LOCK_TIMEOUT: &str = "55P03";
 
 impl Table {
     /// Adds columns and widens columns of numbers so that every field of `layout` has one, in a transaction of its own.

@@ -13,6 +13,7 @@ mod grow;
 mod hold;
 pub mod key;
 pub mod loader;
+mod locked_out;
 mod mend;
 mod merge;
 mod number_column;

@@ -330,7 +330,9 @@ impl Stage {
         let before = self.table.clone();
         if self.locked_at.is_some() {
             let cause = Cause { run: loader.claim.id, connection: &loader.claim.connection };
-            self.table.grow(connection, loader.stream, layout, cause).await?;
+            let outcome = self.table.grow(connection, loader.stream, layout, cause).await;
+            loader.note_attempt(layout, &outcome);
+            outcome?;
         } else {
             let mut other = loader.pool.acquire().await?;
             loader.grow(&mut other, layout).await?;

@@ -128,9 +128,9 @@ impl Views {
             if !applied::is_in_force(&mut connection, revision).in_time().await? {
                 return Ok(());
             }
-            match stored::bring_up(&mut connection, relation, &rows).await {
+            match stored::bring_up(pool, &mut connection, relation, &rows).await {
                 Ok(stored::Outcome::Made) => self.memory.lock().await.work(&mut connection, own).await?,
-                Ok(stored::Outcome::Refreshed) => {}
+                Ok(stored::Outcome::Refreshed | stored::Outcome::GaveWay) => {}
                 Ok(stored::Outcome::Busy) => return Ok(()),
                 Err(error) if session::is_lost(&error) => return Err(error.into()),
                 // The transaction is rolled back before the next statement, and other relations do not need this one.

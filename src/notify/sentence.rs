@@ -31,6 +31,7 @@ pub(super) fn verb(problem: &Problem) -> &'static str {
         ("quota_refused", _) => "was refused by the vendor",
         ("rejects", false) => "has rejected records",
         ("rejects", true) => "have rejected records",
+        ("schema", _) if problem.stream.is_some() => "lacks columns",
         ("schema", _) => "has new columns",
         ("config_refused", _) => "refused a configuration",
         ("push_unknown", _) => "has batches without a response",

@@ -64,7 +64,7 @@ pub async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::E
             case when muted_until > statement_timestamp() then muted_until end as muted_until,
             count(*) over () as "total!",
             count(*) filter (
-                where kind <> 'schema' and not coalesce(muted_until > statement_timestamp(), false)
+                where (kind <> 'schema' or stream is not null) and not coalesce(muted_until > statement_timestamp(), false)
             ) over () as "needing!",
             count(*) filter (where muted_until > statement_timestamp()) over () as "muted!"
         from tidegate.problem

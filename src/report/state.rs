@@ -71,7 +71,7 @@ pub fn find(name: &str) -> State {
 pub fn of_problem(kind: &str) -> State {
     match kind {
         "rejects" => state("rejects", "✕", Tone::Warning, "records could not become rows"),
-        "schema" => state("schema", "±", Tone::Warning, "the vendor changed a field"),
+        "schema" => state("schema", "±", Tone::Warning, "the vendor changed a field, or the table lacks columns"),
         "quota_refused" => state("refused", "✕", Tone::Bad, "the vendor refused a call although the ledger had room"),
         "config_refused" => state("configuration", "✕", Tone::Bad, "the configuration on disk is wrong"),
         "push_unknown" => state("push", "?", Tone::Bad, "it is not known whether a batch was accepted"),

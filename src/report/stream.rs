@@ -46,6 +46,11 @@ pub struct StreamPage {
     pub newest_data_until: Option<DateTime<Utc>>,
     pub has_gap: bool,
     pub held_slices: i32,
+    /// Slices that have values of new fields in `_extra`, because another session had locked the table. They are read
+    /// again when the table can get its columns.
+    pub slices_lacking_columns: i64,
+    /// Since when.
+    pub lacks_columns_since: Option<DateTime<Utc>>,
     /// The release of held slices: the next reading deletes the rows that the vendor does not report. `None` if nothing
     /// is released, or the release was used up.
     pub release: Option<Release>,
@@ -111,6 +116,8 @@ pub struct StreamTask {
     pub rows_deleted: i64,
     pub rows_unchanged: i64,
     pub records_rejected: i64,
+    /// Values that went to `_extra`.
+    pub values_extra: i64,
     pub error: Option<String>,
     #[serde(skip)]
     pub hint: Option<String>,
@@ -191,6 +198,8 @@ impl Document for StreamPage {
                 state.last_success_at,
                 state.expected_by,
                 state.expected_every_seconds,
+                lacking.slices as "lacking_slices!",
+                lacking.since as lacking_since,
                 released.slices as "released_slices!",
                 released.at as released_at,
                 released.by as released_by,
@@ -221,6 +230,14 @@ impl Document for StreamPage {
                     and slice.held_since is not null
                     and slice.released
             ) as released
+            cross join lateral (
+                select count(*) as slices, min(lacks_columns_since) as since
+                from tidegate.slice
+                where
+                    slice.connection = state.connection
+                    and slice.stream = state.stream
+                    and slice.lacks_columns_since is not null
+            ) as lacking
             left join tidegate.stream_wait as waits
                 on waits.connection = state.connection and waits.stream = state.stream
             where state.connection = $1 and state.stream = $2
@@ -286,6 +303,8 @@ impl Document for StreamPage {
             newest_data_until: known.newest_data_until,
             has_gap: known.has_gap,
             held_slices: known.held_slices,
+            slices_lacking_columns: known.lacking_slices,
+            lacks_columns_since: known.lacking_since,
             release: Some(release).filter(|release| release.slices > 0),
             failures: known.failures,
             last_success_at: known.last_success_at,
@@ -338,7 +357,8 @@ async fn tasks(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Res
             task.finished_at, task.slices_done as "slices_done!", task.slices_planned as "slices_planned!",
             task.calls as "calls!", task.bytes as "bytes!", task.rows_inserted as "rows_inserted!",
             task.rows_updated as "rows_updated!", task.rows_deleted as "rows_deleted!",
-            task.rows_unchanged as "rows_unchanged!", task.records_rejected as "records_rejected!", task.error, task.hint
+            task.rows_unchanged as "rows_unchanged!", task.records_rejected as "records_rejected!",
+            task.values_extra as "values_extra!", task.error, task.hint
         from (
             select id, job, kind
             from tidegate.run

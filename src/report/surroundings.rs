@@ -64,7 +64,8 @@ impl Surroundings {
                 where
                     closed_at is null
                     and opened_at is not null
-                    and kind <> 'schema'
+                    -- Columns that changed need nobody.
+                    and (kind <> 'schema' or stream is not null)
                     and not coalesce(muted_until > statement_timestamp(), false)
             ) as open
             cross join (

@@ -123,20 +123,30 @@ pub async fn unreleased(
     .await
 }
 
-/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none.
+/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none. `within`: a
+/// half-open range that they overlap.
 pub async fn of_stream(
     executor: impl PgExecutor<'_>,
     connection: &str,
     stream: &str,
+    within: Option<(DateTime<Utc>, DateTime<Utc>)>,
 ) -> Result<Option<String>, sqlx::Error> {
+    let (from, until) = within.unzip();
     let held = sqlx::query!(
         r#"
         select count(*) as "slices!", (array_agg(held_reason order by held_since, window_start))[1] as reason
         from tidegate.slice
-        where connection = $1 and stream = $2 and held_since is not null
+        where
+            connection = $1
+            and stream = $2
+            and held_since is not null
+            and ($3::timestamptz is null or window_end > $3)
+            and ($4::timestamptz is null or window_start < $4)
         "#,
         connection,
         stream,
+        from,
+        until,
     )
     .fetch_one(executor)
     .in_time()

@@ -390,6 +390,30 @@ found as (
         on trouble.kind in ('failed', 'held')
     union all
     select
+        'schema',
+        lacking.connection || '/' || lacking.stream,
+        '',
+        lacking.connection,
+        lacking.stream,
+        stream.jobs[1],
+        null,
+        1,
+        format(
+            'values of new fields are in the column _extra in %s, because another session has locked the table %s.%s',
+            case when count(*) = 1 then '1 slice' else count(*) || ' slices' end,
+            stream.table_schema,
+            stream.table_name
+        ),
+        'end the transactions that use the table for long (pg_stat_activity); the next run then adds the columns and '
+        || 'reads these slices again'
+    from tidegate.slice as lacking
+    inner join tidegate.stream on lacking.connection = stream.connection and lacking.stream = stream.stream
+    where lacking.lacks_columns_since is not null and stream.jobs <> '{}'
+    group by lacking.connection, lacking.stream, stream.jobs, stream.table_schema, stream.table_name
+    -- A short lock is over when the next run reads.
+    having min(lacking.lacks_columns_since) < now() - interval '10 minutes'
+    union all
+    select
         other.kind,
         other.scope,
         other.cause,
@@ -514,7 +538,11 @@ missed as (
                 absent.is_merged
                 or (
                     absent.missed >= 1
-                    and absent.seen_last_at <= now() - (select quiet from setting where setting.kind = absent.kind)
+                    and (
+                        (absent.kind = 'schema' and not absent.is_news)
+                        or absent.seen_last_at
+                        <= now() - (select quiet from setting where setting.kind = absent.kind)
+                    )
                 )
                 then now()
         end,

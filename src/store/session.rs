@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const WATCH_AFTER: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// If the server waits for this process this many times in a row, a request or a response was lost.
 const WATCH_CHECKS: u32 = 3;
+/// How often long work asks whether others wait for its locks. Well below the time for which a load waits for a lock.
+const YIELD_EVERY: Duration = Duration::from_millis(500);
 
 /// How long connections are tested before each use after one was lost.
 const SUSPECT_FOR: Duration = Duration::from_mins(1);
@@ -51,6 +54,8 @@ const BROKEN: &str = "a connection to the database is broken; it is replaced";
 /// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
 const NOT_THIS_SERVER: &[&str] = &[READ_ONLY, "57P01", "57P02", "57P03", "57P05"];
 
+/// SQLSTATE of a statement that was cancelled.
+const CANCELLED: &str = "57014";
 /// SQLSTATE of a statement that would write on a server that only reads.
 pub(super) const READ_ONLY: &str = "25006";
 /// The text about such a server.
@@ -333,6 +338,63 @@ async fn lost(pool: &PgPool, backend: i32) {
         };
         idle = if works { 0 } else { idle + 1 };
     }
+}
+
+/// Does long work of the session `backend` that can be done later, in one transaction. If another session waits for a
+/// lock of it, cancels it and returns `None`: a load that adds a column waits only for seconds, and readers of the table
+/// wait behind it. After the end, the caller closes the session, because a late request may still cancel a statement.
+pub async fn yielding<T>(
+    pool: &PgPool,
+    backend: i32,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<Option<T>, sqlx::Error> {
+    let cancelled = AtomicBool::new(false);
+    // Boxed, as above.
+    let work = Box::pin(work);
+    let outcome = tokio::select! {
+        biased;
+        outcome = work => outcome.map(Some),
+        () = give_way(pool, backend, &cancelled) => Ok(None),
+    };
+    match outcome {
+        Err(sqlx::Error::Database(error))
+            if cancelled.load(Ordering::Relaxed) && error.code().as_deref() == Some(CANCELLED) =>
+        {
+            Ok(None)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Cancels what the session does whenever another one waits for its locks. Never ends.
+async fn give_way(pool: &PgPool, backend: i32, cancelled: &AtomicBool) {
+    loop {
+        sleep(YIELD_EVERY).await;
+        // If the server does not respond, the work notices.
+        if cancel_if_waited_for(pool, backend).await.unwrap_or(false) {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Cancels the statement of the session if another one waits for its locks. Returns whether it did.
+async fn cancel_if_waited_for(pool: &PgPool, backend: i32) -> Result<bool, sqlx::Error> {
+    let mut connection = pool.acquire().in_time().await?;
+    let cancelled: Option<bool> = sqlx::query_scalar(
+        "
+        select pg_cancel_backend($1)
+        where exists (
+            select
+            from pg_locks as waiting
+            where not waiting.granted and $1 = any(pg_blocking_pids(waiting.pid))
+        )
+        ",
+    )
+    .bind(backend)
+    .fetch_optional(&mut *connection)
+    .in_time()
+    .await?;
+    Ok(cancelled.unwrap_or(false))
 }
 
 /// Whether the server works for the session, or waits for a lock or a disk. During a COPY it may briefly wait for the
