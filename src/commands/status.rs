@@ -238,7 +238,7 @@ fn waiting(waiting: &[Waiting], now: DateTime<Utc>) -> String {
             task.job.clone(),
             task.stream.clone(),
             show::text(task.waiting_for.as_deref()),
-            show::moment_or_nothing(task.waiting_until, now),
+            task.waiting_until.map_or_else(|| "its turn".to_owned(), |until| show::moment(until, now)),
         ]);
     }
     table.show()

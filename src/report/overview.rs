@@ -78,12 +78,18 @@ pub struct RunProgress {
     pub started_at: Option<DateTime<Utc>>,
     pub streams: i64,
     pub streams_done: i64,
+    /// Streams that wait for a limit, an export or a fault to pass, while the worker reads others of the run.
+    pub streams_waiting: i64,
+    /// What the first of them waits for.
+    pub waiting_for: Option<String>,
+    /// When the first of them goes on.
+    pub waiting_until: Option<DateTime<Utc>>,
     pub slices_planned: i64,
     pub slices_done: i64,
     pub rows_read: i64,
 }
 
-/// A run that waits.
+/// A run that waits, and that no worker has.
 #[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
@@ -92,7 +98,8 @@ pub struct Waiting {
     pub connection: String,
     /// What for; `None` if it only waits for its time.
     pub waiting_for: Option<String>,
-    pub until: DateTime<Utc>,
+    /// `None` if the time has come, and the run waits for a worker.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A firing to come.
@@ -223,11 +230,12 @@ struct Unfinished {
     started_at: Option<DateTime<Utc>>,
     streams: i64,
     streams_done: i64,
+    streams_waiting: i64,
     slices_planned: i64,
     slices_done: i64,
     rows_read: i64,
     waiting_for: Option<String>,
-    until: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
     due_at: DateTime<Utc>,
     /// Whether it is listed. Others are read because the firings of their job make no run.
     is_shown: bool,
@@ -249,11 +257,12 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             run.started_at,
             task.streams as "streams!",
             task.streams_done as "streams_done!",
+            task.streams_waiting as "streams_waiting!",
             task.slices_planned as "slices_planned!",
             task.slices_done as "slices_done!",
             task.rows_read as "rows_read!",
             task.waiting_for,
-            coalesce(task.waiting_until, run.due_at) as "until!",
+            waits.until as "until?",
             run.due_at as "due_at!",
             run.is_shown as "is_shown!"
         from (
@@ -276,12 +285,25 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
                 coalesce(sum(slices_planned), 0)::bigint as slices_planned,
                 coalesce(sum(slices_done), 0)::bigint as slices_done,
                 coalesce(sum(rows_read), 0)::bigint as rows_read,
-                min(waiting_until) filter (where state = 'waiting') as waiting_until,
-                (array_agg(waiting_for order by waiting_until, stream) filter (where state = 'waiting'))[1]
-                    as waiting_for
-            from tidegate.task
-            where task.run_id = run.id
+                count(*) filter (where is_waiting) as streams_waiting,
+                min(waiting_until) filter (where is_waiting) as waiting_until,
+                (array_agg(waiting_for order by waiting_until, stream) filter (where is_waiting))[1] as waiting_for
+            from (
+                select
+                    *,
+                    -- A stream of a run that a worker has waits for its turn once its time has come.
+                    state = 'waiting' and (run.state <> 'running' or waiting_until > statement_timestamp())
+                        as is_waiting
+                from tidegate.task
+                where run_id = run.id
+            ) as task
         ) as task
+        cross join lateral (
+            select coalesce(task.waiting_until, case when run.state <> 'running' then run.due_at end) as at
+        ) as resumes
+        cross join lateral (
+            select case when resumes.at > statement_timestamp() then resumes.at end as until
+        ) as waits
         where run.is_shown or run.kind = 'schedule'
         order by run.state, run.place
         "#,
@@ -302,6 +324,9 @@ impl From<Unfinished> for RunProgress {
             started_at: run.started_at,
             streams: run.streams,
             streams_done: run.streams_done,
+            streams_waiting: run.streams_waiting,
+            waiting_for: run.waiting_for,
+            waiting_until: run.until,
             slices_planned: run.slices_planned,
             slices_done: run.slices_done,
             rows_read: run.rows_read,

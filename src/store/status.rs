@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -260,9 +260,11 @@ pub async fn ongoing(
 }
 
 /// The time after which the firings of a job count, at the earliest: after now, a pause and the wait of an earlier run.
-/// When these end, `catch_up` may make a run before the next firing.
+/// When these end, `catch_up` may make a run before the next firing. A firing at the instant at which a pause ends makes
+/// a run.
 pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<Ongoing>) -> DateTime<Utc> {
-    let ends = [pause.map(|pause| pause.until), ongoing.and_then(|run| run.until)];
+    let last_paused = |pause: &Pause| pause.until - TimeDelta::nanoseconds(1);
+    let ends = [pause.map(last_paused), ongoing.and_then(|run| run.until)];
     ends.into_iter().flatten().fold(now, Ord::max)
 }
 

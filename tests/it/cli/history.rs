@@ -108,6 +108,20 @@ async fn empty_lists_name_the_next_step() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_wait_is_over_waits_for_its_turn() {
+    let database = with_story().await;
+    let over = "update tidegate.run set state = 'running' where id = 3;
+        update tidegate.task set waiting_until = now() - interval '6 minutes' where run_id = 3";
+    sqlx::raw_sql(over).execute(&database.pool()).await.unwrap();
+    let shell = Shell::on(&database);
+    let status = shell.run(&["status"]).await.expect(0).stdout;
+    let waits = status.lines().find(|line| line.contains("show_error") && line.contains("quota period_bandwidth"));
+    assert!(waits.is_some_and(|line| line.trim_end().ends_with("its turn")), "{status}");
+    let runs = shell.run(&["runs", "lynn-by-hand", "--tasks"]).await.expect(0).stdout;
+    assert!(runs.contains("its turn, after quota period_bandwidth"), "{runs}");
+}
+
+#[tokio::test]
 async fn json_is_one_document_with_times_as_rfc_3339() {
     let database = with_story().await;
     let shell = Shell::on(&database);

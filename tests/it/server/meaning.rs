@@ -216,6 +216,88 @@ async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time
     port.close().await;
 }
 
+/// A run that a worker has: a stream is read, one waits for a limit, and two have waited.
+const READS_AND_WAITS: &str = "
+    with run as (
+        insert into tidegate.run (job, connection, kind, state, started_at, lease_until, owner)
+        values ('lynn-hourly', 'acme-lynn', 'schedule', 'running', now(), now() + interval '1 hour', 'host-1')
+        returning id
+    )
+
+    insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
+    select run.id, task.*
+    from run
+    cross join (
+        values
+            ('menu_detail', 'running', null, null),
+            ('survey_result', 'waiting', 'quota period_calls', now() + interval '5 minutes'),
+            ('show_error', 'waiting', 'vendor', now() - interval '6 minutes')
+    ) as task (stream, state, waiting_for, waiting_until)
+    returning run_id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_says_what_streams_of_a_run_under_way_wait_for() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let run: i64 = sqlx::query_scalar(READS_AND_WAITS).fetch_one(&pool).await.unwrap();
+    let until = "select waiting_until from tidegate.task where stream = 'survey_result' and state = 'waiting'";
+    let until: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(until).fetch_one(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    let overview = port.fetch(&api("/"), "").await.json();
+    let running = &overview["running"][0];
+    assert_eq!(
+        (&running["run_id"], &running["streams_waiting"], &running["waiting_for"], &running["waiting_until"]),
+        (&json!(run), &json!(1), &json!("quota period_calls"), &json!(until)),
+        "{overview}"
+    );
+    assert_eq!((&overview["waiting"], &overview["waiting_total"]), (&json!([]), &json!(0)), "{overview}");
+    let page = port.fetch("/", "").await.body;
+    assert!(
+        page.contains("0 of 3<br><span class=\"quiet\">1 waits for quota period_<wbr>calls, until <time"),
+        "{page}"
+    );
+    let page = port.fetch(&format!("/runs/{run}"), "").await.body;
+    assert!(page.contains("<br>for quota period_calls, until <time"), "{page}");
+    assert!(page.contains("<br>for its turn, after the wait for vendor"), "{page}");
+    port.close().await;
+    // Nothing waits any more.
+    let over = "update tidegate.task set waiting_until = now() where stream = 'survey_result' and state = 'waiting'";
+    sqlx::raw_sql(over).execute(&pool).await.unwrap();
+    let port = Port::open(pool).await;
+    let overview = port.fetch(&api("/"), "").await.json();
+    let running = &overview["running"][0];
+    assert_eq!(
+        (&running["streams_waiting"], &running["waiting_for"], &running["waiting_until"]),
+        (&json!(0), &Value::Null, &Value::Null),
+        "{overview}"
+    );
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_wait_is_over_waits_for_a_worker() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let run: i64 = sqlx::query_scalar(POSTPONED).fetch_one(&pool).await.unwrap();
+    let over = "update tidegate.task set waiting_until = now() - interval '6 minutes' where state = 'waiting';
+        update tidegate.run set due_at = now() - interval '6 minutes' where state = 'waiting'";
+    sqlx::raw_sql(over).execute(&pool).await.unwrap();
+    let port = Port::open(pool).await;
+    let overview = port.fetch(&api("/"), "").await.json();
+    let waiting = &overview["waiting"][0];
+    assert_eq!(
+        (&waiting["run_id"], &waiting["waiting_for"], &waiting["until"]),
+        (&json!(run), &json!("quota period_calls"), &Value::Null),
+        "{overview}"
+    );
+    assert!(port.fetch("/", "").await.body.contains("<td>is due, waits for a worker</td>"));
+    let document = port.fetch(&api(&format!("/runs/{run}")), "").await.json();
+    assert_eq!(document["tasks"][0]["waiting_until"], Value::Null, "{document}");
+    port.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_waits_after_an_error_says_which() {
     let database = TestDatabase::create().await;
@@ -298,6 +380,39 @@ async fn no_firing_is_promised_while_a_run_of_an_earlier_one_is_unfinished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p8_a_firing_at_the_instant_at_which_a_pause_ends_is_the_next_one() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let moment = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    for (until, next) in [
+        ("2066-01-05T03:15:00Z", "2066-01-05T03:15:00Z"),
+        ("2066-01-05T03:15:00.5Z", "2066-01-05T04:15:00Z"),
+        ("2066-01-05T03:14:59.5Z", "2066-01-05T03:15:00Z"),
+    ] {
+        let pause = "insert into tidegate.pause (job, until, reason, actor)
+            values ('lynn-hourly', $1::text::timestamptz, 'maintenance', 'ana')
+            on conflict (job) do update set until = excluded.until";
+        sqlx::query(pause).bind(until).execute(&pool).await.unwrap();
+        let port = Port::open(pool.clone()).await;
+        let overview = port.fetch(&api("/"), "").await.json();
+        let jobs = port.fetch(&api("/jobs"), "").await.json();
+        let job = port.fetch(&api("/jobs/lynn-hourly"), "").await.json();
+        let status = port.fetch("/status.json", "").await.json();
+        for at in [
+            &overview["next"][0]["at"],
+            &jobs["jobs"][0]["next_firing"],
+            &job["job"]["next_firing"],
+            &job["firings"][0]["at"],
+            &status["jobs"][0]["next_firing"],
+        ] {
+            assert_eq!(moment(at), moment(&json!(next)), "paused until {until}");
+        }
+        port.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_paused() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
@@ -352,8 +467,8 @@ async fn p8_one_instant_reads_the_same_on_every_page() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     story::trouble(&pool, "refused").await;
-    let waits = "update tidegate.run set due_at = '2026-01-05 03:15:59.96Z' where id = 4;
-        update tidegate.task set waiting_until = '2026-01-05 03:15:59.96Z' where run_id = 4;
+    let waits = "update tidegate.run set due_at = '2066-01-05 03:15:59.96Z' where id = 4;
+        update tidegate.task set waiting_until = '2066-01-05 03:15:59.96Z' where run_id = 4;
         update tidegate.run set job = 'lynn-hourly' where id = 4;
         update tidegate.schema_change set connection = 'acme-lynn' where column_name = 'score'";
     sqlx::raw_sql(waits).execute(&pool).await.unwrap();
@@ -385,7 +500,7 @@ async fn p8_one_instant_reads_the_same_on_every_page() {
     // What waits until then waits no shorter than is shown.
     for path in ["/", "/runs/4"] {
         let page = port.fetch(path, "").await.body;
-        let texts = texts_of(&page, "2026-01-05T03:15:59Z");
+        let texts = texts_of(&page, "2066-01-05T03:15:59Z");
         assert!(!texts.is_empty() && texts.iter().all(|text| text.contains("00:16 (-03:00)")), "{path}: {texts:?}");
     }
     let page = port.fetch("/streams/acme-lynn/survey_result", "").await.body;
