@@ -43,6 +43,7 @@ pub struct StreamPage {
     pub wanted_from: Option<DateTime<Utc>>,
     pub covers_from: Option<DateTime<Utc>>,
     pub complete_until: Option<DateTime<Utc>>,
+    /// How far the newest data reach that are not held.
     pub newest_data_until: Option<DateTime<Utc>>,
     pub has_gap: bool,
     pub held_slices: i32,

@@ -114,7 +114,7 @@ pub struct StreamState {
     pub read_until: Option<DateTime<Utc>>,
     /// When a task last read the stream to its end, with nothing held.
     pub last_success_at: Option<DateTime<Utc>>,
-    /// Age of the newest data: seconds since `read_until`, or since the last success of a list.
+    /// Age of the newest data that are not held: seconds since `read_until`, or since the last success of a list.
     pub freshness_seconds: Option<f64>,
     /// Slices whose last reading was too doubtful to delete rows (promise 10).
     pub held_slices: i64,
@@ -260,8 +260,8 @@ pub async fn ongoing(
 }
 
 /// The time after which the firings of a job count, at the earliest: after now, a pause and the wait of an earlier run.
-/// When these end, `catch_up` may make a run before the next firing. A firing at the instant at which a pause ends makes
-/// a run.
+/// When these end, `catch_up` may make a run before the next firing. A firing at the instant at which a pause ends
+/// makes a run.
 pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<Ongoing>) -> DateTime<Utc> {
     let last_paused = |pause: &Pause| pause.until - TimeDelta::nanoseconds(1);
     let ends = [pause.map(last_paused), ongoing.and_then(|run| run.until)];

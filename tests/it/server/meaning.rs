@@ -413,6 +413,32 @@ async fn p8_a_firing_at_the_instant_at_which_a_pause_ends_is_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p10_while_slices_are_held_pages_say_that_the_newest_data_leave_them_out() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let path = "/streams/acme-lynn/survey_result";
+    let moment = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let mut newest = Vec::new();
+    for is_held in [false, true] {
+        let hold = "
+            update tidegate.slice
+            set held_since = now(), held_reason = 'few rows', held_rows_there = 100, held_rows_reported = 20
+            where $1 and stream = 'survey_result' and window_start > now() - interval '2 days'";
+        sqlx::query(hold).bind(is_held).execute(&pool).await.unwrap();
+        let port = Port::open(pool.clone()).await;
+        newest.push(moment(&port.fetch(&api(path), "").await.json()["newest_data_until"]));
+        let page = port.fetch(path, "").await.body;
+        assert_eq!(page.contains("<dt>Newest data that are not held</dt>"), is_held, "{page}");
+        assert_eq!(page.contains("<dt>Newest data</dt>"), !is_held, "{page}");
+        let page = port.fetch("/streams", "").await.body;
+        assert_eq!(page.contains("<span class=\"quiet\">of what is not held</span>"), is_held, "{page}");
+        port.close().await;
+    }
+    assert!(newest[1] < newest[0], "{newest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_paused() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
