@@ -54,6 +54,9 @@ pub struct StreamPage {
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,
     pub expected_every_seconds: Option<i64>,
+    /// Whether its last task failed in a way that an operator must put right. It is not in the document.
+    #[serde(skip)]
+    pub needs_operator: bool,
     /// The run that reads it now.
     pub reader_run: Option<i64>,
     /// What it waits for, also if it is late or has a gap.
@@ -192,6 +195,7 @@ impl Document for StreamPage {
                 state.last_success_at,
                 state.expected_by,
                 state.expected_every_seconds,
+                stream.needs_operator as "needs_operator!",
                 released.slices as "released_slices!",
                 released.at as released_at,
                 released.by as released_by,
@@ -292,6 +296,7 @@ impl Document for StreamPage {
             last_success_at: known.last_success_at,
             expected_by: known.expected_by,
             expected_every_seconds: known.expected_every_seconds,
+            needs_operator: known.needs_operator,
             reader_run: known.reader_run,
             waiting,
             year,

@@ -350,7 +350,10 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
     browser.set_width(400).await;
     for (page, selector) in [
         (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
-        ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
+        (
+            "/streams/acme-lynn/show_error/release",
+            "tbody td:nth-child(2), tbody td:nth-child(3), tbody td:nth-child(4)",
+        ),
         ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
         ("/", "#data td:nth-child(3), #data td:nth-child(4), #data .bar, #now [aria-label=Waiting] td"),
         ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4), .bar"),

@@ -17,6 +17,7 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
     let path = format!("/jobs/lynn/backfills?from={from}&to={to}&stream=navigation_marks");
     let page = port.get(&path).await;
     assert!(page.body.contains("What it would read; the quotas allow all of it by"), "{}", page.body);
+    assert!(page.body.contains("<dd>1, which was read before</dd>"), "{}", page.body);
     let plan = port.send("GET", &format!("/api/v1{path}"), BEARER, "").await.json();
     assert_eq!((&plan["plan"][0]["slices"], &plan["plan"][0]["again"]), (&json!(1), &json!(1)), "{plan}");
     let before = port.get("/jobs/lynn/backfills").await.body;

@@ -103,7 +103,8 @@ async fn empty_lists_name_the_next_step() {
     insta::assert_snapshot!(text);
     shell.write_config("database: { url: \"${DATABASE_URL}\" }\n");
     for args in [&["status"][..], &["quota"], &["cursors"], &["check"]] {
-        assert!(shell.run(args).await.expect(0).stdout.contains("is configured"), "{args:?}");
+        let read = shell.run(args).await.expect(0).stdout;
+        assert!(read.contains("is configured; the folder `config/jobs` of the source code has a sample"), "{read}");
     }
 }
 
