@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use tidegate::quota::waiter_of_task;
 
 use super::api;
-use crate::support::TestDatabase;
 use crate::support::port::{self, CONFIG, Port};
 use crate::support::story;
+use crate::support::{TestDatabase, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_days_that_no_job_asks_for_are_not_in_the_list_of_days_to_read() {
@@ -155,6 +155,46 @@ const POSTPONED: &str = "
     insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until, attempts)
     select id, 'survey_result', 'waiting', 'quota period_calls', now() + interval '5 minutes', 2 from run
     returning run_id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_names_what_a_stream_waits_for_while_a_worker_has_its_run() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let port = Port::open(pool.clone()).await;
+    let waiting = async || port.fetch(&api("/"), "").await.json();
+    let before = waiting().await;
+    let run: i64 = sqlx::query_scalar(RUNNING).fetch_one(&pool).await.unwrap();
+    sqlx::query(
+        "insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
+        values ($1, 'survey_result', 'waiting', 'export', now() + interval '5 minutes'),
+            ($1, 'show_error', 'waiting', 'vendor', now() - interval '1 minute')",
+    )
+    .bind(run)
+    .execute(&pool)
+    .await
+    .unwrap();
+    let of_run = |overview: &Value| {
+        let found = overview["waiting"].as_array().unwrap().iter().find(|one| one["run_id"] == run);
+        found.map(|one| one["waiting_for"].clone())
+    };
+    // A page may be some seconds old.
+    let soon = std::time::Duration::from_secs(20);
+    let overview = eventually(soon, async || Some(waiting().await).filter(|overview| of_run(overview).is_some())).await;
+    assert_eq!(of_run(&overview), Some(json!("export")), "the time of the other one has come: {overview}");
+    let total = |overview: &Value| overview["waiting_total"].as_i64().unwrap();
+    assert_eq!(total(&overview), total(&before) + 1, "{overview}");
+    let page = port.fetch("/", "").await.body;
+    let (_, listed) = page.split_once("aria-label=\"Waiting\"").expect("a list of what waits");
+    assert!(listed.contains(&format!("/runs/{run}\"")) && listed.contains("<td>export</td>"), "{listed}");
+    sqlx::query("update tidegate.task set waiting_until = now() - interval '1 second' where run_id = $1")
+        .bind(run)
+        .execute(&pool)
+        .await
+        .unwrap();
+    eventually(soon, async || of_run(&waiting().await).is_none().then_some(())).await;
+    port.close().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time() {
@@ -318,6 +358,40 @@ async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_pa
         assert_eq!(page.contains("Paused until"), !by_configuration, "{page}");
         port.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firing_at_the_moment_at_which_a_pause_ends_is_the_next_one() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    // No run of an earlier firing is unfinished.
+    sqlx::raw_sql("update tidegate.run set state = 'succeeded', finished_at = now() where finished_at is null")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let config = CONFIG.replace("15 * * * *", "* * * * *");
+    let port = Port::of(pool.clone(), port::config(&config)).await;
+    for (end, firing) in [("", ""), (" + interval '1 second'", " + interval '1 minute'")] {
+        let pause = format!(
+            "insert into tidegate.pause (job, until, reason, actor)
+            values ('lynn-hourly', date_trunc('minute', now() + interval '2 hours'){end}, 'x', 'y')
+            on conflict (job) do update set until = excluded.until
+            returning date_trunc('minute', until){firing}"
+        );
+        let expected: chrono::DateTime<chrono::Utc> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(pause)).fetch_one(&pool).await.unwrap();
+        // A page may be some seconds old.
+        eventually(std::time::Duration::from_secs(20), async || {
+            let overview = port.fetch(&api("/"), "").await.json();
+            let job = port.fetch(&api("/jobs/lynn-hourly"), "").await.json();
+            let next = [&overview["next"][0]["at"], &job["firings"][0]["at"]];
+            let at = next.map(|at| at.as_str().and_then(|at| at.parse::<chrono::DateTime<chrono::Utc>>().ok()));
+            (at == [Some(expected); 2]).then_some(())
+        })
+        .await;
+    }
+    port.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
