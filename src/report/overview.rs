@@ -46,6 +46,7 @@ pub struct Overview {
     pub problems_total: i64,
     pub running: Vec<RunProgress>,
     pub running_total: i64,
+    /// Runs that wait, and runs of which a stream waits while a worker has them.
     pub waiting: Vec<Waiting>,
     pub waiting_total: i64,
     /// Runs that wait for a worker.
@@ -78,18 +79,12 @@ pub struct RunProgress {
     pub started_at: Option<DateTime<Utc>>,
     pub streams: i64,
     pub streams_done: i64,
-    /// Streams that wait for a limit, an export or a fault to pass, while the worker reads others of the run.
-    pub streams_waiting: i64,
-    /// What the first of them waits for.
-    pub waiting_for: Option<String>,
-    /// When the first of them goes on.
-    pub waiting_until: Option<DateTime<Utc>>,
     pub slices_planned: i64,
     pub slices_done: i64,
     pub rows_read: i64,
 }
 
-/// A run that waits, and that no worker has.
+/// A run that waits, or of which a stream waits while a worker has it.
 #[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
@@ -123,12 +118,16 @@ impl Document for Overview {
         let uses = current_uses(reading, None).await?;
         let shown = shown(&parts, reading.config, &uses);
         let (streams, differences) = streams_and_differences(reading.conn, &shown).await?;
-        let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut running, mut waiting, mut held_up, mut queued) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut ongoing = HashMap::new();
         for run in unfinished(reading.conn).await? {
             if run.kind == "schedule" {
                 let until = (run.state == "waiting").then_some(run.due_at);
                 ongoing.insert(run.job.clone(), Ongoing { run_id: run.run_id, until });
+            }
+            // Of a run that a worker has, a stream may wait while the others are read, or with all of them.
+            if run.state == "running" && run.is_waiting {
+                held_up.push(Waiting::from(&run));
             }
             if !run.is_shown {
                 continue;
@@ -140,6 +139,10 @@ impl Document for Overview {
             }
         }
         let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
+        let waiting_total = total(&waiting) + i64::try_from(held_up.len()).unwrap_or(i64::MAX);
+        let mut waiting: Vec<Waiting> = waiting.iter().map(Waiting::from).chain(held_up).collect();
+        waiting.sort_by_key(|run| (run.until, run.run_id));
+        waiting.truncate(usize::try_from(RUNS_MAX).unwrap_or(usize::MAX));
         let counts = count_states(parts.iter().map(|part| (&*part.state, part.streams)));
         let standing = Standing::new(reading.surroundings, reading.config_refused, reading.in_daemon);
         Ok(Some(Self {
@@ -155,8 +158,8 @@ impl Document for Overview {
             problems_total: problems.total,
             running_total: total(&running),
             running: running.into_iter().map(RunProgress::from).collect(),
-            waiting_total: total(&waiting),
-            waiting: waiting.into_iter().map(Waiting::from).collect(),
+            waiting,
+            waiting_total,
             queued_total: total(&queued),
             next: next_firings(reading.config, &reading.surroundings.pauses, &ongoing, now),
             connections: summaries(&shown, (&parts, &streams), &uses, (reading.config, now)),
@@ -230,13 +233,14 @@ struct Unfinished {
     started_at: Option<DateTime<Utc>>,
     streams: i64,
     streams_done: i64,
-    streams_waiting: i64,
     slices_planned: i64,
     slices_done: i64,
     rows_read: i64,
     waiting_for: Option<String>,
     until: Option<DateTime<Utc>>,
     due_at: DateTime<Utc>,
+    /// Whether a stream of it waits. Of a run that a worker has, one whose time has come only waits for its turn.
+    is_waiting: bool,
     /// Whether it is listed. Others are read because the firings of their job make no run.
     is_shown: bool,
 }
@@ -257,13 +261,13 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             run.started_at,
             task.streams as "streams!",
             task.streams_done as "streams_done!",
-            task.streams_waiting as "streams_waiting!",
             task.slices_planned as "slices_planned!",
             task.slices_done as "slices_done!",
             task.rows_read as "rows_read!",
             task.waiting_for,
             waits.until as "until?",
             run.due_at as "due_at!",
+            task.waiting_until is not null as "is_waiting!",
             run.is_shown as "is_shown!"
         from (
             select *, place <= case state when 'queued' then 1 else $1::bigint end as is_shown
@@ -285,26 +289,25 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
                 coalesce(sum(slices_planned), 0)::bigint as slices_planned,
                 coalesce(sum(slices_done), 0)::bigint as slices_done,
                 coalesce(sum(rows_read), 0)::bigint as rows_read,
-                count(*) filter (where is_waiting) as streams_waiting,
                 min(waiting_until) filter (where is_waiting) as waiting_until,
                 (array_agg(waiting_for order by waiting_until, stream) filter (where is_waiting))[1] as waiting_for
             from (
                 select
                     *,
-                    -- A stream of a run that a worker has waits for its turn once its time has come.
-                    state = 'waiting' and (run.state <> 'running' or waiting_until > statement_timestamp())
-                        as is_waiting
+                    state = 'waiting'
+                    and (run.state = 'waiting' or waiting_until > statement_timestamp()) as is_waiting
                 from tidegate.task
-                where run_id = run.id
-            ) as task
+                where task.run_id = run.id
+            ) as known
         ) as task
         cross join lateral (
-            select coalesce(task.waiting_until, case when run.state <> 'running' then run.due_at end) as at
+            select coalesce(task.waiting_until, run.due_at) as at
         ) as resumes
         cross join lateral (
             select case when resumes.at > statement_timestamp() then resumes.at end as until
         ) as waits
-        where run.is_shown or run.kind = 'schedule'
+        -- Workers have few runs.
+        where run.is_shown or run.kind = 'schedule' or run.state = 'running'
         order by run.state, run.place
         "#,
         RUNS_MAX,
@@ -324,9 +327,6 @@ impl From<Unfinished> for RunProgress {
             started_at: run.started_at,
             streams: run.streams,
             streams_done: run.streams_done,
-            streams_waiting: run.streams_waiting,
-            waiting_for: run.waiting_for,
-            waiting_until: run.until,
             slices_planned: run.slices_planned,
             slices_done: run.slices_done,
             rows_read: run.rows_read,
@@ -334,13 +334,13 @@ impl From<Unfinished> for RunProgress {
     }
 }
 
-impl From<Unfinished> for Waiting {
-    fn from(run: Unfinished) -> Self {
+impl From<&Unfinished> for Waiting {
+    fn from(run: &Unfinished) -> Self {
         Self {
             run_id: run.run_id,
-            job: run.job,
-            connection: run.connection,
-            waiting_for: run.waiting_for,
+            job: run.job.clone(),
+            connection: run.connection.clone(),
+            waiting_for: run.waiting_for.clone(),
             until: run.until,
         }
     }

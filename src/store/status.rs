@@ -260,11 +260,11 @@ pub async fn ongoing(
 }
 
 /// The time after which the firings of a job count, at the earliest: after now, a pause and the wait of an earlier run.
-/// When these end, `catch_up` may make a run before the next firing. A firing at the instant at which a pause ends
-/// makes a run.
+/// When these end, `catch_up` may make a run before the next firing.
 pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<Ongoing>) -> DateTime<Utc> {
-    let last_paused = |pause: &Pause| pause.until - TimeDelta::nanoseconds(1);
-    let ends = [pause.map(last_paused), ongoing.and_then(|run| run.until)];
+    // At its end a pause is over, so a firing at that moment counts.
+    let pause_ends = pause.map(|pause| pause.until - TimeDelta::nanoseconds(1));
+    let ends = [pause_ends, ongoing.and_then(|run| run.until)];
     ends.into_iter().flatten().fold(now, Ord::max)
 }
 

@@ -6,7 +6,7 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 40] = [
+const NEEDED: [(&str, Rights); 41] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
@@ -22,6 +22,7 @@ const NEEDED: [(&str, Rights); 40] = [
     ("notification_agreed", READ),
     ("notification_statement", CHANGED_AND_DELETED),
     ("notification_target", CHANGED),
+    ("open_problem", READ),
     ("pause", CHANGED_AND_DELETED),
     ("problem", CHANGED_AND_DELETED),
     ("quota_agreed", READ),
