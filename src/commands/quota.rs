@@ -97,7 +97,7 @@ impl LimitUse {
 
 fn text(document: &Document) -> String {
     if document.quotas.is_empty() {
-        return "no connection is configured; see `config/jobs/lynn.yaml` for one\n".to_owned();
+        return "no connection is configured; the source code has samples in the folder `config/jobs`\n".to_owned();
     }
     let mut text = table(&document.quotas, document.at);
     if let Some(asked) = &document.asked {

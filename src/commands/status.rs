@@ -136,7 +136,7 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     if report.jobs.is_empty() && report.reload_refused {
         text.push_str("no running process has stored jobs\n");
     } else if report.jobs.is_empty() {
-        text.push_str("no job is configured; see `config/jobs/lynn.yaml` for one\n");
+        text.push_str("no job is configured; the source code has samples in the folder `config/jobs`\n");
     } else {
         text.push_str(&jobs(report, now));
     }

@@ -80,6 +80,11 @@ impl RunPage {
     pub fn is_settled(&self, task: &Task) -> bool {
         task.state == "held" && !self.unreleased.contains(&task.stream)
     }
+
+    /// Whether the time has come until which the task waits, so that it waits for its turn only.
+    pub fn is_due(&self, task: &Task) -> bool {
+        task.waiting_until.is_some_and(|until| until <= self.at)
+    }
 }
 
 impl Document for RunPage {

@@ -272,7 +272,7 @@ impl Refusal {
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
-                "a page of another site sent this; if a proxy changes the name, write its address in `server.origins`. \
+                "no page of this server sent this; if a proxy changes the name, write its address in `server.origins`. \
                  Scripts send `Authorization: Bearer` with the token of `server.auth`",
             ),
             Self::NotBearer => (StatusCode::FORBIDDEN, "send `Authorization: Bearer` with the token of `server.auth`"),

@@ -187,6 +187,8 @@ async fn the_overview_names_what_a_stream_waits_for_while_a_worker_has_its_run()
     let page = port.fetch("/", "").await.body;
     let (_, listed) = page.split_once("aria-label=\"Waiting\"").expect("a list of what waits");
     assert!(listed.contains(&format!("/runs/{run}\"")) && listed.contains("<td>export</td>"), "{listed}");
+    let page = port.fetch(&format!("/runs/{run}"), "").await.body;
+    assert_eq!(page.matches("that has passed, and it waits for its turn").count(), 1, "that of the vendor: {page}");
     sqlx::query("update tidegate.task set waiting_until = now() - interval '1 second' where run_id = $1")
         .bind(run)
         .execute(&pool)
