@@ -132,6 +132,16 @@ impl Chrome {
         at.as_ref().map_or_else(|| Markup::NeedsEscaping("–".to_owned()), |at| self.until(at, of))
     }
 
+    /// Whether the job has a page. One that was removed has runs and no page.
+    pub(super) fn has_job(&self, job: &str) -> bool {
+        self.zones.has_job(job)
+    }
+
+    /// Whether the connection has a page.
+    pub(super) fn has_connection(&self, connection: &str) -> bool {
+        self.zones.has_connection(connection)
+    }
+
     pub(super) fn zone_of_job(&self, job: &str) -> Option<&'static str> {
         self.zones.of_job(job)
     }

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 
 use crate::config::{Config, Job};
 
-/// The zones of a configuration. Whatever it does not have is shown in UTC.
+/// The zones of a configuration, and what it has pages of. Whatever it does not have is shown in UTC.
 #[derive(Debug, Clone)]
 pub(super) struct Zones {
     config: Arc<Config>,
@@ -19,6 +19,14 @@ pub(super) struct Zones {
 impl Zones {
     pub(super) fn new(config: &Arc<Config>) -> Self {
         Self { config: Arc::clone(config), connections: OnceLock::new() }
+    }
+
+    pub(super) fn has_job(&self, job: &str) -> bool {
+        self.config.jobs.contains_key(job)
+    }
+
+    pub(super) fn has_connection(&self, connection: &str) -> bool {
+        self.config.connections.contains_key(connection)
     }
 
     pub(super) fn of_job(&self, job: &str) -> Option<&'static str> {
