@@ -272,9 +272,8 @@ impl Refusal {
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
-                "no page of this server sent this, but one of another site or a script; if a proxy changes the name, \
-                 write its address in `server.origins`. Scripts send `Authorization: Bearer` with the token of \
-                 `server.auth`",
+                "no page of this server sent this; if a proxy changes the name, write its address in `server.origins`. \
+                 Scripts send `Authorization: Bearer` with the token of `server.auth`",
             ),
             Self::NotBearer => (StatusCode::FORBIDDEN, "send `Authorization: Bearer` with the token of `server.auth`"),
             Self::Kind => (

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use crate::config::{Config, Job};
 
-/// The zones of a configuration. Whatever it does not have is shown in UTC.
+/// The zones of a configuration, and what it has pages of. Whatever it does not have is shown in UTC.
 #[derive(Debug, Clone)]
 pub(super) struct Zones {
     config: Arc<Config>,

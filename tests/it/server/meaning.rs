@@ -462,6 +462,32 @@ async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_pa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_from_the_configuration_has_no_link_to_a_page_that_does_not_exist() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let removed = "
+        insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, jobs)
+        values ('gone-vendor', 'users', 'lexer', 'users', '2026-01-01', 'UTC', '1d', '{}');
+        insert into tidegate.run (job, connection, kind, state, started_at, finished_at)
+        values ('removed-job', 'gone-vendor', 'manual', 'failed', now(), now())";
+    sqlx::raw_sql(removed).execute(&pool).await.unwrap();
+    let run: i64 = sqlx::query_scalar("select max(id) from tidegate.run").fetch_one(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    for path in [format!("/runs/{run}"), "/streams/gone-vendor/users".to_owned()] {
+        let page = port.fetch(&path, "").await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        assert!(page.body.contains("gone-vendor"), "{path}: {}", page.body);
+        for gone in ["href=\"/jobs/removed-job", "href=\"/connections/gone-vendor"] {
+            assert!(!page.body.contains(gone), "{path}: {}", page.body);
+        }
+    }
+    let well = port.fetch("/streams/acme-lynn/survey_result", "").await.body;
+    assert!(well.contains("href=\"/connections/acme-lynn\""), "{well}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p7_hints_show_code_as_code_and_markup_as_text() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
