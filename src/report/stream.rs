@@ -57,9 +57,6 @@ pub struct StreamPage {
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,
     pub expected_every_seconds: Option<i64>,
-    /// Whether its last task failed in a way that an operator must put right. It is not in the document.
-    #[serde(skip)]
-    pub needs_operator: bool,
     /// The run that reads it now.
     pub reader_run: Option<i64>,
     /// What it waits for, also if it is late or has a gap.
@@ -184,7 +181,6 @@ impl Document for StreamPage {
                 state.held_slices as "held_slices!",
                 state.is_held as "is_held!",
                 stream.failures as "failures!",
-                stream.needs_operator as "needs_operator!",
                 state.last_success_at,
                 state.expected_by,
                 state.expected_every_seconds,
@@ -288,7 +284,6 @@ impl Document for StreamPage {
             last_success_at: known.last_success_at,
             expected_by: known.expected_by,
             expected_every_seconds: known.expected_every_seconds,
-            needs_operator: known.needs_operator,
             reader_run: known.reader_run,
             waiting,
             year,

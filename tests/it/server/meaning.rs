@@ -420,25 +420,6 @@ async fn p10_while_slices_are_held_pages_say_that_the_newest_data_leave_them_out
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_of_a_failed_stream_says_why_it_counts_as_failed() {
-    let database = TestDatabase::create().await;
-    let pool = database.pool();
-    story::calm(&pool).await;
-    for (failed, says) in [
-        ("failures = 1, needs_operator = true", "An operator is needed, so it counts as failed at once."),
-        ("failures = 4, needs_operator = false", "It failed 4 times in a row."),
-        ("failures = 1, needs_operator = false, last_success_at = null", "It failed before it has ever succeeded."),
-    ] {
-        let set = format!("update tidegate.stream set last_error = 'HTTP 500', last_error_at = now(), {failed}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&pool).await.unwrap();
-        let port = Port::open(pool.clone()).await;
-        let page = port.fetch("/streams/acme-lynn/menu_detail", "").await.body;
-        assert!(page.contains(&format!("</span> HTTP 500<br>{says}")), "{page}");
-        port.close().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_paused() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
