@@ -33,7 +33,8 @@ pub(super) fn words(expression: &str) -> Option<String> {
             Some(format!("daily at {hour:02}:{minute:02}"))
         }
         (_, Some(minute), _, Some(hour), Some(day)) if weekday == "*" && day > 0 => {
-            Some(format!("monthly on day {day} at {hour:02}:{minute:02}"))
+            let condition = if day > 28 { ", in months that have it" } else { "" };
+            Some(format!("monthly on day {day} at {hour:02}:{minute:02}{condition}"))
         }
         (_, Some(minute), _, Some(hour), _) if day == "*" => {
             Some(format!("{} at {hour:02}:{minute:02}", weekdays(weekday)?))
@@ -86,6 +87,7 @@ mod tests {
             ("0 3 * * 1,4", "Monday and Thursday at 03:00"),
             ("0 3 * * 7", "every Sunday at 03:00"),
             ("30 0 1 * *", "monthly on day 1 at 00:30"),
+            ("0 0 31 * *", "monthly on day 31 at 00:00, in months that have it"),
             ("@Daily", "daily at 00:00"),
         ] {
             assert_eq!(words(expression).as_deref(), Some(expected), "{expression}");

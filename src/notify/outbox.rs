@@ -182,7 +182,11 @@ impl Notifier {
         let pauses = self.pauses(message, outcome);
         if outcome == Outcome::Gone && self.outgoing.set_gone(config, &target.name) {
             let target = &target.name;
-            tracing::error!(target, "the target responded with 410; nothing is sent to it until a reload");
+            // A command that tests a target is another process than the daemon.
+            tracing::error!(
+                target,
+                "the target responded with 410; this process sends nothing to it until it loads the configuration again"
+            );
         }
         let retry_secs = pauses.message.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);

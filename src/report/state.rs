@@ -45,7 +45,7 @@ pub const STATES: [State; 10] = [
         Tone::Bad,
         "an operator is needed, it failed three times in a row, or it has not succeeded yet and failed",
     ),
-    state("held", "⚑", Tone::Bad, "a reading would have deleted many rows, which are kept"),
+    state("held", "⚑", Tone::Bad, "the last reading was too doubtful to delete rows, and needs a decision"),
     state("late", "▲", Tone::Bad, "it did not succeed within the time that its schedule allows"),
     state("gap", "◧", Tone::Warning, "something before the newest data was not read"),
     state("waiting", "…", Tone::Active, "it waits for a limit, an export or a fault to pass"),

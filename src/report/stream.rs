@@ -43,6 +43,7 @@ pub struct StreamPage {
     pub wanted_from: Option<DateTime<Utc>>,
     pub covers_from: Option<DateTime<Utc>>,
     pub complete_until: Option<DateTime<Utc>>,
+    /// How far the newest data reach that are not held.
     pub newest_data_until: Option<DateTime<Utc>>,
     pub has_gap: bool,
     pub held_slices: i32,
@@ -51,6 +52,9 @@ pub struct StreamPage {
     pub slices_lacking_columns: i64,
     /// Since when.
     pub lacks_columns_since: Option<DateTime<Utc>>,
+    /// Whether something is held that no operator has released. It is not in the document.
+    #[serde(skip)]
+    pub is_held: bool,
     /// The release of held slices: the next reading deletes the rows that the vendor does not report. `None` if nothing
     /// is released, or the release was used up.
     pub release: Option<Release>,
@@ -155,18 +159,6 @@ impl StreamWait {
     }
 }
 
-impl StreamPage {
-    /// Whether everything that is held was released, so that nothing waits for a decision.
-    pub fn is_released(&self) -> bool {
-        self.held_slices > 0 && !self.has_unreleased()
-    }
-
-    /// Whether something is held that nobody has released.
-    pub fn has_unreleased(&self) -> bool {
-        i64::from(self.held_slices) > self.release.as_ref().map_or(0, |release| release.slices)
-    }
-}
-
 impl Document for StreamPage {
     const PATH: &'static str = "/streams/{connection}/{stream}";
     const MEANING: &'static str = "One stream: from when to when it is complete, and why it is not.";
@@ -194,6 +186,7 @@ impl Document for StreamPage {
                 state.newest_data_until,
                 state.has_gap as "has_gap!",
                 state.held_slices as "held_slices!",
+                state.is_held as "is_held!",
                 stream.failures as "failures!",
                 state.last_success_at,
                 state.expected_by,
@@ -255,7 +248,6 @@ impl Document for StreamPage {
             known.waiting_attempts,
             (known.waiting_error, known.waiting_hint),
         );
-        let is_released = known.held_slices > 0 && known.released_slices >= i64::from(known.held_slices);
         let release = Release { slices: known.released_slices, at: known.released_at, by: known.released_by };
         let table = format!("{}.{}", known.schema, known.name);
         let mut days = days(reading, connection, &table).await?;
@@ -292,7 +284,7 @@ impl Document for StreamPage {
             table,
             state: known.state,
             // A release is the decision that a hint asks for.
-            hint: last_trouble.filter(|task| !(is_released && task.state == "held")).and_then(|task| task.hint.clone()),
+            hint: last_trouble.filter(|task| known.is_held || task.state != "held").and_then(|task| task.hint.clone()),
             last_error: known.last_error,
             jobs: known.jobs.unwrap_or_default(),
             timezone,
@@ -305,6 +297,7 @@ impl Document for StreamPage {
             held_slices: known.held_slices,
             slices_lacking_columns: known.lacking_slices,
             lacks_columns_since: known.lacking_since,
+            is_held: known.is_held,
             release: Some(release).filter(|release| release.slices > 0),
             failures: known.failures,
             last_success_at: known.last_success_at,

@@ -40,6 +40,7 @@ pub struct StreamRow {
     /// Start of the part without gaps. `None` for a list.
     pub covers_from: Option<DateTime<Utc>>,
     pub complete_until: Option<DateTime<Utc>>,
+    /// How far the newest data reach that are not held.
     pub newest_data_until: Option<DateTime<Utc>>,
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,

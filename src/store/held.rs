@@ -102,7 +102,7 @@ pub async fn list(
     .await
 }
 
-/// Which of these streams have held slices that are not released, by name.
+/// Which of these streams need a decision: they have held slices that are not released. By name.
 pub async fn unreleased(
     executor: impl PgExecutor<'_>,
     connection: &str,
@@ -110,10 +110,10 @@ pub async fn unreleased(
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        select distinct stream as "stream!"
-        from tidegate.slice
-        where connection = $1 and stream = any($2) and held_since is not null and not released
-        order by 1
+        select stream as "stream!"
+        from tidegate.stream
+        where connection = $1 and stream = any($2) and is_held
+        order by stream
         "#,
         connection,
         streams,

@@ -306,9 +306,8 @@ pub async fn of_message(
 pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, sqlx::Error> {
     let found = sqlx::query!(
         r#"
-        select kind, count(*) as "count!"
-        from tidegate.problem
-        where closed_at is null and opened_at is not null
+        select kind as "kind!", count(*) as "count!"
+        from tidegate.open_problem
         group by kind
         "#
     );
@@ -344,7 +343,7 @@ pub async fn persistent(executor: impl PgExecutor<'_>) -> Result<Vec<Persistent>
             and problem.opened_at is not null
             and (
                 (problem.kind = 'failed' and state.is_failed)
-                or (problem.kind = 'held' and state.held_slices > 0)
+                or (problem.kind = 'held' and state.is_held)
                 or (problem.kind = 'late' and state.is_late)
             )
         -- 'failed' sorts before 'held', and that before 'late'.

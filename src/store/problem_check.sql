@@ -70,7 +70,7 @@ stream_now as (
         live.waiting_for,
         live.waiting_until,
         state.is_failed,
-        known.held_slices > 0 as is_held,
+        state.is_held,
         -- What was expected during a pause of an operator is not late. Nothing is expected during one of the
         -- configuration.
         state.is_late
@@ -333,26 +333,14 @@ found as (
         case trouble.kind
             when 'failed' then last.hint
             when 'held'
-                then case
-                    when (
-                        select bool_and(slice.released)
-                        from tidegate.slice
-                        where
-                            slice.connection = trouble.connection
-                            and (trouble.stream is null or slice.stream = trouble.stream)
-                            and slice.held_since is not null
+                then concat(
+                    'compare with the vendor; if the rows are really gone, ',
+                    -- Null if there are several of them, or none is known.
+                    coalesce(
+                        'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
+                        '`tidegate held` shows how to release them'
                     )
-                        then 'no action is needed: they are released, and the next reading deletes the rows'
-                    else
-                        concat(
-                            'compare with the vendor; if the rows are really gone, ',
-                            -- Null if there are several of them, or none is known.
-                            coalesce(
-                                'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
-                                '`tidegate held` shows how to release them'
-                            )
-                        )
-                end
+                )
             when 'late'
                 then case
                     when trouble.is_waiting and trouble.waiting_for like 'quota %'

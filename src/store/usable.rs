@@ -22,6 +22,7 @@ const NEEDED: [(&str, Rights); 41] = [
     ("notification_agreed", READ),
     ("notification_statement", CHANGED_AND_DELETED),
     ("notification_target", CHANGED),
+    ("open_problem", READ),
     ("pause", CHANGED_AND_DELETED),
     ("problem", CHANGED_AND_DELETED),
     ("quota_agreed", READ),

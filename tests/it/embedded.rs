@@ -156,6 +156,29 @@ async fn a_second_tidegate_is_refused_but_may_use_the_server() {
 }
 
 #[tokio::test]
+async fn a_command_says_soon_that_a_server_of_another_tidegate_does_not_respond() {
+    let folder = open_folder();
+    let server = start(folder.path()).await.unwrap();
+    keep(&server, 1).await;
+    let pid = postmaster_pid(server.cluster_dir());
+    kill_process(pid, Signal::STOP).unwrap();
+    let began = std::time::Instant::now();
+    let refused = Embedded::open(folder.path(), &CancellationToken::new()).await;
+    let took = began.elapsed();
+    kill_process(pid, Signal::CONT).unwrap();
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("does not respond, although another Tidegate"), "{message}");
+    assert!(message.contains(&format!("(process {})", std::process::id())), "{message}");
+    assert!(!message.contains("stop that one"), "{message}");
+    assert!(took < Duration::from_secs(40), "{took:?}");
+
+    let beside = Embedded::open(folder.path(), &CancellationToken::new()).await.unwrap();
+    assert!(!beside.is_owner());
+    assert_eq!(kept(&beside).await, [1]);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_killed_postmaster_is_replaced_and_the_pool_continues_with_every_committed_row() {
     let folder = open_folder();
     let server = Arc::new(start(folder.path()).await.unwrap());

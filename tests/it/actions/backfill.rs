@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{BEARER, Port, STREAM, request, world};
 use crate::support::world::{Recipe, assert_succeeded, run_to_end};
-use crate::support::{World, ago};
+use crate::support::{TestDatabase, World, ago, port};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
@@ -17,6 +17,7 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
     let path = format!("/jobs/lynn/backfills?from={from}&to={to}&stream=navigation_marks");
     let page = port.get(&path).await;
     assert!(page.body.contains("What it would read; the quotas allow all of it by"), "{}", page.body);
+    assert!(page.body.contains("<dd>1, which was read before</dd>"), "{}", page.body);
     let plan = port.send("GET", &format!("/api/v1{path}"), BEARER, "").await.json();
     assert_eq!((&plan["plan"][0]["slices"], &plan["plan"][0]["again"]), (&json!(1), &json!(1)), "{plan}");
     let before = port.get("/jobs/lynn/backfills").await.body;
@@ -50,6 +51,29 @@ async fn a_backfill_from_the_page_shows_its_cost_and_really_runs() {
         .await
         .unwrap();
     assert!(port.get(STREAM).await.body.contains("/jobs/lynn/backfills?stream=navigation_marks"));
+}
+
+#[tokio::test]
+async fn a_job_of_lists_only_has_no_button_for_a_backfill() {
+    let database = TestDatabase::create().await;
+    let lists = "
+  acme-outbound:
+    vendor: lynn_outbound
+    tenant: 4411
+    access_token: \"7c01d94ab3e2f5\"
+    access_token_secret: \"0b6f2f4e-52a1-4c0e-9d61-3a7a4be0c111\"
+    enabled_streams: [campaigns]
+jobs:
+  lists: { connection: acme-outbound, streams: [campaigns] }
+";
+    let config = port::config(&port::CONFIG.replace("\njobs:\n", lists));
+    let port = Port::open(database.pool(), config, true).await;
+    for (job, has_days) in [("lynn-hourly", true), ("lists", false)] {
+        let page = port.get(&format!("/jobs/{job}")).await;
+        assert!(page.status == 200 && page.body.contains("Run now…"), "{job}: {}", page.body);
+        assert_eq!(page.body.contains("Backfill…"), has_days, "{job}: {}", page.body);
+    }
+    assert_eq!(port.get("/jobs/lists/backfills").await.status, 409);
 }
 
 #[tokio::test]

@@ -58,6 +58,17 @@ impl Response {
         line.unwrap_or_else(|| panic!("no location: {} {}", self.head, self.body))
     }
 
+    /// The hidden fields of the page's form, as a browser sends them.
+    fn hidden(&self) -> String {
+        let form = self.body.split("method=\"post\"").nth(1).unwrap_or_else(|| panic!("no form: {}", self.body));
+        let mut sent = url::form_urlencoded::Serializer::new(String::new());
+        for hidden in form.split("<input type=\"hidden\" name=\"").skip(1) {
+            let (name, rest) = hidden.split_once("\" value=\"").unwrap();
+            sent.append_pair(name, rest.split('"').next().unwrap());
+        }
+        sent.finish()
+    }
+
     fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -123,13 +134,7 @@ impl Port {
     async fn act(&self, path: &str, fields: &str) -> Response {
         let page = self.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.body);
-        let form = page.body.split("method=\"post\"").nth(1).unwrap_or_else(|| panic!("no form: {}", page.body));
-        let mut sent = url::form_urlencoded::Serializer::new(String::new());
-        for hidden in form.split("<input type=\"hidden\" name=\"").skip(1) {
-            let (name, rest) = hidden.split_once("\" value=\"").unwrap();
-            sent.append_pair(name, rest.split('"').next().unwrap());
-        }
-        let sent = format!("{}&{fields}", sent.finish());
+        let sent = format!("{}&{fields}", page.hidden());
         self.post(path.split('?').next().unwrap(), &sent).await
     }
 

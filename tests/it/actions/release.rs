@@ -90,7 +90,16 @@ async fn the_overview_offers_the_release_of_a_held_slice_during_a_pause() {
     let page = port.get("/").await.body;
     assert!(page.contains("1 thing needs you") && page.contains(&format!("{STREAM}/release\"")), "{page}");
     assert_eq!(port.act(&format!("{STREAM}/release"), "name=navigation_marks").await.place(), STREAM);
-    assert!(notifier.check(&pool, &config).await.unwrap());
     let page = port.get("/").await.body;
-    assert!(page.contains("To do: no action is needed: they are released"), "{page}");
+    assert!(page.contains("<h1>Nothing needs you</h1>") && !page.contains("/release\""), "before any check: {page}");
+    for page in ["/problems", "/system"] {
+        let page = port.get(page).await.body;
+        assert!(!page.contains("/release\"") && page.contains("0 problems need you"), "{page}");
+    }
+    let open = "select count(*) from tidegate.problem where kind = 'held' and closed_at is null";
+    assert_eq!(world.scalar::<i64>(open).await, 1);
+    for _ in 0..2 {
+        assert!(notifier.check(&pool, &config).await.unwrap());
+    }
+    assert_eq!(world.scalar::<i64>(open).await, 0, "two checks end it");
 }

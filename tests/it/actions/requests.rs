@@ -47,7 +47,9 @@ async fn p7_a_request_id_that_is_used_for_something_else_is_refused() {
     ] {
         let response = port.post(path, &form).await;
         assert_eq!(response.status, 409, "{path}: {}", response.body);
-        assert!(response.body.contains("was used for another action"), "{path}: {}", response.body);
+        assert!(response.body.contains("This form was sent before with other values"), "{path}: {}", response.body);
+        assert!(response.body.contains(&format!("href=\"{path}\">Back to the form")), "{}", response.body);
+        assert!(!response.body.contains("request id"), "a browser has none to change: {}", response.body);
     }
     let id = uuid::Uuid::from_u128(7).to_string();
     let other = port.api("/jobs/lynn/pause", &json!({ "request": id, "until": until, "reason": "x" })).await;
@@ -119,6 +121,23 @@ async fn p7_what_the_database_did_not_confirm_is_called_unknown_and_can_be_repea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p7_a_form_that_was_not_confirmed_has_a_button_that_sends_it_again() {
+    let (world, port) = world().await;
+    sqlx::raw_sql(SLOW_COMMIT).execute(&world.database.pool()).await.unwrap();
+    let page = port.post("/jobs/lynn/runs", &format!("{}&stream=navigation_marks", request(5))).await;
+    assert_eq!(page.status, 503, "{}", page.body);
+    assert!(page.body.contains("it is not known whether it was done"), "{}", page.body);
+    assert!(page.body.contains("<button class=\"main\">Send it again</button>"), "{}", page.body);
+    assert!(!page.body.contains("request id") && !page.body.contains("Not possible"), "{}", page.body);
+    let runs = "select count(*) from tidegate.run";
+    eventually(std::time::Duration::from_secs(30), async || (world.scalar::<i64>(runs).await == 1).then_some(())).await;
+    sqlx::raw_sql("drop function public.slow cascade").execute(&world.database.pool()).await.unwrap();
+    let again = port.post("/jobs/lynn/runs", &page.hidden()).await;
+    assert_eq!(again.place(), "/runs/1", "it was done");
+    assert_eq!(world.scalar::<i64>(runs).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_an_action_that_the_database_refuses_or_delays_says_so() {
     let (world, _port) = world().await;
     let role = Role::create("").await;
@@ -137,6 +156,7 @@ async fn p12_an_action_that_the_database_refuses_or_delays_says_so() {
     let page = port.post("/jobs/lynn/runs", &request(1)).await;
     assert_eq!(page.status, 503, "{}", page.body);
     assert!(page.body.contains("The database refused a statement; this call has done nothing"), "{}", page.body);
+    assert_eq!(page.hidden(), request(1), "a button sends it again");
 
     role.change(&world.database, USES_TABLES).await;
     let mut locker = world.database.connect().await;
