@@ -43,7 +43,7 @@ pub const STATES: [State; 10] = [
         "failed",
         "✕",
         Tone::Bad,
-        "an operator is needed, it failed three times in a row, or it has not succeeded yet and failed",
+        "it failed three times in a row, for a reason that only an operator can remove, or before its first success",
     ),
     state("held", "⚑", Tone::Bad, "the last reading was too doubtful to delete rows, and needs a decision"),
     state("late", "▲", Tone::Bad, "it did not succeed within the time that its schedule allows"),

@@ -60,6 +60,8 @@ pub struct StreamPage {
     pub release: Option<Release>,
     pub failures: i32,
     pub last_success_at: Option<DateTime<Utc>>,
+    /// Whether the last reading failed for a reason that only an operator can remove.
+    pub needs_operator: bool,
     pub expected_by: Option<DateTime<Utc>>,
     pub expected_every_seconds: Option<i64>,
     /// The run that reads it now.
@@ -189,6 +191,7 @@ impl Document for StreamPage {
                 state.is_held as "is_held!",
                 stream.failures as "failures!",
                 state.last_success_at,
+                stream.needs_operator as "needs_operator!",
                 state.expected_by,
                 state.expected_every_seconds,
                 lacking.slices as "lacking_slices!",
@@ -301,6 +304,7 @@ impl Document for StreamPage {
             release: Some(release).filter(|release| release.slices > 0),
             failures: known.failures,
             last_success_at: known.last_success_at,
+            needs_operator: known.needs_operator,
             expected_by: known.expected_by,
             expected_every_seconds: known.expected_every_seconds,
             reader_run: known.reader_run,
@@ -316,6 +320,32 @@ impl Document for StreamPage {
             changes,
             rejects,
         }))
+    }
+}
+
+/// Failures in a row after which a stream is `failed`, as in `tidegate.stream_state`.
+const FAILURES: i32 = 3;
+
+impl StreamPage {
+    /// Which of the conditions of the state `failed` hold, as sentences. Empty in another state.
+    pub fn why_failed(&self) -> Vec<String> {
+        if self.state != "failed" {
+            return Vec::new();
+        }
+        let mut why = Vec::new();
+        if self.needs_operator {
+            why.push("The last reading failed for a reason that only an operator can remove.".to_owned());
+        }
+        if self.failures >= FAILURES {
+            why.push(format!("The last {} readings failed.", self.failures));
+        }
+        if self.last_success_at.is_none() {
+            why.push("No reading has succeeded yet.".to_owned());
+        }
+        if why.is_empty() {
+            why.push("No reading has succeeded since the stream was reset.".to_owned());
+        }
+        why
     }
 }
 

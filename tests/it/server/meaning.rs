@@ -1,6 +1,7 @@
 //! What pages say about days, quotas, pauses and hints is what the tables mean.
 
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use tidegate::quota::waiter_of_task;
 
 use super::api;
@@ -317,6 +318,42 @@ async fn a_task_that_waits_after_an_error_says_which() {
     let page = port.fetch(&format!("/runs/{run}"), "").await.body;
     let says = "The last error: <span class=\"bad\">the connection could not be made</span><br>To do: see the vendor";
     assert!(page.contains(says), "{page}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_failed_stream_says_which_of_the_conditions_holds() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let port = Port::open(pool.clone()).await;
+    let path = "/streams/acme-lynn/survey_result";
+    let operator = "The last reading failed for a reason that only an operator can remove.";
+    let repeated = "The last 4 readings failed.";
+    let first = "No reading has succeeded yet.";
+    let reset = "No reading has succeeded since the stream was reset.";
+    for (change, conditions) in [
+        ("failures = 1, needs_operator = true", vec![operator]),
+        ("failures = 4, needs_operator = false", vec![repeated]),
+        ("failures = 4, needs_operator = true", vec![operator, repeated]),
+        ("failures = 1, needs_operator = false, reset_at = now() - interval '1 minute'", vec![reset]),
+        ("failures = 1, needs_operator = false, last_success_at = null", vec![first]),
+        // It has failed once after a success.
+        ("failures = 1, needs_operator = false, reset_at = null, last_success_at = now()", vec![]),
+    ] {
+        let change = format!(
+            "update tidegate.stream set last_error = 'HTTP 500', last_error_at = now(), {change}
+            where stream = 'survey_result'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(change.clone())).execute(&pool).await.unwrap();
+        let stream = port.fetch(&api(path), "").await.json();
+        assert_eq!(stream["state"] == "failed", !conditions.is_empty(), "{change}: {stream}");
+        assert_eq!(stream["needs_operator"], conditions.contains(&operator), "{change}: {stream}");
+        let page = port.fetch(path, "").await.body;
+        let said: Vec<&str> =
+            [operator, repeated, first, reset].into_iter().filter(|condition| page.contains(*condition)).collect();
+        assert_eq!(said, conditions, "{change}: {page}");
+    }
     port.close().await;
 }
 
