@@ -492,6 +492,8 @@ absent as (
         unclosed.seen_last_at,
         unclosed.kind,
         unclosed.connection,
+        -- Columns that changed are news of a day. Columns that are missing are a problem until they are there.
+        unclosed.kind = 'schema' and unclosed.stream is null as is_news,
         placed.stream is not null as is_merged,
         placed.cause as merged_cause
     from unclosed
@@ -566,7 +568,7 @@ change as (
         true,
         -- A chat receives no message for a stream that is no longer read.
         missed.is_merged
-        or missed.kind = 'schema'
+        or (missed.kind = 'schema' and missed.stream is null)
         or (
             missed.kind in ('failed', 'held', 'late', 'gap')
             and case
