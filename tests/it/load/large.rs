@@ -48,7 +48,7 @@ enum Reading {
     SharedSecond,
 }
 
-fn pages(records: Vec<String>) -> [Vec<String>; 2] {
+fn pages(records: &[String]) -> [Vec<String>; 2] {
     let (first, second) = records.split_at(records.len() / 2);
     [first.to_vec(), second.to_vec()]
 }
@@ -60,7 +60,7 @@ fn reports(day: u32, change: &str) -> [Vec<String>; 2] {
         let version = if n % 10 == 3 { change } else { "" };
         format!(r#"{{"at":"2024-03-0{day}T{hour:02}:{minute:02}:30Z","n":{n},"v":"x{version}"}}"#)
     };
-    pages((0..RECORDS).map(record).collect())
+    pages(&(0..RECORDS).map(record).collect::<Vec<_>>())
 }
 
 /// Records of the second slice, some of which the first slice could have as well.
@@ -72,7 +72,7 @@ fn shared() -> [Vec<String>; 2] {
 
 fn entities(change: &str) -> [Vec<String>; 2] {
     let name = |id: u32| if id % 10 == 3 { change } else { "" };
-    pages((0..RECORDS).map(|id| format!(r#"{{"id":{id},"name":"x{}"}}"#, name(id))).collect())
+    pages(&(0..RECORDS).map(|id| format!(r#"{{"id":{id},"name":"x{}"}}"#, name(id))).collect::<Vec<_>>())
 }
 
 /// Entities, which belong to no window.
