@@ -37,8 +37,9 @@ async fn rows(plant: &Plant, table: &str) -> Vec<String> {
     rows
 }
 
-/// Whether two records have one key, an id or a name with a time. Of such records the last counts. The plan of the
-/// statement decides whether the others are written first, and so how many changes are counted.
+/// Whether two records have one key, an id or a name with a time. Of such records the last counts. How many changed and
+/// unchanged rows are counted then depends on whether the batch is compared, merged or replaced, and rows of distributed
+/// tables are not replaced.
 fn repeats_a_key(pages: &[Vec<String>]) -> bool {
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     pages.iter().flatten().any(|record| {
