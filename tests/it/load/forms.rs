@@ -38,8 +38,8 @@ async fn rows(plant: &Plant, table: &str) -> Vec<String> {
 }
 
 /// Whether two records have one key, an id or a name with a time. Of such records the last counts. How many changed and
-/// unchanged rows are counted then depends on whether the batch is compared, merged or replaced, and rows of distributed
-/// tables are not replaced.
+/// unchanged rows are counted then depends on how the batch is written, and rows of distributed tables are never
+/// replaced.
 fn repeats_a_key(pages: &[Vec<String>]) -> bool {
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     pages.iter().flatten().any(|record| {
