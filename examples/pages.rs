@@ -36,6 +36,7 @@ use tidegate::metrics::{Detail, Metrics};
 use tidegate::postgres::Embedded;
 use tidegate::quota::LedgerKeys;
 use tidegate::server::{Health, StatusSources, bind, serve};
+use tidegate::store::distribution::Distribution;
 use tidegate::store::migrate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -154,6 +155,8 @@ const FILL: &str = "
     from tidegate.quota_ledger cross join unnest(array['requests', 'period_calls', 'period_bandwidth']) as name;
     insert into tidegate.quota_use (limit_id, ends_at, used)
     select id, now() - n * interval '7 minutes', 60 from tidegate.quota_limit cross join generate_series(0, 99) as n;
+    insert into tidegate.quota_spent (limit_id, used, first_ends_at, last_ends_at)
+    select limit_id, sum(used), min(ends_at), max(ends_at) from tidegate.quota_use group by limit_id;
     insert into tidegate.quota_hour (connection, hour, calls, bytes, waited_seconds, refused)
     select connection, date_trunc('hour', now()) - n * interval '1 hour', n, 1000 * n, n, 0
     from tidegate.stream cross join generate_series(1, 168) as n where stream = 'r00';
@@ -342,7 +345,7 @@ impl Site {
         sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await?;
         let options: PgConnectOptions = url.as_str().parse()?;
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        migrate::migrate(&pool).await?;
+        migrate::migrate(&pool, Distribution::None).await?;
         let mut filler = PgConnection::connect_with(&options).await?;
         let streams = if connections == 1 { "delete from tidegate.stream where stream <> 'r00';" } else { "" };
         let fill = FILL.replace("$connections", &connections.to_string()).replace("$days", &days.to_string());

@@ -19,12 +19,21 @@ pub const fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether a reader sees at least a letter or a digit. Other characters may be blank although they have a width, such
-/// as U+2800.
+/// Whether a reader sees at least one character.
 pub fn is_readable(text: &str) -> bool {
-    // Blanks that Unicode calls letters.
-    let is_blank_letter = |c: char| matches!(c, '\u{13441}' | '\u{13442}');
-    text.chars().any(|c| c.is_alphanumeric() && !is_invisible(c) && !is_blank_letter(c))
+    text.chars().any(is_visible)
+}
+
+/// Whether `c` has a glyph of its own.
+fn is_visible(c: char) -> bool {
+    // They are blank although they have a width, join others, or stand for something that is not there.
+    let is_blank = matches!(c, '\u{2800}' | '\u{fffc}' | '\u{13430}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}');
+    // They belong to the character before them.
+    let is_mark = matches!(c, '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}')
+        || matches!(c, '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}');
+    // Each font shows them as it likes, or not.
+    let is_private = matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{f0000}'..='\u{10ffff}');
+    !(c.is_whitespace() || c.is_control() || is_invisible(c) || is_blank || is_mark || is_private)
 }
 
 /// Variation selectors: they choose between two glyphs of the character before them, most often an emoji.
@@ -248,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_text_without_a_letter_or_a_digit_is_not_readable() {
+    fn p7_text_without_a_visible_character_is_not_readable() {
         for blank in [
             "",
             " ",
@@ -265,12 +274,17 @@ mod tests {
             "\u{1680}",
             "\u{e0041}",
             "\u{fffc}",
-            "—",
             "\u{301}",
+            "\u{fe0f}",
+            "\u{13430}",
+            "\u{e000}",
+            "\u{0}\u{85}",
         ] {
             assert!(!is_readable(blank), "{blank:?}");
         }
-        for text in ["x", "7", "\u{2800}x", "заметка", "保守", "صيانة", "…é"] {
+        for text in
+            ["x", "7", "\u{2800}x", "заметка", "保守", "صيانة", "…é", "—", "?", "🔧", "❤\u{fe0f}", "👩\u{200d}🔧", "🇨🇱"]
+        {
             assert!(is_readable(text), "{text:?}");
         }
     }

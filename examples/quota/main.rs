@@ -20,6 +20,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgPoolOptions;
 use tidegate::postgres::Embedded;
 use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
+use tidegate::store::distribution::Distribution;
 use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -119,7 +120,7 @@ async fn measure(trial: Trial) -> anyhow::Result<Vec<i128>> {
 
 async fn run_all(postgres: &Embedded, trial: Trial) -> anyhow::Result<Vec<i128>> {
     let pool = PgPoolOptions::new().connect(postgres.url().expose()).await?;
-    migrate::migrate(&pool).await?;
+    migrate::migrate(&pool, Distribution::None).await?;
     let start = Utc::now() + START_AFTER;
     let workers = (0..PROCESSES)
         .map(|number| {

@@ -117,10 +117,8 @@ pub(super) async fn pause(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let reason = asked.query.text("reason").unwrap_or_default();
     let is_long = reason.chars().count() > REASON_CHARACTERS_MAX;
     if !text::is_readable(reason) || is_long || reason.chars().any(char::is_control) {
-        let remedy = format!(
-            "write a reason that can be read, with a letter or a digit, of at most {REASON_CHARACTERS_MAX} characters \
-             on one line"
-        );
+        let remedy =
+            format!("write a reason that can be seen, of at most {REASON_CHARACTERS_MAX} characters on one line");
         return Err(QueryError::of("reason", &remedy).into());
     }
     let name = job.map_or(pause::EVERYTHING, |job| &*job.name);
@@ -222,6 +220,10 @@ pub(super) async fn mute(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
 
 pub(super) async fn notify(asked: &mut Asked<'_>) -> Result<Done, ActionError> {
     let target = asked.target()?;
-    notification::add_test(&mut *asked.conn, target).await?;
+    if notification::add_test(&mut *asked.conn, target).await?.is_none() {
+        let refusal =
+            format!("a test message to {target} waits to be sent or is being sent; wait until it has an outcome");
+        return Err(ActionError::Refused(refusal));
+    }
     Ok(Done { summary: format!("a test message to {target} was requested"), ..Done::default() })
 }

@@ -13,7 +13,7 @@ use super::alive::{self, Alive};
 use super::names::names;
 use super::periodic::Periodic;
 use super::streams::StoredPlan;
-use super::{Database, Reload, notifying, pruning, totals, views};
+use super::{Database, Reload, notifying, pruning, totals, upkeep, views};
 use crate::config::{Config, MetricsPer};
 use crate::http::HttpError;
 use crate::mart;
@@ -86,7 +86,7 @@ impl Daemon {
         for unread in &config.unread {
             tracing::warn!("{unread}");
         }
-        let applied = migrate::migrate_or_wait(&database.pool).await?;
+        let applied = migrate::migrate_or_wait(&database.pool, config.database.distribution).await?;
         if applied > 0 {
             tracing::info!(applied, "database migrated");
         }
@@ -106,6 +106,7 @@ impl Daemon {
             trouble: Repeats::default(),
             mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
             owner,
+            distribution: config.database.distribution,
         });
         shared.metrics.configure(names(&config));
         let (sender, receiver) = watch::channel(config);
@@ -135,13 +136,17 @@ impl Daemon {
         let totals = totals::task(&periodic);
         let [check, send] = notifying::tasks(&periodic, &notifier, &receiver);
         let prune = pruning::task(&periodic, receiver.clone());
+        let upkeep = upkeep::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
         let reload = reload.map(|reload| {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals, check, send], shutdown.clone())),
+            timer: tokio::spawn(timer::run(
+                vec![enqueue, beat, prune, upkeep, views, totals, check, send],
+                shutdown.clone(),
+            )),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,

@@ -11,13 +11,16 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::config::{Config, DatabaseParts, DatabaseTarget, SslMode};
 use crate::postgres::{self, Embedded, TcpPlace};
 use crate::store::session;
 
 /// A server that does not respond within this time counts as down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long it is then asked why.
+/// If it does not respond sooner, the log says that it is waited for.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(1);
+/// How long a server that is down is asked why.
 const REASON_WITHIN: Duration = Duration::from_secs(3);
 /// How long the end of the process waits for connections that are still in use.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -90,7 +93,9 @@ impl Database {
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         refuse_pg_options()?;
         if !config.database.target.is_embedded() {
-            let connecting = Self::connect(options_of(&config.database.target)?, config, None);
+            let options = options_of(&config.database.target)?;
+            let place = place_of(&options);
+            let connecting = announced(&place, Box::pin(Self::connect(options, config, None)));
             return cancel.run_until_cancelled(connecting).await.unwrap_or(Err(DatabaseError::Interrupted));
         }
         let embedded = Arc::new(Embedded::start(&config.embedded.data_dir, cancel).await?);
@@ -160,6 +165,18 @@ impl Database {
             embedded.stop().await;
         }
     }
+}
+
+/// Logs that a daemon waits for the database, and until when, if it does not respond at once: until then it has no
+/// status port that could show it.
+async fn announced<T>(place: &str, mut connecting: impl Future<Output = T> + Unpin) -> T {
+    if let Ok(connected) = tokio::time::timeout(ANNOUNCED_AFTER, &mut connecting).await {
+        return connected;
+    }
+    let until = clock::now() + ACQUIRE_TIMEOUT.saturating_sub(ANNOUNCED_AFTER);
+    let until = until.format("%H:%M:%S UTC");
+    tracing::warn!("the database {place} has not responded yet; Tidegate waits for it until {until}, then it exits");
+    connecting.await
 }
 
 /// Where a configured server is, without user and password. `None` for the embedded server.

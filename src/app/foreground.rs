@@ -60,6 +60,7 @@ impl Foreground {
             trouble: Repeats::default(),
             mart: views,
             owner: owner.clone(),
+            distribution: config.database.distribution,
         });
         let jobs: Vec<String> = config.jobs.keys().cloned().collect();
         let connections: Vec<String> = config.connections.keys().cloned().collect();

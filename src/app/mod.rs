@@ -11,6 +11,7 @@ mod pruning;
 mod reload;
 mod streams;
 mod totals;
+mod upkeep;
 mod views;
 
 pub use alive::Alive;
@@ -21,3 +22,4 @@ pub use names::names;
 pub use reload::Reload;
 pub use streams::plan as plan_streams;
 pub use totals::compare as compare_totals;
+pub use upkeep::keep_up as keep_tables_up;

@@ -28,6 +28,11 @@ const EVENTS_AT_A_TIME: u32 = 2_000;
 const KEEP_NOTIFICATIONS: Duration = Duration::from_hours(30 * 24);
 /// Rejected records per transaction.
 const REJECTS_AT_A_TIME: u32 = 5_000;
+/// Slices per transaction. A slice has fingerprints of 24 bytes for each of its rows.
+const SLICES_AT_A_TIME: u32 = 200;
+/// How long fingerprints are kept after the last reading of their slice. Slices within a job's lookback are read by
+/// every run, so older ones are only read by a backfill.
+const KEEP_FINGERPRINTS: Duration = Duration::from_hours(90 * 24);
 
 /// Prunes by the current configuration.
 pub(super) fn task(periodic: &Periodic, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
@@ -35,9 +40,10 @@ pub(super) fn task(periodic: &Periodic, config: watch::Receiver<Arc<Config>>) ->
     let work = move || {
         let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
         async move {
-            let (runs, rejects, events) = prune(&pool, &history, &shutdown).await?;
-            if (runs, rejects, events) != (0, 0, 0) {
-                tracing::info!(runs, rejects, events, "old history deleted");
+            let gone = prune(&pool, &history, &shutdown).await?;
+            if gone != Pruned::default() {
+                let Pruned { runs, rejects, events, slices } = gone;
+                tracing::info!(runs, rejects, events, slices, "old history deleted");
             }
             Ok(())
         }
@@ -53,6 +59,8 @@ enum Past {
     Events,
     Problems,
     Notifications,
+    Fingerprints,
+    Readings,
 }
 
 impl Past {
@@ -62,20 +70,33 @@ impl Past {
             Self::Runs => RUNS_AT_A_TIME,
             Self::Rejects => REJECTS_AT_A_TIME,
             Self::Events | Self::Problems | Self::Notifications => EVENTS_AT_A_TIME,
+            Self::Fingerprints | Self::Readings => SLICES_AT_A_TIME,
         }
     }
 }
 
-/// Deletes everything that is too old. Returns the number of deleted runs, of rejected records, and of events, problems
-/// and notifications.
-async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<(u64, u64, u64), sqlx::Error> {
+/// How much a pass deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Pruned {
+    runs: u64,
+    rejects: u64,
+    /// Events, problems and notifications.
+    events: u64,
+    /// Slices whose fingerprints or unfinished readings were deleted.
+    slices: u64,
+}
+
+/// Deletes everything that is too old.
+async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<Pruned, sqlx::Error> {
     let ends = Instant::now() + PASS_MAX;
     let runs = drain(pool, Past::Runs, history.keep_runs, ends, shutdown).await?;
     let rejects = drain(pool, Past::Rejects, history.keep_rejects, ends, shutdown).await?;
     let mut events = drain(pool, Past::Events, history.keep_events, ends, shutdown).await?;
     events += drain(pool, Past::Problems, history.keep_events, ends, shutdown).await?;
     events += drain(pool, Past::Notifications, Some(KEEP_NOTIFICATIONS), ends, shutdown).await?;
-    Ok((runs, rejects, events))
+    let mut slices = drain(pool, Past::Fingerprints, Some(KEEP_FINGERPRINTS), ends, shutdown).await?;
+    slices += drain(pool, Past::Readings, Some(KEEP_FINGERPRINTS), ends, shutdown).await?;
+    Ok(Pruned { runs, rejects, events, slices })
 }
 
 async fn drain(
@@ -96,6 +117,8 @@ async fn drain(
             Past::Events => event::prune(pool, keep, limit.into()).await?,
             Past::Problems => problem::prune(pool, keep, limit.into()).await?,
             Past::Notifications => notification::prune(pool, keep, limit.into()).await?,
+            Past::Fingerprints => prune::fingerprints(pool, keep, limit.into()).await?,
+            Past::Readings => prune::readings(&mut *pool.acquire().await?, keep, limit.into()).await?,
         };
         sum += gone;
         if gone < u64::from(limit) {

@@ -172,7 +172,8 @@ fn warn_of_restart(before: &Config, after: &Config) {
         (
             format!("{:?}", config.database.target),
             config.database.target.secrets().iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>(),
-            format!("{:?} {:?} {:?}", config.database.max_connections, config.embedded, config.server.listen),
+            format!("{:?} {:?}", config.database.max_connections, config.database.distribution),
+            format!("{:?} {:?}", config.embedded, config.server.listen),
             format!("{:?} {:?} {:?}", config.server.metrics_per, config.worker.concurrency, config.log),
         )
     };

@@ -29,8 +29,8 @@ pub(super) fn task(periodic: &Periodic) -> PeriodicTask {
 /// Compares if something was read since the last time.
 pub async fn compare(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut conn = pool.acquire().in_time().await?;
-    let compared = reconciliation::compare(&mut conn).await;
-    if compared.is_err() {
+    let compared = reconciliation::compare(pool, &mut conn).await;
+    if !matches!(compared, Ok(false)) {
         // A transaction may be open.
         conn.close_on_drop();
     }

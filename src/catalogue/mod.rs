@@ -62,6 +62,9 @@ pub struct Stream {
     /// The vendor field whose time `_row_key` begins with, if records have it: the time that the stream's windows
     /// follow. Only for [`Key::RowHash`]. `load::key` replaces it with what is chosen for the table.
     pub row_time: Option<Text>,
+    /// Columns that may hold the business time of a row, that is when it happened, the most likely first. The first of
+    /// them that the table has as `timestamptz` is indexed. Empty if rows describe no event.
+    pub business_time: &'static [&'static str],
     /// Whether `"*"` leaves the stream out.
     pub off_by_default: bool,
     /// Tables that are filled together with this one. Only streams with [`Key::Columns`] have any.
@@ -325,6 +328,12 @@ impl Stream {
             }
             _ => self.meaning.to_string(),
         }
+    }
+
+    /// The documented column with the business time, if there is one.
+    pub fn documented_time(&self) -> Option<&Column> {
+        let is_time = |column: &&Column, name: &str| column.name == *name && column.kind == ColumnType::Timestamptz;
+        self.business_time.iter().find_map(|name| self.columns.iter().find(|column| is_time(column, name)))
     }
 
     /// The columns of the primary key, in order.

@@ -69,7 +69,7 @@ pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Res
     if args.json {
         output::print_json(&document)?;
     } else if document.connections.is_empty() {
-        output::print("no connection is configured; see `config/jobs/lynn.yaml` for one\n")?;
+        output::print(&format!("no connection is configured; {}\n", show::SAMPLES))?;
     } else {
         output::print(&table(&document))?;
         output::print(&loaded(&document))?;

@@ -72,7 +72,7 @@ fn entries(config: &Config, only: Option<&Job>, known: Vec<StreamCursor>) -> Vec
 
 fn text(document: &Document) -> String {
     if document.cursors.is_empty() {
-        return "no job is configured; see `config/jobs/lynn.yaml` for one\n".to_owned();
+        return format!("no job is configured; {}\n", show::SAMPLES);
     }
     let mut table = Table::new().left(&["CONNECTION", "STREAM", "SLICE"]).right(&["SLICES", "ROWS"]).left(&[
         "FROM",

@@ -16,11 +16,11 @@ use crate::config::Target;
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, Timing};
 use crate::schedule;
-use crate::store::{notification, notification_target};
+use crate::store::{notification, notification_attempt, notification_target};
 use crate::text::plain;
 
-/// How long to wait for the outcome if a daemon sends the message.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long to wait for the outcome if a daemon sends the message, or if one waits whose process ended.
+const WAIT_MAX: Duration = Duration::from_secs(45);
 const ASK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Serialize)]
@@ -64,21 +64,34 @@ pub(crate) async fn test(context: Context, args: NotifyTestArgs) -> anyhow::Resu
     Ok(if all_accepted { Exit::Done } else { Exit::Failed })
 }
 
-/// Sends a test message through the outbox. A daemon may send it instead.
+/// Sends a test message through the outbox, or the one that waits there. A daemon may send it instead.
 async fn test_one(context: &Context, notifier: &Notifier, pool: &PgPool, target: &Target) -> anyhow::Result<Test> {
-    let id = notification::add_test(&mut *pool.acquire().await?, &target.name).await?;
     let begun = Instant::now();
+    let mut test = None;
     loop {
-        notifier.send_next(pool, &context.config, target, Some(id)).await?;
-        let found = notification::outcome(&mut *pool.acquire().await?, id).await?;
-        let outcome = match found {
-            Some((state, _, outcome)) if state != "due" => {
-                Some((state == "sent", outcome.unwrap_or_else(|| state.clone())))
+        if test.is_none() {
+            let mut conn = pool.acquire().await?;
+            test = notification::add_test(&mut *conn, &target.name).await?;
+            if test.is_none() {
+                test = notification::waiting_test(&mut *conn, &target.name).await?;
             }
-            None => Some((false, "the message was removed".to_owned())),
-            Some(_) if begun.elapsed() > WAIT_MAX => Some((false, "no outcome in time".to_owned())),
-            Some(_) => None,
+        }
+        let outcome = match test {
+            Some(id) => {
+                notifier.send_next(pool, &context.config, target, Some(id)).await?;
+                match notification_attempt::outcome(&mut *pool.acquire().await?, id).await? {
+                    Some((state, _, outcome)) if state != "due" => {
+                        Some((state == "sent", outcome.unwrap_or_else(|| state.clone())))
+                    }
+                    Some(_) => None,
+                    None => Some((false, "the message was removed".to_owned())),
+                }
+            }
+            // The one that waited has ended in between.
+            None => None,
         };
+        let is_late = begun.elapsed() > WAIT_MAX;
+        let outcome = outcome.or_else(|| is_late.then(|| (false, "no outcome in time".to_owned())));
         if let Some((accepted, outcome)) = outcome {
             return Ok(Test { target: target.name.clone(), host: target.host.clone(), accepted, outcome });
         }

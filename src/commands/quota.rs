@@ -97,7 +97,7 @@ impl LimitUse {
 
 fn text(document: &Document) -> String {
     if document.quotas.is_empty() {
-        return "no connection is configured; see `config/jobs/lynn.yaml` for one\n".to_owned();
+        return format!("no connection is configured; {}\n", show::SAMPLES);
     }
     let mut text = table(&document.quotas, document.at);
     if let Some(asked) = &document.asked {

@@ -185,7 +185,10 @@ fn traffic(tasks: &[Task]) -> String {
         .left(&["LAST WINDOW", "WAITS FOR"]);
     for task in tasks {
         let window = task.last_window_start.zip(task.last_window_end);
-        let waits = task.waiting_for.as_ref().zip(task.waiting_until);
+        let waits = task.waiting_for.as_ref().map(|what| match task.waiting_until {
+            Some(until) => format!("{what} until {}", show::time(until)),
+            None => format!("its turn, after {what}"),
+        });
         table.row([
             task.stream.clone(),
             task.state.clone(),
@@ -197,7 +200,7 @@ fn traffic(tasks: &[Task]) -> String {
                 || show::NOTHING.to_owned(),
                 |(from, to)| format!("{} to {}", show::time(from), show::time(to)),
             ),
-            waits.map_or_else(String::new, |(what, until)| format!("{what} until {}", show::time(until))),
+            waits.unwrap_or_default(),
         ]);
     }
     table.show()

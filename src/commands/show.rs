@@ -5,6 +5,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 /// Shown instead of a missing value.
 pub(crate) const NOTHING: &str = "-";
 
+/// Where a configuration that has nothing yet can begin.
+pub(crate) const SAMPLES: &str = "the folder `config/jobs` of the source code has a sample for each vendor";
+
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;

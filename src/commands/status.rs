@@ -33,8 +33,8 @@ const FAILURES_SHOWN: usize = 5;
 #[derive(Debug)]
 struct Everything {
     surroundings: Surroundings,
-    /// Whether the configuration on disk is wrong.
-    config_refused: bool,
+    /// What is wrong with the configuration on disk, as lines.
+    refused: Option<String>,
     problems: OpenProblems,
     report: StatusReport,
     waiting: Vec<Waiting>,
@@ -58,12 +58,11 @@ fn refusal(faults: &Faults) -> String {
     format!("the configuration has {are}; a running daemon keeps the previous one")
 }
 
-/// The refused configuration as the first problem.
+/// The refused configuration, with its first fault.
 fn refused(faults: &Faults) -> String {
     let mut text = format!("configuration: {}\n", refusal(faults));
     let first = faults.iter().next().map(ToString::to_string);
     trouble(&mut text, first.as_deref(), Some("`tidegate check --offline` shows all faults"));
-    text.push('\n');
     text
 }
 
@@ -108,13 +107,12 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
             waiting.retain(|task| jobs.contains(&*task.job));
             let problems = open_problems(conn, PROBLEMS_SHOWN).await?;
             let surroundings = Surroundings::read(conn).await?;
-            let config_refused = context.refused.is_some();
-            Ok((Everything { surroundings, config_refused, problems, report, waiting, pushes }, quotas))
+            let refused = context.refused.as_deref().map(refused);
+            Ok((Everything { surroundings, refused, problems, report, waiting, pushes }, quotas))
         })
         .await?;
     let held = held::with_jobs(config, everything.report.held.clone());
-    let head = context.refused.as_deref().map_or_else(String::new, refused);
-    output::print(&(head + &text(&everything, &held, &quotas)))?;
+    output::print(&text(&everything, &held, &quotas))?;
     Ok(())
 }
 
@@ -123,13 +121,14 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     let states = count_states(report.streams.iter().map(|stream| (&*stream.state, 1)));
     let late_and_wait = report.streams.iter().map(|stream| i64::from(stream.is_late_and_waits())).sum();
     let surroundings = &everything.surroundings;
-    let standing = Standing::new(surroundings, everything.config_refused, false);
+    let standing = Standing::new(surroundings, everything.refused.is_some(), false);
     let mut text = format!("{}\n", headline(&standing, &everything.problems, &states, late_and_wait));
     if surroundings.only_reads {
         trouble(&mut text, Some(ONLY_READS), Some(ONLY_READS_HINT));
     } else if surroundings.daemons.is_empty() {
         trouble(&mut text, None, Some("`tidegate run` starts a daemon"));
     }
+    text.push_str(everything.refused.as_deref().unwrap_or_default());
     text.push('\n');
     if everything.problems.total > 0 {
         text.push_str(&problems(&everything.problems, now));
@@ -137,7 +136,7 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     if report.jobs.is_empty() && report.reload_refused {
         text.push_str("no running process has stored jobs\n");
     } else if report.jobs.is_empty() {
-        text.push_str("no job is configured; see `config/jobs/lynn.yaml` for one\n");
+        let _ = writeln!(text, "no job is configured; {}", show::SAMPLES);
     } else {
         text.push_str(&jobs(report, now));
     }
@@ -238,7 +237,7 @@ fn waiting(waiting: &[Waiting], now: DateTime<Utc>) -> String {
             task.job.clone(),
             task.stream.clone(),
             show::text(task.waiting_for.as_deref()),
-            show::moment_or_nothing(task.waiting_until, now),
+            task.waiting_until.map_or_else(|| "its turn".to_owned(), |until| show::moment(until, now)),
         ]);
     }
     table.show()

@@ -81,7 +81,7 @@ async fn work(
     wanted: Vec<(&Job, Vec<&str>, ByHand)>,
     json: bool,
 ) -> anyhow::Result<Vec<TaskState>> {
-    migrate::migrate(&database.pool).await?;
+    migrate::migrate(&database.pool, context.config.database.distribution).await?;
     if let Err(error) = plan_streams(&database.pool, &context.config).await {
         tracing::warn!(error = chain(&error), "the streams of the configuration could not be stored");
     }

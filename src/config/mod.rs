@@ -33,6 +33,7 @@ use crate::cron::{CatchUp, Schedule};
 use crate::mart;
 use crate::secret::Secret;
 use crate::settings::{self, Faults, KeyPath};
+use crate::store::distribution::Distribution;
 use check::Shared;
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use notify::{NotifyFormat, Target};
@@ -60,6 +61,7 @@ pub struct Config {
 pub struct Database {
     pub target: DatabaseTarget,
     pub max_connections: u32,
+    pub distribution: Distribution,
 }
 
 #[derive(Debug, Clone)]

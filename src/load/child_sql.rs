@@ -1,7 +1,8 @@
 //! The SQL that makes rows of a child table from the elements of an array.
 
-use super::table::Links;
+use super::table::{Links, Table};
 use crate::catalogue::{Column, ColumnType};
+use crate::store::distribution::Distribution;
 use crate::store::ident::{literal, quote, table as qualified};
 
 /// Statements that update a child table from the arrays of staged parents. The child rows of a parent whose array is
@@ -16,34 +17,38 @@ pub struct LinksSql {
     pub count: String,
     /// `$1` connection: deletes the child rows that are no longer reported.
     pub delete: String,
-    /// `$1` connection, `$2` run: writes child rows that are new or changed.
-    pub insert: String,
+    /// `$1` connection, `$2` run: write child rows that are new or changed, in this order.
+    pub write: Vec<String>,
 }
 
 impl LinksSql {
-    /// `schema` is the table's schema, `source` its staged rows. `None` for a child table without columns.
-    pub(super) fn new(schema: &str, source: &str, links: &Links) -> Option<Self> {
+    /// `source`: the staged rows of `table`. `None` for a child table without columns.
+    pub(super) fn new(table: &Table, source: &str, links: &Links) -> Option<Self> {
         let Links { child, staged } = links;
         let id = child.columns.first()?;
-        let target = qualified(schema, &child.name);
+        let target = qualified(&table.schema, &child.name);
         let array = quote(&staged.name);
         let of_parent = links_of(links, "present", "staged");
-        let is_gone = format!(
-            "not exists (select from {} where {} = present.{})",
-            elements(links),
-            element(id, true),
-            quote(&id.name)
-        );
+        let own = quote(&id.name);
+        let is_gone =
+            format!("not exists (select from {} where {} = present.{own})", elements(links), element(id, true));
         Some(Self {
             child: child.name.to_string(),
+            // The child rows of each parent are looked up by themselves. With a join, a plan without statistics of the
+            // connection reads all of its rows. Few batches have rows to delete.
             count: format!(
                 "select
     count(*) filter (where $2::timestamptz is null or present._loaded_at < $2) as present,
     count(*) filter (where ($2::timestamptz is null or present._loaded_at < $2) and {is_gone}) as gone,
     count(*) filter (where {is_gone}) as all_gone
-from {target} as present
-inner join {source} as staged on {of_parent}
-where present._connection = $1 and staged.{array} is not null"
+from {source} as staged
+cross join lateral (
+    select present._loaded_at, present.{own}
+    from {target} as present
+    where present._connection = $1 and {of_parent}
+    offset 0
+) as present
+where staged.{array} is not null"
             ),
             delete: format!(
                 "delete from {target} as present
@@ -54,7 +59,7 @@ where
     and {of_parent}
     and {is_gone}"
             ),
-            insert: insert(&target, source, links),
+            write: write(table.distribution, &target, source, links),
         })
     }
 }
@@ -64,8 +69,10 @@ fn elements(links: &Links) -> String {
     format!("jsonb_array_elements(staged.{}) as element", quote(&links.staged.name))
 }
 
-/// The statement that writes the child rows of the staged parents that are new or changed.
-fn insert(target: &str, source: &str, links: &Links) -> String {
+/// The statements that write the child rows of the staged parents that are new or changed: one, or an insert and an
+/// update. An outer join with a distributed table brings all of its rows to the coordinator.
+#[expect(clippy::too_many_lines, reason = "three statements")]
+fn write(distribution: Distribution, target: &str, source: &str, links: &Links) -> Vec<String> {
     let child = &links.child;
     let own: Vec<(String, String)> = child
         .columns
@@ -82,34 +89,62 @@ fn insert(target: &str, source: &str, links: &Links) -> String {
     let key: Vec<&(String, String)> = parents.iter().chain(own.first()).collect();
     let rest: Vec<String> = own.iter().skip(1).map(|(name, _)| name.clone()).chain([quote("_extra")]).collect();
     let row = |alias: &str| rest.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
-    let assignments: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    let assigned =
+        |alias: &str| rest.iter().map(|name| format!("{name} = {alias}.{name}")).collect::<Vec<_>>().join(", ");
     let values: Vec<String> = all.iter().map(|(name, value)| format!("{value} as {name}")).collect();
     let same: Vec<String> = key.iter().map(|(name, _)| format!("present.{name} = fresh.{name}")).collect();
-    format!(
-        "insert into {target} (_connection, {all}, _extra, _run_id, _loaded_at)
-select $1, {fresh_all}, fresh._extra, $2, now()
-from (
+    let (key, same) = (names(&key, ""), same.join(" and "));
+    let fresh = format!(
+        "(
     select distinct on ({key}) {values}, {extra} as _extra
     from {source} as staged
     cross join lateral {elements}
     order by {key}
-) as fresh
-left join {target} as present on present._connection = $1 and {same}
-where present._connection is null
-    or ({present}) is distinct from ({fresh})
-on conflict (_connection, {key}) do update
-set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at",
-        all = names(&all, ""),
-        fresh_all = names(&all, "fresh."),
-        key = names(&key, ""),
+) as fresh",
         values = values.join(", "),
         extra = leftover(&child.columns),
         elements = elements(links),
-        same = same.join(" and "),
-        present = row("present"),
-        fresh = row("fresh"),
-        assignments = assignments.join(", "),
-    )
+    );
+    let insert = format!(
+        "insert into {target} (_connection, {all}, _extra, _run_id, _loaded_at)
+select $1, {fresh_all}, fresh._extra, $2, now()
+from {fresh}",
+        all = names(&all, ""),
+        fresh_all = names(&all, "fresh."),
+    );
+    let differs = format!("({}) is distinct from ({})", row("present"), row("fresh"));
+    match distribution {
+        Distribution::None => vec![format!(
+            "{insert}
+left join lateral (
+    select *
+    from {target} as present
+    where present._connection = $1 and {same}
+    offset 0
+) as present on true
+where present._connection is null
+    or {differs}
+on conflict (_connection, {key}) do update
+set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at",
+            assignments = assigned("excluded"),
+        )],
+        Distribution::Citus => vec![
+            format!(
+                "{insert}
+on conflict (_connection, {key}) do nothing"
+            ),
+            format!(
+                "update {target} as present
+set {assignments}, _run_id = $2, _loaded_at = now()
+from {fresh}
+where
+    present._connection = $1
+    and {same}
+    and {differs}",
+                assignments = assigned("fresh"),
+            ),
+        ],
+    }
 }
 
 /// The condition that a child row belongs to a parent.

@@ -5,8 +5,9 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::shape;
 use super::table::{Cause, lock_structure, record, run_ddl};
-use super::{LoadError, key};
+use super::{LoadError, key, storage, time_index, upkeep};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
+use crate::store::distribution::{self, Distribution};
 use crate::store::migrations::schema_meaning;
 
 use crate::store::ident::{literal, quote, table as qualified};
@@ -24,6 +25,8 @@ pub struct Definition {
     pub columns: Vec<ColumnDefinition>,
     /// The primary key's columns.
     pub key: Vec<String>,
+    /// The column with the business time, if it is documented.
+    pub business_time: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,7 +54,8 @@ impl Definition {
             columns.push(system("_deleted_at", stream));
         }
         let meaning = stream.comment();
-        Self { schema: stream.schema, name: stream.name.to_string(), meaning, columns, key }
+        let business_time = stream.documented_time().map(|column| column.name.to_string());
+        Self { schema: stream.schema, name: stream.name.to_string(), meaning, columns, key, business_time }
     }
 
     /// The child table that the elements of an array fill.
@@ -71,6 +75,7 @@ impl Definition {
             meaning: child.meaning.to_string(),
             columns: [system("_connection", stream)].into_iter().chain(own).chain(last).collect(),
             key,
+            business_time: None,
         }
     }
 
@@ -106,8 +111,12 @@ impl Definition {
         let columns: Vec<String> = self.columns.iter().map(ColumnDefinition::sql).collect();
         let constraint = constraint.map_or_else(String::new, |name| format!("constraint {} ", quote(name)));
         let key: Vec<String> = self.key.iter().map(|name| quote(name)).collect();
-        let create =
-            format!("create table {table} ({}, {constraint}primary key ({}))", columns.join(", "), key.join(", "));
+        let create = format!(
+            "create table {table} ({}, {constraint}primary key ({})) with ({})",
+            columns.join(", "),
+            key.join(", "),
+            storage::parameters(),
+        );
         let comments = self.columns.iter().map(|column| column.comment(&table));
         [create, format!("comment on table {table} is {}", literal(&self.meaning))]
             .into_iter()
@@ -168,6 +177,7 @@ fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
 pub(super) async fn create(
     connection: &mut PgConnection,
     definition: &Definition,
+    distribution: Distribution,
     cause: Cause<'_>,
 ) -> Result<(), LoadError> {
     let mut transaction = connection.begin().await?;
@@ -188,8 +198,15 @@ pub(super) async fn create(
             done => done?,
         }
     }
+    if distribution == Distribution::Citus {
+        distribution::distribute(&mut transaction, schema, name).await?;
+    }
     record(&mut transaction, (schema, name), None, ("add_table", None), cause).await?;
     key::forget_all(&mut transaction, schema, name).await?;
+    if let Some(column) = &definition.business_time {
+        time_index::create(&mut transaction, (schema, name), column).await?;
+    }
+    upkeep::note_new(&mut transaction, (schema, name), definition.business_time.as_deref()).await?;
     let lost = forget_rows(&mut transaction, schema, name).await?;
     transaction.commit().await?;
     if lost > 0 {

@@ -10,8 +10,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::LoadError;
+use super::duplicate_sql::DuplicatesSql;
 use super::loader::SliceReading;
-use super::sql::DuplicatesSql;
 use super::stage::StagedBatch;
 use super::statement::{planned_each_time, signed};
 use crate::rows::page::KeyForm;

@@ -5,13 +5,13 @@ use sqlx::{Connection as _, PgConnection};
 use super::number_column::conversion;
 use super::shape;
 use super::table::{Cause, Table, TableColumn, lock_structure, record, run_ddl};
-use super::{LoadError, key};
+use super::{LoadError, key, upkeep};
 use crate::catalogue::{ColumnNames, ColumnType, Stream};
 use crate::rows::layout::{Field, Layout};
 use crate::store::ident::{literal, quote, table as qualified};
 
 /// SQLSTATE of a lock that was not granted in time.
-const LOCK_TIMEOUT: &str = "55P03";
+pub(super) const LOCK_TIMEOUT: &str = "55P03";
 
 impl Table {
     /// Adds columns and widens columns of numbers so that every field of `layout` has one, in a transaction of its own.
@@ -43,10 +43,10 @@ impl Table {
     ) -> Result<(), LoadError> {
         let mut transaction = connection.begin().await?;
         lock_structure(&mut transaction, &self.schema, &self.name).await?;
-        let mut now = Self::read(&mut transaction, stream).await?;
+        let mut now = Self::read(&mut transaction, stream, self.distribution).await?;
         if now.key_is_due && layout.has_key() {
             key::choose(&mut transaction, stream, layout, cause).await?;
-            now = Self::read(&mut transaction, stream).await?;
+            now = Self::read(&mut transaction, stream, self.distribution).await?;
         }
         if !now.missing.is_empty() {
             return Err(self.altered("columns of it were dropped or changed"));
@@ -62,7 +62,11 @@ impl Table {
                 }
             }
         }
+        let is_longer = !new.is_empty();
         now.add_columns(&mut transaction, new, cause).await?;
+        if is_longer {
+            upkeep::index_empty(&mut transaction, stream).await?;
+        }
         let relation = shape::relation(&mut transaction, &self.schema, &self.name).await?;
         now.version = relation.map_or(0, |relation| relation.version);
         transaction.commit().await?;

@@ -15,6 +15,7 @@ use crate::catalogue::{Column, ColumnNames, ColumnType, Keep, Key, KeyType, Stre
 use crate::rows::encode::Bound;
 use crate::rows::layout::Layout;
 use crate::rows::page::identity::has_identity;
+use crate::store::distribution::Distribution;
 use crate::store::ident::{quote, table as qualified};
 
 /// Columns of a primary key that a job may choose; Postgres allows 32 in an index.
@@ -37,12 +38,13 @@ pub async fn of_table(
     connection: &mut PgConnection,
     stream: &Stream,
     types: &BTreeMap<String, ColumnType>,
+    distribution: Distribution,
     cause: Cause<'_>,
 ) -> Result<Stream, LoadError> {
     if matches!(stream.key, Key::Columns(_) | Key::Chosen(_)) {
         return Ok(stream.clone());
     }
-    let stream = identified(connection, stream, types, cause).await?;
+    let stream = identified(connection, stream, types, distribution, cause).await?;
     with_row_time(connection, stream).await
 }
 
@@ -50,11 +52,12 @@ async fn identified(
     connection: &mut PgConnection,
     stream: &Stream,
     types: &BTreeMap<String, ColumnType>,
+    distribution: Distribution,
     cause: Cause<'_>,
 ) -> Result<Stream, LoadError> {
     let definition = Definition::of(stream);
     if shape::relation(connection, stream.schema, &stream.name).await?.is_none() {
-        create::create(connection, &definition, cause).await?;
+        create::create(connection, &definition, distribution, cause).await?;
     }
     let stored = read(connection, stream.schema, &stream.name).await?;
     let mut fields = fields_of(stream);
@@ -372,9 +375,10 @@ async fn add(
     Ok(())
 }
 
-async fn is_empty(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
-    let statement = format!("select not exists (select from {})", qualified(schema, name));
-    sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(connection).await
+pub(super) async fn is_empty(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
+    let statement = format!("select 1 from {} limit 1", qualified(schema, name));
+    let some: Option<i32> = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_optional(connection).await?;
+    Ok(some.is_none())
 }
 
 async fn read(connection: &mut PgConnection, schema: &str, name: &str) -> Result<Option<Stored>, sqlx::Error> {
@@ -418,6 +422,9 @@ async fn forget(connection: &mut PgConnection, schema: &str, name: &str) -> Resu
 pub(super) async fn forget_all(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
     forget(connection, schema, name).await?;
     sqlx::query!("delete from tidegate.row_time where table_schema = $1 and table_name = $2", schema, name)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("delete from tidegate.table_upkeep where table_schema = $1 and table_name = $2", schema, name)
         .execute(connection)
         .await?;
     Ok(())

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::LoadError;
+use super::locked_out::LockedOut;
 use super::sql::MergeSql;
 use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
@@ -42,6 +43,8 @@ pub struct Loader<'a> {
     pub skipping: Arc<AtomicBool>,
     /// In percent. A reading that reports a smaller share of a slice's rows deletes nothing.
     pub hold_below: u8,
+    /// Columns that the table should have, but is locked.
+    pub(super) locked_out: Option<LockedOut>,
 }
 
 /// The rows of a slice or list, as a condition on `$1` connection, `$2` window start and `$3` window end.
@@ -93,6 +96,7 @@ impl<'a> Loader<'a> {
             comparing: false,
             skipping,
             hold_below: HOLD_BELOW,
+            locked_out: None,
         }
     }
 
@@ -124,13 +128,14 @@ impl<'a> Loader<'a> {
             Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
         };
         let target = crate::store::ident::table(&self.table.schema, &self.table.name);
-        let statement = format!("select not exists (select from {target} where {here})");
-        let fresh: bool = sqlx::query_scalar(AssertSqlSafe(statement))
+        let statement = format!("select 1 from {target} where {here} limit 1");
+        let some: Option<i32> = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
-            .fetch_one(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await?;
+        let fresh = some.is_none();
         let slice = &reading.slice;
         let rows = if fresh { 0 } else { self.rows_present(&mut transaction, slice, None).await? };
         let whole = slice.position.fingerprinted && !fresh && rows == slice.rows_total;
@@ -235,6 +240,8 @@ impl<'a> Loader<'a> {
     /// Adds columns for the fields of the layout, in a transaction of its own.
     pub(super) async fn grow(&mut self, connection: &mut PgConnection, layout: &Layout) -> Result<(), LoadError> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        self.table.grow(connection, self.stream, layout, cause).await
+        let outcome = self.table.grow(connection, self.stream, layout, cause).await;
+        self.note_attempt(layout, &outcome);
+        outcome
     }
 }

@@ -37,7 +37,7 @@ impl Table {
     ) -> Result<(), LoadError> {
         let mut transaction = connection.begin().await?;
         lock_structure(&mut transaction, &self.schema, &self.name).await?;
-        let now = Self::read(&mut transaction, stream).await?;
+        let now = Self::read(&mut transaction, stream, self.distribution).await?;
         let mut created = Vec::new();
         for missing in &now.missing {
             created.push(match missing {

@@ -1,16 +1,19 @@
 //! From rows to tables: copies rows from [`crate::rows`] into a staging table or directly into their table, merges what
 //! is staged, and moves the cursor, all in one transaction. Knows no HTTP.
 
+mod apart_sql;
 mod child_sql;
 mod copy;
 mod counts;
 mod create;
+mod duplicate_sql;
 mod duplicates;
 mod end_reading;
 mod grow;
 mod hold;
 pub mod key;
 pub mod loader;
+mod locked_out;
 mod mend;
 mod merge;
 mod number_column;
@@ -19,9 +22,12 @@ mod shape;
 pub mod sql;
 mod stage;
 mod statement;
+mod storage;
 pub mod table;
+mod time_index;
 pub mod transaction;
 mod unchanged;
+pub mod upkeep;
 
 use std::borrow::Cow;
 
@@ -70,20 +76,26 @@ impl LoadError {
     pub fn about(self, table: &str) -> Self {
         let Self::Database(sqlx::Error::Database(error)) = &self else { return self };
         let code = error.code().unwrap_or_default();
-        if code == REQUIRED {
-            let reported = error.try_downcast_ref::<PgDatabaseError>();
-            let column = reported.and_then(PgDatabaseError::column).unwrap_or_default().to_owned();
+        let reported = error.try_downcast_ref::<PgDatabaseError>();
+        if code == REQUIRED
+            && let Some(column) = reported.and_then(PgDatabaseError::column)
+        {
+            let column = column.to_owned();
             let found = reported.and_then(|error| Some(format!("{}.{}", error.schema()?, error.table()?)));
             return Self::Required { table: found.unwrap_or_else(|| table.to_owned()), column };
         }
-        let reported = error.try_downcast_ref::<PgDatabaseError>();
         let is_theirs = reported.and_then(PgDatabaseError::schema).is_none_or(|schema| schema != "tidegate");
-        if RULES.contains(&&*code) && is_theirs {
+        if (RULES.contains(&&*code) || code == REQUIRED) && is_theirs {
             let named = reported.and_then(|error| Some(format!("{}.{}", error.schema()?, error.table()?)));
             let rule = reported.and_then(PgDatabaseError::constraint);
             return Self::Rule {
                 table: named.unwrap_or_else(|| table.to_owned()),
-                rule: rule.map_or_else(|| "a trigger".to_owned(), |name| format!("constraint {name}")),
+                // Citus does not say which constraint of a node's table it was.
+                rule: match rule {
+                    Some(name) => format!("constraint {name}"),
+                    None if code == RAISED => "a trigger".to_owned(),
+                    None => "a constraint or trigger".to_owned(),
+                },
                 code: code.into_owned(),
             };
         }
@@ -101,7 +113,9 @@ const REQUIRED: &str = "23502";
 
 /// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that could reject its own
 /// rows.
-const RULES: [&str; 5] = ["23503", "23505", "23514", "23P01", "P0001"];
+const RULES: [&str; 5] = ["23503", "23505", "23514", "23P01", RAISED];
+/// SQLSTATE of an error that a trigger raises.
+const RAISED: &str = "P0001";
 
 /// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object;
 /// a wrong type; a duplicate name; no unique index for the key; a binary value that is invalid for the column's type.
@@ -136,6 +150,17 @@ pub(crate) fn passes(error: &sqlx::Error) -> bool {
 mod tests {
     use super::*;
     use crate::test_kit::PostgresError;
+
+    #[test]
+    fn a_row_that_a_node_of_citus_rejects_is_reported_without_the_name_of_the_constraint() {
+        for (code, rule) in
+            [("23502", "a constraint or trigger"), ("23514", "a constraint or trigger"), ("P0001", "a trigger")]
+        {
+            let error = LoadError::Database(PostgresError(code).into()).about("lynn.navigation_marks");
+            let expected = format!("{rule} of table lynn.navigation_marks rejected a row (SQLSTATE {code})");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
 
     #[test]
     fn p12_a_database_that_does_not_accept_connections_is_a_temporary_error() {

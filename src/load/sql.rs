@@ -1,14 +1,22 @@
 //! The generated SQL of a load: staging, merging, and deleting at the end of a slice.
 //!
 //! All of it is generated here from quoted names, and snapshots pin its text. A row that would not change is filtered
-//! out before the insert, so it is neither locked nor rewritten.
+//! out before it is written, so it is neither locked nor rewritten.
+//!
+//! The statements are also those for tables that are distributed with Citus, except those that write what is new or
+//! changed ([`Merge`], [`LinksSql::write`]). A join of a distributed table with a local one has the local one as a
+//! subquery that is computed by itself (`… offset 0`): Citus sends its rows to the node that has those of the
+//! connection. Postgres plans such a join as it does one without the subquery.
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::apart_sql::ApartSql;
 use super::child_sql::{LinksSql, links_of};
+use super::duplicate_sql::{DuplicatesSql, SharedSql};
 use super::number_column::conversion;
-use super::table::{Links, Table, TableColumn};
+use super::table::{Links, Table};
 use crate::catalogue::{ColumnType, Keep, Mode};
+use crate::store::distribution::Distribution;
 use crate::store::ident::{quote, table as qualified};
 
 /// The statements for one table with its current columns.
@@ -18,12 +26,13 @@ pub struct MergeSql {
     pub create_stage: String,
     /// Empties the staging table between two batches of one transaction.
     pub clear_stage: String,
-    /// `$1` connection, `$2` window start, `$3` run; returns inserted and updated.
-    pub merge: String,
+    /// Writes the staged rows that are new or changed.
+    pub merge: Merge,
     /// `$1` connection, `$2` window start, `$3` run: changes existing rows. `None` unless rows may have fingerprints.
     pub update: Option<String>,
     /// `$1` connection, `$2` window start, then an array for each column of the key: deletes the rows with these keys,
-    /// which are copied directly after it. `None` unless rows may have fingerprints, or if a slice has one row.
+    /// which are copied directly after it. `None` unless rows may have fingerprints, if a slice has one row, or if the
+    /// table is distributed: places of rows mean nothing outside of their node.
     pub replace: Option<String>,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no
     /// longer in any batch.
@@ -39,10 +48,17 @@ pub struct MergeSql {
     pub count_seen: Option<String>,
     /// Numbers identical records. `None` if the later of two records with one key wins.
     pub duplicates: Option<DuplicatesSql>,
-    /// `$1` identities, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in
-    /// identical form, and returns their identities. `None` if rows belong to no window.
-    pub drop_shared: Option<String>,
+    /// Removes staged rows that a neighbouring slice has too. `None` if rows belong to no window.
+    pub shared: Option<SharedSql>,
     pub stage: String,
+}
+
+/// How the staged rows are merged.
+#[derive(Debug, Clone)]
+pub enum Merge {
+    /// One statement: `$1` connection, `$2` window start, `$3` run; returns inserted, updated and staged.
+    Joined(String),
+    Apart(ApartSql),
 }
 
 /// Statements that delete or mark the rows of a slice or list that the vendor no longer reports.
@@ -61,32 +77,21 @@ pub struct VanishSql {
     pub links: Vec<String>,
 }
 
-/// For rows whose key is a hash of their content.
-#[derive(Debug, Clone)]
-pub struct DuplicatesSql {
-    /// `$1` slice: staged keys that an earlier page of this reading had.
-    pub seen_before: String,
-    /// `$1` connection, `$2` window start: staged keys that the table has.
-    pub present_before: String,
-    /// `$1` old keys, `$2` new keys.
-    pub rename_staged: String,
-    /// `$1` connection, `$2` window start, `$3` keys: the keys that the table has.
-    pub present_among: String,
-}
-
 /// What the statements are composed of.
-struct StatementParts<'t> {
+pub(super) struct StatementParts<'t> {
     table: &'t Table,
     /// Quoted and qualified.
-    target: String,
-    stage: String,
-    /// The staged rows, one per key.
-    source: String,
+    pub(super) target: String,
+    pub(super) stage: String,
+    /// The staged rows, as a subquery.
+    pub(super) staged: String,
+    /// The same, one per key.
+    pub(super) source: String,
     /// Quoted columns of the key after `_connection` and `_window_start`.
-    key: Vec<String>,
+    pub(super) key: Vec<String>,
     /// Their types; none for `_row_key`.
     key_kinds: Vec<ColumnType>,
-    windowed: bool,
+    pub(super) windowed: bool,
 }
 
 impl MergeSql {
@@ -103,6 +108,7 @@ impl MergeSql {
         let target = qualified(&table.schema, &table.name);
         let shape = xxh3_64(format!("{target}{definitions}").as_bytes());
         let stage = format!("pg_temp.{}", quote(&format!("stage_{shape:016x}")));
+        let staged = format!("(select * from {stage} offset 0)");
         let key: Vec<String> = table.key.iter().map(|name| quote(name)).collect();
         let source = if latest_wins && key.is_empty() {
             format!("(select * from {stage} order by _place desc limit 1)")
@@ -110,27 +116,31 @@ impl MergeSql {
             let key = key.join(", ");
             format!("(select distinct on ({key}) * from {stage} order by {key}, _place desc)")
         } else {
-            stage.clone()
+            staged.clone()
         };
         let windowed = table.mode == Mode::ReplaceWindow;
         let key_kinds = table.key.iter().filter_map(|name| table.key_kind(name)).collect();
-        let parts = StatementParts { table, target, stage, source, key, key_kinds, windowed };
+        let parts = StatementParts { table, target, stage, staged, source, key, key_kinds, windowed };
         Self {
             create_stage: format!(
                 "create temporary table if not exists {} (_row_key uuid, _place integer{definitions}, _extra jsonb) on commit delete rows",
                 parts.stage.trim_start_matches("pg_temp.")
             ),
             clear_stage: format!("truncate {}", parts.stage),
-            merge: parts.merge(),
-            update: table.fingerprinted().then(|| parts.update()),
-            replace: (table.fingerprinted() && !parts.key.is_empty()).then(|| parts.replace()),
+            merge: match table.distribution {
+                Distribution::None => Merge::Joined(parts.merge()),
+                Distribution::Citus => Merge::Apart(parts.apart()),
+            },
+            update: table.fingerprinted().then(|| parts.changes(&parts.staged)),
+            replace: (table.fingerprinted() && !parts.key.is_empty() && table.distribution == Distribution::None)
+                .then(|| parts.replace()),
             lost: table.fingerprinted().then(|| parts.lost()),
-            links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
+            links: table.links.iter().filter_map(|links| LinksSql::new(table, &parts.source, links)).collect(),
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
             count_seen: parts.count_seen(),
             duplicates: (!latest_wins).then(|| parts.duplicates()),
-            drop_shared: windowed.then(|| parts.drop_shared(latest_wins)),
+            shared: windowed.then(|| parts.shared(latest_wins)),
             stage: parts.stage,
         }
     }
@@ -168,7 +178,7 @@ impl StatementParts<'_> {
     }
 
     /// `one.k = other.k` for the key's columns. Without such columns, a slice has one row.
-    fn same_key(&self, one: &str, other: &str) -> String {
+    pub(super) fn same_key(&self, one: &str, other: &str) -> String {
         if self.key.is_empty() {
             return "true".to_owned();
         }
@@ -177,7 +187,7 @@ impl StatementParts<'_> {
 
     /// The expression for a row's identity, by which fingerprints and `tidegate.seen_row` know it: its `_row_key`, or a
     /// digest of the columns of its key as the writer computes it.
-    fn identity(&self, alias: &str) -> String {
+    pub(super) fn identity(&self, alias: &str) -> String {
         if self.by_hash() {
             return format!("{alias}._row_key");
         }
@@ -194,37 +204,30 @@ impl StatementParts<'_> {
     }
 
     fn merge(&self) -> String {
-        let Self { table, target, source, .. } = self;
-        let hash = if self.by_hash() { "_row_key, " } else { "" };
-        let staged_hash = if self.by_hash() { "staged._row_key, " } else { "" };
-        let (window, staged_window) = if self.windowed { ("_window_start, ", "$2, ") } else { ("", "") };
-        let window_in_key = self.windowed.then(|| "_window_start".to_owned());
-        let conflict: Vec<String> =
-            ["_connection".to_owned()].into_iter().chain(window_in_key).chain(self.key.iter().cloned()).collect();
+        let Self { target, source, .. } = self;
+        let (names, values) = self.new_row();
         let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
-        let extra = TableColumn::new("", "_extra", ColumnType::Jsonb);
-        let columns: Vec<&TableColumn> = table.columns.iter().chain([&extra]).collect();
-        let listed = |each: &dyn Fn(&str, &TableColumn) -> String| {
-            columns.iter().map(|column| each(&quote(&column.name), column)).collect::<Vec<_>>().join(", ")
+        let found = self.found();
+        let columns = self.columns();
+        let listed = |each: &dyn Fn(&str, Keep) -> String| {
+            columns.iter().map(|(name, keep)| each(name, *keep)).collect::<Vec<_>>().join(", ")
         };
-        let (revived, revive) = match table.mode {
-            Mode::Snapshot => ("\n        or present._deleted_at is not null", ", _deleted_at = null"),
-            _ => ("", ""),
+        let (revived, revive) = if self.marks() {
+            ("\n        or present._deleted_at is not null", ", _deleted_at = null")
+        } else {
+            ("", "")
         };
-        let is_key = |name: &str| self.key.iter().any(|key| key == name);
         let assignments: Vec<String> = columns
             .iter()
-            .map(|column| (quote(&column.name), column.keep))
-            .filter(|(name, _)| !is_key(name))
-            .map(|(name, keep)| format!("{name} = {}", kept(&name, keep, "present", "excluded")))
+            .filter(|(name, _)| !self.key.contains(name))
+            .map(|(name, keep)| format!("{name} = {}", kept(name, *keep, "present", "excluded")))
             .collect();
-        let order: Vec<String> = self.key.iter().map(|name| format!("staged.{name}")).collect();
         format!(
             "with merged as (
-    insert into {target} as present (_connection, {window}{hash}{all}, _run_id, _loaded_at)
-    select $1, {staged_window}{staged_hash}{staged}, $3, now()
+    insert into {target} as present ({names})
+    select {values}
     from {source} as staged
-    left join {target} as present
+    left join {found} as present
         on present._connection = $1{window_key} and {same_key}
     where present._connection is null
         or ({present}) is distinct from ({written}){revived}
@@ -238,37 +241,73 @@ select
     count(*) filter (where not inserted) as updated,
     (select count(*) from {source} as staged) as staged
 from merged",
-            all = listed(&|name, _| name.to_owned()),
-            staged = listed(&|name, _| format!("staged.{name}")),
             present = listed(&|name, _| format!("present.{name}")),
-            written = listed(&|name, column| kept(name, column.keep, "present", "staged")),
+            written = listed(&|name, keep| kept(name, keep, "present", "staged")),
             same_key = self.same_key("present", "staged"),
-            order = if order.is_empty() { String::new() } else { format!("    order by {}\n", order.join(", ")) },
-            conflict = conflict.join(", "),
+            order = self.order().map_or_else(String::new, |order| format!("    {order}\n")),
+            conflict = self.conflict(),
             assignments = assignments.join(", "),
         )
     }
 
-    fn update(&self) -> String {
-        let Self { table, target, stage, .. } = self;
-        let names = table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]);
-        let columns: Vec<String> = names.filter(|name| !self.key.contains(name)).collect();
-        let listed = |alias: &str| columns.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
-        let assignments: Vec<String> = columns.iter().map(|name| format!("{name} = staged.{name}")).collect();
+    /// The rows of the table that have the keys of staged ones, for a join. If rows belong to no slice, each is looked
+    /// up by itself: a plan without statistics of the connection takes it to have few rows, and reads them all.
+    fn found(&self) -> String {
+        if self.windowed {
+            return self.target.clone();
+        }
         format!(
-            "update {target} as present
-set {assignments}, _run_id = $3, _loaded_at = now()
-from {stage} as staged
-where
-    present._connection = $1
-    and present._window_start = $2
-    and {same_key}
-    and ({present}) is distinct from ({staged})",
-            assignments = assignments.join(", "),
-            same_key = self.same_key("present", "staged"),
-            present = listed("present"),
-            staged = listed("staged"),
+            "lateral (
+        select *
+        from {} as known
+        where known._connection = $1 and {}
+        offset 0
+    )",
+            self.target,
+            self.same_key("known", "staged"),
         )
+    }
+
+    /// The columns that the vendor's fields fill, quoted, and `_extra`.
+    pub(super) fn columns(&self) -> Vec<(String, Keep)> {
+        let columns = self.table.columns.iter().map(|column| (quote(&column.name), column.keep));
+        columns.chain([(quote("_extra"), Keep::Latest)]).collect()
+    }
+
+    /// The columns of a new row, and their values from a staged one: `$1` connection, `$2` window start, `$3` run.
+    pub(super) fn new_row(&self) -> (String, String) {
+        let window = self.windowed.then(|| ("_window_start".to_owned(), "$2".to_owned()));
+        let hash = self.by_hash().then(|| ("_row_key".to_owned(), "staged._row_key".to_owned()));
+        let own = self.columns().into_iter().map(|(name, _)| {
+            let value = format!("staged.{name}");
+            (name, value)
+        });
+        let (names, values): (Vec<String>, Vec<String>) = [("_connection".to_owned(), "$1".to_owned())]
+            .into_iter()
+            .chain(window)
+            .chain(hash)
+            .chain(own)
+            .chain([("_run_id".to_owned(), "$3".to_owned()), ("_loaded_at".to_owned(), "now()".to_owned())])
+            .unzip();
+        (names.join(", "), values.join(", "))
+    }
+
+    /// The columns of the primary key.
+    pub(super) fn conflict(&self) -> String {
+        let window = self.windowed.then_some("_window_start");
+        let own = self.key.iter().map(String::as_str);
+        ["_connection"].into_iter().chain(window).chain(own).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Rows are written in the order of their keys, so that two transactions lock them in the same order.
+    pub(super) fn order(&self) -> Option<String> {
+        let key: Vec<String> = self.key.iter().map(|name| format!("staged.{name}")).collect();
+        (!key.is_empty()).then(|| format!("order by {}", key.join(", ")))
+    }
+
+    /// Whether rows that are no longer reported are marked.
+    pub(super) fn marks(&self) -> bool {
+        self.table.mode == Mode::Snapshot
     }
 
     /// Each row is looked up by itself. With a join, a plan for a table without statistics may read the whole slice for
@@ -323,7 +362,7 @@ where
 
     /// Rows that are no longer reported are deleted from a slice, marked in a list, and kept otherwise.
     fn vanish(&self) -> Option<VanishSql> {
-        let Self { table, target, stage, .. } = self;
+        let Self { table, target, staged, .. } = self;
         let (gone, window) = match table.mode {
             Mode::ReplaceWindow => (format!("delete from {target} as present\nwhere"), self.within_window()),
             Mode::Snapshot => (
@@ -339,7 +378,7 @@ where
     present._connection = $1{window}
     and not exists (
         select
-        from {stage} as staged
+        from {staged} as staged
         where {same_key}{here}
     )",
             same_key = self.same_key("staged", "present"),
@@ -349,9 +388,10 @@ where
     present._connection = $1{window}
     and not exists (
         select
-        from tidegate.seen_row as seen
-        where seen.slice_id = $5 and seen.row_key = {identity}{here}
+        from {seen} as seen
+        where seen.row_key = {identity}{here}
     )",
+            seen = seen("$5"),
             identity = self.identity("present"),
         );
         // A row whose key is a hash of its content becomes a different row when it changes.
@@ -380,10 +420,11 @@ where
             format!(
                 "select count(*)
 from {} as present
-inner join tidegate.seen_row as seen on seen.slice_id = $4 and seen.row_key = {}
+inner join {} as seen on seen.row_key = {}
 where
     present._connection = $1{}",
                 self.target,
+                seen("$4"),
                 self.identity("present"),
                 self.within_window(),
             )
@@ -399,59 +440,6 @@ from {} as staged
 order by 2
 on conflict do nothing",
             self.stage
-        )
-    }
-
-    fn duplicates(&self) -> DuplicatesSql {
-        let Self { target, stage, .. } = self;
-        DuplicatesSql {
-            seen_before: format!(
-                "select staged._row_key
-from {stage} as staged
-inner join tidegate.seen_row as seen on seen.slice_id = $1 and seen.row_key = staged._row_key"
-            ),
-            present_before: format!(
-                "select staged._row_key
-from {stage} as staged
-inner join {target} as present
-    on present._connection = $1 and present._window_start = $2 and present._row_key = staged._row_key"
-            ),
-            rename_staged: format!(
-                "update {stage} as staged
-set _row_key = renamed.new
-from unnest($1::uuid[], $2::uuid[]) as renamed (old, new)
-where staged._row_key = renamed.old"
-            ),
-            present_among: format!(
-                "select _row_key
-from {target}
-where _connection = $1 and _window_start = $2 and _row_key = any($3)"
-            ),
-        }
-    }
-
-    fn drop_shared(&self, latest_wins: bool) -> String {
-        let Self { table, target, stage, .. } = self;
-        let names: Vec<String> =
-            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
-        let listed = |alias: &str| names.iter().map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ");
-        // A key of some fields does not show whether the records are identical.
-        let same_content = if latest_wins {
-            format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
-        } else {
-            String::new()
-        };
-        format!(
-            "delete from {stage} as staged
-using {target} as neighbour
-where
-    {identity} = any($1)
-    and neighbour._connection = $2
-    and neighbour._window_start = any($3)
-    and {same_key}{same_content}
-returning {identity}",
-            identity = self.identity("staged"),
-            same_key = self.same_key("neighbour", "staged"),
         )
     }
 
@@ -472,20 +460,29 @@ where
     }
 }
 
+/// The rows that a reading noted as seen, as a subquery. `slice`: the parameter.
+fn seen(slice: &str) -> String {
+    format!("(select row_key from tidegate.seen_row where slice_id = {slice} offset 0)")
+}
+
 /// The bytes that stand for the value of a key's column in its row's identity.
+///
+/// Each function in it is immutable: Citus refuses others, such as `convert_to`, where rows are changed. The encoding
+/// of the database is UTF-8. A cast of a text to bytes reads escapes, so backslashes are doubled.
 fn bytes_of(value: &str, kind: ColumnType) -> String {
     match kind {
         ColumnType::Timestamptz => format!("timestamptz_send({value})"),
         ColumnType::Double => format!("float8send({value})"),
         // Equal numbers may have different scales.
-        ColumnType::Numeric => format!("convert_to(trim_scale({value})::text, 'UTF8')"),
-        ColumnType::Text => format!("convert_to({value}, 'UTF8')"),
-        ColumnType::Bigint | ColumnType::Boolean | ColumnType::Jsonb => format!("convert_to({value}::text, 'UTF8')"),
+        ColumnType::Numeric => format!("trim_scale({value})::text::bytea"),
+        ColumnType::Text => format!("replace({value}, '\\', '\\\\')::bytea"),
+        ColumnType::Jsonb => format!("replace({value}::text, '\\', '\\\\')::bytea"),
+        ColumnType::Bigint | ColumnType::Boolean => format!("{value}::text::bytea"),
     }
 }
 
 /// The value of a column after a row was written again.
-fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
+pub(super) fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
     match keep {
         Keep::Latest => format!("{new}.{name}"),
         Keep::Greatest => format!("greatest({present}.{name}, {new}.{name})"),

@@ -8,11 +8,12 @@ use sqlx::postgres::PgConnection;
 use sqlx::{FromRow, Row as _};
 use uuid::Uuid;
 
+use super::apart_sql::ApartSql;
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::hold::{self, Evidence};
 use super::loader::{Loader, SliceReading};
 use super::replace::Replace;
-use super::sql::MergeSql;
+use super::sql::{Merge, MergeSql};
 use super::statement::{execute, planned_each_time, signed};
 use super::table::{Cause, Table, TableColumn};
 use super::{LoadError, shape};
@@ -22,10 +23,13 @@ use crate::rows::chunk::{Chunk, DuplicateCounts, SharedRecord};
 use crate::rows::encode::Bound;
 use crate::rows::fingerprint::{BatchFingerprint, RowKind};
 use crate::rows::layout::Layout;
+use crate::store::distribution::Distribution;
 use crate::store::run::Claim;
 
 /// SQLSTATE of a row whose key exists.
 const UNIQUE_VIOLATION: &str = "23505";
+/// SQLSTATE of an error that has none of its own.
+const INTERNAL_ERROR: &str = "XX000";
 
 /// What a merge did.
 #[derive(Debug, Clone, Copy, Default, FromRow)]
@@ -249,7 +253,7 @@ impl Stage {
                     self.rows_copied += signed((rows.len() - replaced.len()) as u64);
                     return Ok(direct);
                 }
-                Err(error) if is_key_conflict(&error) => {}
+                Err(error) if is_key_conflict(&error, self.table.distribution) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -326,7 +330,9 @@ impl Stage {
         let before = self.table.clone();
         if self.locked_at.is_some() {
             let cause = Cause { run: loader.claim.id, connection: &loader.claim.connection };
-            self.table.grow(connection, loader.stream, layout, cause).await?;
+            let outcome = self.table.grow(connection, loader.stream, layout, cause).await;
+            loader.note_attempt(layout, &outcome);
+            outcome?;
         } else {
             let mut other = loader.pool.acquire().await?;
             loader.grow(&mut other, layout).await?;
@@ -361,7 +367,7 @@ impl Stage {
         let relation = relation.ok_or_else(|| self.table.altered("it was dropped"))?;
         self.locked_at = Some(relation.now);
         if relation.version != self.table.version {
-            let now = Table::read(connection, stream).await?;
+            let now = Table::read(connection, stream, self.table.distribution).await?;
             if !now.missing.is_empty() || !now.follows(&self.table) {
                 return Err(self.table.altered("columns of it were dropped or changed"));
             }
@@ -378,13 +384,39 @@ impl Stage {
         claim: &Claim,
         reading: &SliceReading,
     ) -> Result<Merged, LoadError> {
-        let counts = planned_each_time(&self.sql.merge)
+        let ApartSql { insert, update, staged } = match &self.sql.merge {
+            Merge::Joined(merge) => {
+                let counts = planned_each_time(merge)
+                    .bind(&claim.connection)
+                    .bind(reading.slice.window_start)
+                    .bind(claim.id)
+                    .fetch_one(connection)
+                    .await?;
+                return Ok(Merged::from_row(&counts)?);
+            }
+            Merge::Apart(apart) => apart,
+        };
+        let inserted = self.write(connection, insert, claim, reading).await?;
+        let updated = self.write(connection, update, claim, reading).await?;
+        let staged = planned_each_time(staged).fetch_one(connection).await?.try_get(0)?;
+        Ok(Merged { inserted, updated, staged })
+    }
+
+    /// Runs a statement that writes staged rows; returns how many rows it wrote.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        statement: &str,
+        claim: &Claim,
+        reading: &SliceReading,
+    ) -> Result<i64, LoadError> {
+        let done = planned_each_time(statement)
             .bind(&claim.connection)
             .bind(reading.slice.window_start)
             .bind(claim.id)
-            .fetch_one(connection)
+            .execute(connection)
             .await?;
-        Ok(Merged::from_row(&counts)?)
+        Ok(signed(done.rows_affected()))
     }
 
     /// Writes staged rows whose keys the table has, and returns how many of them changed a row.
@@ -395,13 +427,7 @@ impl Stage {
         reading: &SliceReading,
     ) -> Result<i64, LoadError> {
         let Some(update) = &self.sql.update else { return Ok(0) };
-        let done = planned_each_time(update)
-            .bind(&claim.connection)
-            .bind(reading.slice.window_start)
-            .bind(claim.id)
-            .execute(connection)
-            .await?;
-        Ok(signed(done.rows_affected()))
+        self.write(connection, update, claim, reading).await
     }
 
     /// Updates the child tables from the staged parents. Returns why child rows that are no longer reported stay, if
@@ -427,7 +453,9 @@ impl Stage {
             } else if all_gone > 0 {
                 planned_each_time(&links.delete).bind(account).execute(&mut *connection).await?;
             }
-            planned_each_time(&links.insert).bind(account).bind(run).execute(&mut *connection).await?;
+            for statement in &links.write {
+                planned_each_time(statement).bind(account).bind(run).execute(&mut *connection).await?;
+            }
         }
         Ok(doubt)
     }
@@ -440,17 +468,27 @@ impl Stage {
         reading: &SliceReading,
         keys: Vec<Uuid>,
     ) -> Result<HashSet<u128>, LoadError> {
-        let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else {
+        let Some(shared) = self.sql.shared.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(HashSet::new());
         };
-        let dropped = planned_each_time(drop_shared)
-            .bind(keys)
-            .bind(&claim.connection)
-            .bind(reading.neighbours)
-            .fetch_all(connection)
-            .await?;
-        let keys = dropped.iter().map(|row| row.try_get::<Uuid, _>(0).map(|key| key.as_u128()));
-        Ok(keys.collect::<Result<_, _>>()?)
+        let mut places: Vec<i32> = Vec::new();
+        let mut dropped = HashSet::new();
+        for neighbour in reading.neighbours {
+            let found = planned_each_time(&shared.find)
+                .bind(&keys)
+                .bind(&claim.connection)
+                .bind(neighbour)
+                .fetch_all(&mut *connection)
+                .await?;
+            for row in found {
+                places.push(row.try_get(0)?);
+                dropped.insert(row.try_get::<Uuid, _>(1)?.as_u128());
+            }
+        }
+        if !places.is_empty() {
+            planned_each_time(&shared.delete).bind(places).execute(connection).await?;
+        }
+        Ok(dropped)
     }
 
     /// Notes the staged rows as still reported; returns how many were not noted before.
@@ -499,6 +537,31 @@ fn lacking(table: &Table) -> LoadError {
     table.altered("it has no column, or one of another type, for a field")
 }
 
-fn is_key_conflict(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some(UNIQUE_VIOLATION)
+/// Whether a copy met a row whose key exists.
+///
+/// Citus reports what a node refuses of a copy without its code, and in the language of the node. So any such error
+/// counts: the rows are staged and merged instead, and what else was wrong with them is reported there.
+fn is_key_conflict(error: &sqlx::Error, distribution: Distribution) -> bool {
+    match super::code(error).as_deref() {
+        Some(UNIQUE_VIOLATION) => true,
+        Some(INTERNAL_ERROR) => distribution == Distribution::Citus,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_kit::PostgresError;
+
+    #[test]
+    fn a_key_that_exists_is_noticed_although_citus_reports_it_without_its_code() {
+        let is_conflict = |code, distribution| is_key_conflict(&PostgresError(code).into(), distribution);
+        for (code, on_one_server, distributed) in
+            [("23505", true, true), ("XX000", false, true), ("22P03", false, false), ("08006", false, false)]
+        {
+            assert_eq!(is_conflict(code, Distribution::None), on_one_server, "{code}");
+            assert_eq!(is_conflict(code, Distribution::Citus), distributed, "{code}");
+        }
+    }
 }

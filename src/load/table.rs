@@ -20,11 +20,12 @@ use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, KeyType, Mode, Stre
 use crate::rows::encode::Bound;
 use crate::rows::layout::{Field, IdType, Layout};
 use crate::rows::page;
+use crate::store::distribution::Distribution;
 use crate::store::ident::table as qualified;
 use crate::store::lock;
 
 /// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
-const DDL_LOCK_TIMEOUT: &str = "3s";
+pub(super) const DDL_LOCK_TIMEOUT: &str = "3s";
 
 /// A warehouse table and which vendor field fills which column.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct Table {
     by_field: HashMap<String, Vec<usize>>,
     /// Differs after every change of the columns.
     pub version: i64,
+    /// Where its rows are, and so which statements suit it.
+    pub distribution: Distribution,
     pub(super) missing: Vec<Missing>,
     /// Columns whose type was changed to one that can hold some of the values.
     retyped: Vec<Retyped>,
@@ -118,30 +121,36 @@ impl Table {
         connection: &mut PgConnection,
         stream: &Stream,
         types: &BTreeMap<String, ColumnType>,
+        distribution: Distribution,
         cause: Cause<'_>,
     ) -> Result<Self, LoadError> {
         let children = stream.children.iter().map(|child| Definition::of_child(stream, child));
         for definition in [Definition::of(stream)].into_iter().chain(children) {
             if shape::relation(connection, definition.schema, &definition.name).await?.is_none() {
-                create::create(connection, &definition, cause).await?;
+                create::create(connection, &definition, distribution, cause).await?;
             }
         }
-        let table = Self::read(connection, stream).await?;
+        let table = Self::read(connection, stream, distribution).await?;
         table.report_retyped(connection, cause).await?;
         if table.missing.is_empty() {
             return Ok(table);
         }
         table.mend(connection, stream, types, cause).await?;
-        let table = Self::read(connection, stream).await?;
+        let table = Self::read(connection, stream, distribution).await?;
         if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it disappear repeatedly")) }
     }
 
     /// Reads the table's columns, and which are missing.
-    pub(super) async fn read(connection: &mut PgConnection, stream: &Stream) -> Result<Self, LoadError> {
+    pub(super) async fn read(
+        connection: &mut PgConnection,
+        stream: &Stream,
+        distribution: Distribution,
+    ) -> Result<Self, LoadError> {
         let relation = table_named(connection, &Definition::of(stream)).await?;
         let attributes = shape::attributes(connection, relation.oid).await?;
         let stream = &with_found_types(stream, &attributes);
         let mut table = Self::new(stream, relation.version);
+        table.distribution = distribution;
         table.key_is_due = !key::is_there(connection, stream).await?;
         let definition = Definition::of(stream);
         let definition = if table.key_is_due { definition.without_key() } else { definition };
@@ -182,6 +191,7 @@ impl Table {
             links: links.collect(),
             by_field: HashMap::new(),
             version,
+            distribution: Distribution::None,
             missing: Vec::new(),
             retyped: Vec::new(),
         }

@@ -223,7 +223,7 @@ impl Maker {
             return Ok(found);
         }
         let mut transaction = connection.begin().await?;
-        super::refresh::take_turn(&mut transaction).await?;
+        super::make::take_turn(&mut transaction).await?;
         let found = read(&mut transaction).await?;
         let settings = match (self.step(own, is_new, found.as_ref()), found) {
             (Step::Keep, Some(found)) => {

@@ -2,14 +2,15 @@
 //!
 //! `views/` has a template for each relation. A template refers to a table with undocumented columns as
 //! `{{schema.table}}`; [`resolve`] decides which column of the table feeds which field ([`fields`]) and converts it to
-//! the field's type, so a view has the same columns with the same types whatever the vendor sends. [`refresh`] replaces
-//! the views whose statements differ from those that made them. A view computes its rows when it is queried, or reads
-//! the table in which they are [`stored`]. All processes make the views by the same settings, those that are
-//! [`applied`].
+//! the field's type, so a view has the same columns with the same types whatever the vendor sends. [`refresh`] finds
+//! the views whose statements differ from those that made them, and `make` replaces them. A view computes its rows
+//! when it is queried, or reads the table in which they are [`stored`]. All processes make the views by the same
+//! settings, those that are [`applied`].
 
 pub mod applied;
 pub mod channels;
 pub mod fields;
+mod make;
 pub mod refresh;
 pub mod relations;
 pub mod resolve;

@@ -10,12 +10,12 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::relations::Relation;
 use super::state::StoredTable;
 use crate::store::ident::{literal, table as qualified};
-use crate::store::session::Deadline as _;
+use crate::store::session::{self, Deadline as _};
 
 /// Rows are computed anew after this time even if no slice was finished: some depend on the time of day, and an
 /// operator may have deleted rows.
@@ -42,15 +42,18 @@ pub(super) enum Outcome {
     Refreshed,
     /// Another process is storing rows.
     Busy,
+    /// A load had to change a table that the view reads. The next pass tries again.
+    GaveWay,
 }
 
 /// Makes the table, or brings its rows up to date.
 pub(super) async fn bring_up(
+    pool: &PgPool,
     connection: &mut PgConnection,
     relation: &Relation,
     rows: &str,
 ) -> Result<Outcome, sqlx::Error> {
-    let outcome = fill(connection, relation, rows).within(WORK_MAX).await?;
+    let outcome = fill(pool, connection, relation, rows).within(WORK_MAX).await?;
     if outcome == Outcome::Made {
         let name = qualified("tidegate", &table(relation, rows));
         run(connection, format!("analyze {name}")).within(WORK_MAX).await?;
@@ -58,7 +61,12 @@ pub(super) async fn bring_up(
     Ok(outcome)
 }
 
-async fn fill(connection: &mut PgConnection, relation: &Relation, rows: &str) -> Result<Outcome, sqlx::Error> {
+async fn fill(
+    pool: &PgPool,
+    connection: &mut PgConnection,
+    relation: &Relation,
+    rows: &str,
+) -> Result<Outcome, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     run(
         &mut transaction,
@@ -87,10 +95,17 @@ async fn fill(connection: &mut PgConnection, relation: &Relation, rows: &str) ->
     .bind(relation.name)
     .execute(&mut *transaction)
     .await?;
-    if is_there {
-        replace(&mut transaction, &stored, rows).await?;
-    } else {
-        make(&mut transaction, relation, &stored, rows).await?;
+    let backend = session::backend(&mut transaction).await?;
+    let work = async {
+        if is_there {
+            replace(&mut transaction, &stored, rows).await
+        } else {
+            make(&mut transaction, relation, &stored, rows).await
+        }
+    };
+    if session::yielding(pool, backend, work).await?.is_none() {
+        transaction.rollback().await?;
+        return Ok(Outcome::GaveWay);
     }
     sqlx::query(
         "

@@ -197,7 +197,7 @@ fn register_streams(
     registry.register(STREAMS, "Streams by state", states);
     registry.register(STREAM_PROBLEM, "1 while the stream has this problem", problems);
     registry.register(STREAM_PROBLEMS_HIDDEN, "Streams with a problem beyond those that are listed", hidden);
-    registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
+    registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream that are not held", freshness);
     let help = "End of the data without gaps, in seconds since 1970";
     registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
     registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);

@@ -19,6 +19,7 @@ use crate::store::problem::Problem;
 pub(super) fn event(config: &Config, id: Uuid, kind: Kind, at: DateTime<Utc>, problem: &Problem) -> Value {
     let word = match kind {
         Kind::Recovered => "recovered",
+        Kind::Merged => "merged",
         Kind::Reminder => "reminder",
         Kind::Opened | Kind::Digest | Kind::Activity | Kind::Test => "opened",
     };
@@ -33,6 +34,7 @@ pub(super) fn event(config: &Config, id: Uuid, kind: Kind, at: DateTime<Utc>, pr
         "run": problem.run_id,
         "opened_at": time(problem.since),
         "closed_at": problem.closed_at.map(time),
+        "merged_into": problem.merged_into,
         "complete_until": problem.complete_until.map(time),
         "summary": problem.summary,
         "hint": problem.hint,

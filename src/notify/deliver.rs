@@ -11,7 +11,7 @@ use crate::metrics::NotificationOutcome;
 /// Bytes of a response that are read, so that the connection can be used again. They are not kept.
 const RESPONSE_BYTES_MAX: usize = 1 << 10;
 /// For how long they are waited for. The target's next message waits meanwhile.
-const RESPONSE_MAX: Duration = Duration::from_millis(200);
+pub(super) const RESPONSE_MAX: Duration = Duration::from_millis(200);
 /// A target that asks for a longer pause gets this one.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 

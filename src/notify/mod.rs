@@ -38,7 +38,8 @@ pub struct Timing {
     pub first: Duration,
     /// The pause between two digests of one kind to a target.
     pub pause: Duration,
-    /// At most one message in this time is sent to a target, by all processes together.
+    /// The pause between the end of one attempt to send to a target and the begin of the next, by all processes
+    /// together.
     pub spacing: Duration,
     /// Runs and actions are reported so long after they happened, when their transactions are committed.
     pub lag: Duration,
@@ -103,6 +104,12 @@ pub struct Notifier {
 }
 
 impl Timing {
+    /// How long an attempt to send and the pause after it take at most. Then another process may send, because the one
+    /// that sent has ended.
+    fn turn(&self) -> Duration {
+        self.timeout + deliver::RESPONSE_MAX + self.spacing
+    }
+
     /// How long the condition must hold before a problem of this kind opens.
     fn delay(&self, topic: Topic) -> Duration {
         self.patience.iter().find(|patience| patience.topic == topic).map_or(Duration::ZERO, |patience| patience.delay)

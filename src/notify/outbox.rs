@@ -15,7 +15,8 @@ use super::problems::{selection, statement};
 use super::{Notifier, cloudevents, slack};
 use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
-use crate::store::notification::{self, Kind, Message, Pauses};
+use crate::store::notification::{self, Kind};
+use crate::store::notification_attempt::{self, Message, Pauses};
 use crate::store::session::Deadline as _;
 use crate::store::{activity, notification_target, problem};
 use crate::text;
@@ -24,12 +25,18 @@ use crate::text;
 const GONE_PAUSE: Duration = Duration::from_hours(1);
 /// Runs, and actions, that one message names.
 const RUNS_MAX: i64 = 100;
-/// An attempt to send the next message to a target; `None` if there was none. It ends within the time limit of an
-/// attempt and those of the database. If it is cut off, the message is sent again.
+/// An attempt to send the next message to a target; `None` if there was none. It waits for its turn, if that comes
+/// soon, and ends within the time limit of an attempt and those of the database. If it is cut off, the message is sent
+/// again.
 type Attempt = AbortOnDropHandle<Result<Option<Outcome>, sqlx::Error>>;
 /// The attempts that this process makes now, by the name of the target.
 pub(super) type UnderWay = BTreeMap<String, Attempt>;
 
+/// A message is given up after so many attempts whose process ended before it had recorded an outcome: sending it may
+/// be what ends the process. The pauses after them are longer each time.
+const CUT_OFF_MAX: i32 = 20;
+/// Why it is given up.
+const CUT_OFF: &str = "the process ended before there was an outcome";
 /// By how much pauses differ at random, in both directions.
 const JITTER: f64 = 0.2;
 
@@ -43,14 +50,20 @@ impl Notifier {
         if names.is_empty() {
             return Ok(ended);
         }
-        let due = notification::due_targets(&mut *pool.acquire().in_time().await?, &names).await?;
+        let soon = self.timing.spacing;
+        let due = notification_attempt::due_targets(&mut *pool.acquire().in_time().await?, &names, soon).await?;
         for target in &config.notify {
-            let waits = due.contains(&target.name) && !under_way.contains_key(&target.name);
-            if !waits || self.outgoing.is_gone(config, &target.name) {
+            let Some(due) = due.iter().find(|due| due.target == target.name) else { continue };
+            if under_way.contains_key(&target.name) || self.outgoing.is_gone(config, &target.name) {
                 continue;
             }
+            let turn_in = due.turn_in();
             let (notifier, pool, config, sent) = (Arc::clone(self), pool.clone(), Arc::clone(config), target.clone());
-            let sending = async move { notifier.send_next(&pool, &config, &sent, None).await };
+            let sending = async move {
+                // Until the next call, it might miss its turn.
+                tokio::time::sleep(turn_in).await;
+                notifier.send_next(&pool, &config, &sent, None).await
+            };
             under_way.insert(target.name.clone(), AbortOnDropHandle::new(tokio::spawn(sending)));
         }
         Ok(ended)
@@ -91,6 +104,7 @@ impl Notifier {
         self.metrics.notified(&target.name, outcome.counted());
         let mut conn = pool.acquire().in_time().await?;
         self.record(&mut conn, config, target, &message, outcome).await?;
+        notification_target::end_turn(&mut *conn, &target.name, self.timing.spacing).await?;
         Ok(Some(outcome))
     }
 
@@ -103,21 +117,29 @@ impl Notifier {
         only: Option<Uuid>,
     ) -> Result<Option<(Message, Value)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
-        let only = if only.is_some() { only } else { notification::due_test(&mut *transaction, &target.name).await? };
-        if !notification_target::take_turn(&mut transaction, &target.name, self.timing.spacing, only.is_some()).await? {
+        let only =
+            if only.is_some() { only } else { notification_attempt::due_test(&mut *transaction, &target.name).await? };
+        if !notification_target::take_turn(&mut transaction, &target.name, self.timing.turn(), only.is_some()).await? {
             return Ok(None);
         }
-        let mut is_split = false;
+        let mut is_changed = false;
         let message = loop {
-            let claimed = notification::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
+            let claimed = notification_attempt::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
             match claimed {
+                Some(message) if message.cut_off >= CUT_OFF_MAX => {
+                    notification_attempt::give_up(&mut *transaction, message.id, CUT_OFF).await?;
+                    let (target, attempts) = (&target.name, message.attempts);
+                    tracing::warn!(target, attempts, "a notification was given up: {CUT_OFF} at each attempt");
+                    is_changed = true;
+                }
                 Some(message) if is_of_several(target, &message) => {
                     split(&mut transaction, target, &message).await?;
-                    is_split = true;
+                    is_changed = true;
                 }
                 Some(message) => break message,
                 None => {
-                    if is_split {
+                    if is_changed {
+                        notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
                         transaction.commit().in_time().await?;
                     }
                     return Ok(None);
@@ -131,10 +153,13 @@ impl Notifier {
         };
         match &body {
             Some(body) if message.body.as_ref() != Some(body) => {
-                notification::compose(&mut *transaction, message.id, body).await?;
+                notification_attempt::compose(&mut *transaction, message.id, body).await?;
             }
             Some(_) => {}
-            None => notification::remove(&mut *transaction, message.id).await?,
+            None => {
+                notification_attempt::remove(&mut *transaction, message.id).await?;
+                notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
+            }
         }
         transaction.commit().in_time().await?;
         Ok(body.map(|body| (message, body)))
@@ -150,24 +175,28 @@ impl Notifier {
     ) -> Result<(), sqlx::Error> {
         let text = outcome.text();
         if let Outcome::Accepted(_) = outcome {
-            notification::sent(conn, message.id, &target.name, &text).await?;
+            notification_attempt::sent(conn, message.id, &target.name, &text).await?;
             tracing::debug!(target = target.name, message = %message.id, "notification sent");
             return Ok(());
         }
         let pauses = self.pauses(message, outcome);
         if outcome == Outcome::Gone && self.outgoing.set_gone(config, &target.name) {
             let target = &target.name;
-            tracing::error!(target, "the target responded with 410; nothing is sent to it until a reload");
+            // A command that tests a target is another process than the daemon.
+            tracing::error!(
+                target,
+                "the target responded with 410; this process sends nothing to it until it loads the configuration again"
+            );
         }
         let retry_secs = pauses.message.map(|pause| pause.as_secs());
         let (target, attempts) = (&target.name, message.attempts);
         tracing::warn!(target, attempts, outcome = text, retry_secs, "a notification was not accepted");
-        notification::failed(conn, message.id, target, attempts, &text, pauses).await
+        notification_attempt::failed(conn, message.id, target, attempts, &text, pauses).await
     }
 
     fn pauses(&self, message: &Message, outcome: Outcome) -> Pauses {
-        let made = usize::try_from(message.attempts).unwrap_or(usize::MAX);
-        let step = self.timing.backoff.get(made.saturating_sub(1)).copied();
+        let failures = usize::try_from(message.failures).unwrap_or(usize::MAX);
+        let step = self.timing.backoff.get(failures).copied();
         let step = step.map(|pause| pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * rand::random::<f64>()));
         let (asked, target) = match outcome {
             Outcome::RateLimited(asked) => (asked, asked),
@@ -204,11 +233,12 @@ fn is_of_several(target: &Target, message: &Message) -> bool {
 /// Replaces a message with one for each of its problems.
 async fn split(transaction: &mut PgConnection, target: &Target, message: &Message) -> Result<(), sqlx::Error> {
     let problems = problem::of_message(&mut *transaction, &message.problems, &target.name, message.id).await?;
-    notification::remove(&mut *transaction, message.id).await?;
+    notification_attempt::remove(&mut *transaction, message.id).await?;
     for problem in problems {
         let kind = match (problem.closed_at, problem.is_known) {
             (None, false) => Kind::Opened,
             (None, true) => Kind::Reminder,
+            (Some(_), true) if problem.merged_into.is_some() => Kind::Merged,
             (Some(_), true) => Kind::Recovered,
             // The target has not received its beginning.
             (Some(_), false) => continue,

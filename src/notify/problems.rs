@@ -138,14 +138,18 @@ impl Notifier {
             let received = notification::received(&mut *transaction, &target.target, &over).await?;
             // Reminders of what is over, and messages that were not sent yet.
             notification::withdraw(transaction, &target.target, &over).await?;
-            let has_received = |change: &Change, is_accepted: bool| {
+            let has_received = |change: &Change, is_merged: bool, is_accepted: bool| {
                 let of_change = |one: &Received| one.id == change.id && one.is_accepted == is_accepted;
                 let is_sent = !change.is_silent || target.format == NotifyFormat::Cloudevents.name();
-                change.is_over && is_sent && received.iter().any(of_change)
+                change.is_over && is_sent && change.is_merged == is_merged && received.iter().any(of_change)
             };
             if target.receives(Topic::Recovered.name()) {
-                self.enqueue(transaction, target, Kind::Recovered, &ids(&|change| has_received(change, true))).await?;
-                self.enqueue_later(transaction, target, &ids(&|change| has_received(change, false))).await?;
+                for (kind, is_merged) in [(Kind::Recovered, false), (Kind::Merged, true)] {
+                    let accepted = ids(&|change| has_received(change, is_merged, true));
+                    self.enqueue(transaction, target, kind, &accepted).await?;
+                    let retried = ids(&|change| has_received(change, is_merged, false));
+                    self.enqueue_later(transaction, target, kind, &retried).await?;
+                }
             }
         }
         self.enqueue(transaction, target, Kind::Opened, &opened).await?;
@@ -159,13 +163,14 @@ impl Notifier {
         &self,
         transaction: &mut PgConnection,
         target: &Statement,
+        kind: Kind,
         problems: &[i64],
     ) -> Result<(), sqlx::Error> {
         if problems.is_empty() || !is_collected(target) {
-            return self.enqueue(transaction, target, Kind::Recovered, problems).await;
+            return self.enqueue(transaction, target, kind, problems).await;
         }
         let pause = self.timing.first;
-        notification::add_together(transaction, &target.target, Kind::Recovered, problems, pause).await
+        notification::add_together(transaction, &target.target, kind, problems, pause).await
     }
 
     async fn enqueue(
@@ -288,6 +293,7 @@ mod tests {
             summary: String::new(),
             is_over: false,
             is_silent: false,
+            is_merged: false,
             jobs: vec![job.to_owned()],
         }
     }

@@ -166,9 +166,23 @@ impl DataDir {
         self.dir.join("pgpass")
     }
 
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// The process that holds the lock, or held it last, if its file says so.
+    fn holder(&self) -> Option<u32> {
+        files::read(&self.lock_path()).ok().flatten()?.trim().parse().ok()
+    }
+
+    /// The error of a server that another Tidegate runs and that does not respond.
+    pub(crate) fn silent(&self) -> Error {
+        Error::Silent { dir: self.dir.clone(), pid: self.holder(), log: self.log_path() }
+    }
+
     /// The lock held by the Tidegate that runs the server. The system releases it when the process ends.
     pub(crate) async fn lock(&self) -> Result<File, Error> {
-        let path = self.dir.join("lock");
+        let path = self.lock_path();
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let mut file = files::open(&path, &mut options, true)?;
@@ -179,8 +193,7 @@ impl DataDir {
                 Err(TryLockError::Error(source)) => return Err(Error::Io { doing: "lock", path, source }),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(super::process::POLL).await,
                 Err(TryLockError::WouldBlock) => {
-                    let pid = files::read(&path)?.and_then(|text| text.trim().parse().ok());
-                    return Err(Error::Busy { dir: self.dir.clone(), pid });
+                    return Err(Error::Busy { dir: self.dir.clone(), pid: self.holder() });
                 }
             }
         }

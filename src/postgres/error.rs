@@ -16,6 +16,14 @@ pub enum Error {
         pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Busy { dir: PathBuf, pid: Option<u32> },
+    #[error(
+        "the embedded Postgres in {} does not respond, although another Tidegate{} runs it; {} and the load of the \
+         machine may show why. Try again; if it stays so, restart that Tidegate",
+        dir.display(),
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+        log.display()
+    )]
+    Silent { dir: PathBuf, pid: Option<u32>, log: PathBuf },
     #[error("no embedded Postgres is running in {}; start it with `tidegate run`", dir.display())]
     NotRunning { dir: PathBuf },
     #[error(

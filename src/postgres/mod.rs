@@ -53,6 +53,8 @@ const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
 const PORT_CHOICES: u32 = 5;
 /// How long to wait for another Tidegate that is just starting or stopping the server.
 const OPEN_WITHIN: Duration = Duration::from_mins(1);
+/// How often a server that another Tidegate runs may leave a login without a response, each for several seconds.
+const SILENT_MAX: u32 = 2;
 
 /// Where people and BI tools reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +176,7 @@ impl Embedded {
         match postmaster::ask(&endpoint, &passwords.tidegate).await {
             ServerState::Ready => Ok(Self { home, endpoint, passwords, psql: None, owned: None }),
             ServerState::NotReady => Err(not_running()),
+            ServerState::Silent => Err(home.silent()),
             ServerState::WrongPassword => Err(Error::Password { path: home.password_path() }),
         }
     }
@@ -182,13 +185,18 @@ impl Embedded {
     /// process and ends with it. For commands that work with and without the daemon.
     pub async fn open(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
         let deadline = Instant::now() + OPEN_WITHIN;
+        let mut silent = 0;
         loop {
             match Self::attach(data_dir).await {
                 Err(Error::NotRunning { .. }) => {}
+                // If the Tidegate that ran it has ended, it is replaced below.
+                Err(Error::Silent { .. }) if silent + 1 < SILENT_MAX => silent += 1,
                 attached_or_failed => return attached_or_failed,
             }
             match Self::start(data_dir, cancel).await {
-                Err(Error::Busy { .. }) if Instant::now() < deadline && !cancel.is_cancelled() => {}
+                Err(Error::Busy { .. }) if cancel.is_cancelled() => return Err(Error::Cancelled),
+                Err(Error::Busy { .. }) if Instant::now() < deadline => {}
+                Err(Error::Busy { .. }) => return Err(DataDir::at(data_dir)?.silent()),
                 started_or_failed => return started_or_failed,
             }
         }

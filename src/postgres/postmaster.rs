@@ -71,6 +71,8 @@ pub(super) enum ServerState {
     Ready,
     /// It is recovering, starting or stopping, or nothing listens.
     NotReady,
+    /// The connection was made, or is being made, and there is no response.
+    Silent,
     WrongPassword,
 }
 
@@ -87,7 +89,8 @@ pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> ServerState {
         }
         // No such database or too many sessions: the server is running.
         Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => ServerState::Ready,
-        Ok(Err(_)) | Err(_) => ServerState::NotReady,
+        Ok(Err(_)) => ServerState::NotReady,
+        Err(_) => ServerState::Silent,
     }
 }
 
@@ -143,7 +146,7 @@ impl Postmaster {
             match ask(endpoint, password).await {
                 ServerState::Ready => return Ok(()),
                 ServerState::WrongPassword => return Err(Error::Password { path: home.password_path() }),
-                ServerState::NotReady => sleep(POLL).await,
+                ServerState::NotReady | ServerState::Silent => sleep(POLL).await,
             }
         }
         Err(Error::NotReady { secs: READY_WITHIN.as_secs(), log: home.log_path(), tail: home.log_tail(log_start) })
@@ -173,7 +176,7 @@ impl Postmaster {
                 match ask(&endpoint, password).await {
                     ServerState::Ready => return Ok(Some(Self { pid, child: None, port })),
                     ServerState::WrongPassword => break,
-                    ServerState::NotReady => sleep(POLL).await,
+                    ServerState::NotReady | ServerState::Silent => sleep(POLL).await,
                 }
             }
             Self { pid, child: None, port }.stop(&home.cluster).await;

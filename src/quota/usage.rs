@@ -127,27 +127,13 @@ impl Uses {
             from ledger
             inner join tidegate.quota_limit as l on l.ledger_id = ledger.id
             cross join lateral (select statement_timestamp() - l.reach as since) as reach
-            -- All at once: the rows of a limit are far apart, since the limits are used in turn.
-            left join (
-                select limit_id, sum(used)::bigint as used, min(ends_at) as oldest, max(ends_at) as newest
-                from tidegate.quota_use
-                where
-                    $1::text[] is null
-                    or limit_id = any(
-                        array(
-                            select wanted.id
-                            from ledger
-                            inner join tidegate.quota_limit as wanted on wanted.ledger_id = ledger.id
-                        )
-                    )
-                group by limit_id
-            ) as stored on stored.limit_id = l.id
+            left join tidegate.quota_spent as stored on stored.limit_id = l.id
             -- What no longer counts is deleted with the next reservation, so there is little of it.
             cross join lateral (
                 select
                     case
-                        when stored.oldest > reach.since then stored.used
-                        when stored.newest > reach.since
+                        when stored.first_ends_at > reach.since then stored.used
+                        when stored.last_ends_at > reach.since
                             then stored.used - (
                                 select sum(past.used)::bigint
                                 from tidegate.quota_use as past
@@ -155,6 +141,8 @@ impl Uses {
                             )
                         else 0
                     end as used
+                -- Computed once, although it is used twice.
+                offset 0
             ) as spent
             order by ledger.id, l.id
             "#,

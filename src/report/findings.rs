@@ -19,7 +19,7 @@ pub struct Rejects {
     pub rejects: Vec<RejectedDay>,
     /// Whether there are more reasons or days than are shown.
     pub more: bool,
-    /// Only so many of the newest records are counted.
+    /// At most so many records are counted, the newest ones of all.
     pub counted: i64,
 }
 

@@ -50,16 +50,16 @@ const CONFIG_REFUSED: &str = "The configuration on disk was refused; the previou
 /// The sentence. `streams`: how many are in each state. `late_and_wait`: how many of the late ones wait, which is not
 /// reported.
 ///
-/// An obstacle comes first, since it is the cause of what follows. A refused configuration is a problem after a while.
+/// An obstacle or a refused configuration comes first, since it may be the cause of what follows.
 pub fn headline(standing: &Standing, open: &OpenProblems, streams: &[StateCount], late_and_wait: i64) -> String {
-    let obstacle = standing.obstacle.as_ref();
+    let cause = standing.trouble();
     let needing = match open.needing {
         0 => None,
         1 => Some("1 thing needs you".to_owned()),
         number => Some(format!("{number} things need you")),
     };
     if let Some(needing) = needing {
-        return obstacle.map_or_else(|| needing.clone(), |obstacle| format!("{obstacle}; {needing}"));
+        return cause.map_or_else(|| needing.clone(), |cause| format!("{cause}; {needing}"));
     }
     let mut unwell: Vec<String> = Vec::new();
     let mut total = 0;
@@ -78,9 +78,9 @@ pub fn headline(standing: &Standing, open: &OpenProblems, streams: &[StateCount]
         };
         unwell.push(format!("{number}{noun} {}", if number == 1 { of_one } else { of_several }));
     }
-    if let Some(obstacle) = obstacle {
+    if let Some(cause) = cause {
         // While nothing works, it is not promised that anything will be reported.
-        return if unwell.is_empty() { obstacle.clone() } else { format!("{obstacle}; {}", unwell.join(", ")) };
+        return if unwell.is_empty() { cause.to_owned() } else { format!("{cause}; {}", unwell.join(", ")) };
     }
     if !unwell.is_empty() {
         let reported = match open.muted {
@@ -90,9 +90,6 @@ pub fn headline(standing: &Standing, open: &OpenProblems, streams: &[StateCount]
             number => format!("{number} problems are muted"),
         };
         return format!("{reported}; {}", unwell.join(", "));
-    }
-    if standing.config_refused {
-        return CONFIG_REFUSED.to_owned();
     }
     if streams.iter().all(|count| count.streams == 0) {
         return "No stream was read yet".to_owned();
@@ -184,8 +181,9 @@ mod tests {
         assert_eq!(with(&only_reads, true, true, 0, &well), "The database only reads, so nothing is loaded");
         let refused = "The configuration on disk was refused; the previous one is in force";
         assert_eq!(with(&runs, true, true, 0, &well), refused);
-        assert_eq!(with(&runs, true, true, 1, &well), "1 thing needs you", "by now, it is a problem");
-        assert_eq!(with(&runs, true, true, 0, &[("late", 1)]), "Nothing is reported yet; 1 stream is late");
+        assert_eq!(with(&runs, true, true, 1, &well), format!("{refused}; 1 thing needs you"));
+        assert_eq!(with(&runs, true, true, 151, &[("failed", 151)]), format!("{refused}; 151 things need you"));
+        assert_eq!(with(&runs, true, true, 0, &[("late", 1)]), format!("{refused}; 1 stream is late"));
         let refuses = Surroundings { daemons: vec![daemon(true)], ..Surroundings::default() };
         assert_eq!(with(&refuses, false, false, 0, &well), refused, "it has another environment than the command");
         assert_eq!(

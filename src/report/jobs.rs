@@ -59,6 +59,9 @@ pub struct JobPage {
     pub hold_below: u8,
     /// Whether it sends rows to the vendor instead of reading.
     pub sends: bool,
+    /// Whether it reads a stream that has days, which a backfill can read again. It is not in the document.
+    #[serde(skip)]
+    pub has_days: bool,
     pub firings: Vec<NextFiring>,
     pub streams: Vec<JobStreamState>,
     /// The last runs, newest first.
@@ -162,6 +165,7 @@ impl Document for JobPage {
             timeout_seconds: job.timeout.as_secs(),
             hold_below: job.hold_below,
             sends: job.push.is_some(),
+            has_days: job.streams.iter().any(|entry| entry.stream.windowed()),
             firings: firings(job, firings_after(reading.now, row.pause.as_ref(), ongoing)),
             streams: streams(reading, job).await?,
             job: row,

@@ -46,6 +46,7 @@ pub struct Overview {
     pub problems_total: i64,
     pub running: Vec<RunProgress>,
     pub running_total: i64,
+    /// Runs that wait, and runs of which a stream waits while a worker has them.
     pub waiting: Vec<Waiting>,
     pub waiting_total: i64,
     /// Runs that wait for a worker.
@@ -83,7 +84,7 @@ pub struct RunProgress {
     pub rows_read: i64,
 }
 
-/// A run that waits.
+/// A run that waits, or of which a stream waits while a worker has it.
 #[expect(clippy::struct_field_names, reason = "the names are those of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
@@ -92,7 +93,8 @@ pub struct Waiting {
     pub connection: String,
     /// What for; `None` if it only waits for its time.
     pub waiting_for: Option<String>,
-    pub until: DateTime<Utc>,
+    /// `None` if the time has come, and the run waits for a worker.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A firing to come.
@@ -116,12 +118,16 @@ impl Document for Overview {
         let uses = current_uses(reading, None).await?;
         let shown = shown(&parts, reading.config, &uses);
         let (streams, differences) = streams_and_differences(reading.conn, &shown).await?;
-        let (mut running, mut waiting, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut running, mut waiting, mut held_up, mut queued) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut ongoing = HashMap::new();
         for run in unfinished(reading.conn).await? {
             if run.kind == "schedule" {
                 let until = (run.state == "waiting").then_some(run.due_at);
                 ongoing.insert(run.job.clone(), Ongoing { run_id: run.run_id, until });
+            }
+            // Of a run that a worker has, a stream may wait while the others are read, or with all of them.
+            if run.state == "running" && run.is_waiting {
+                held_up.push(Waiting::from(&run));
             }
             if !run.is_shown {
                 continue;
@@ -133,6 +139,10 @@ impl Document for Overview {
             }
         }
         let total = |runs: &[Unfinished]| runs.first().map_or(0, |run| run.total);
+        let waiting_total = total(&waiting) + i64::try_from(held_up.len()).unwrap_or(i64::MAX);
+        let mut waiting: Vec<Waiting> = waiting.iter().map(Waiting::from).chain(held_up).collect();
+        waiting.sort_by_key(|run| (run.until, run.run_id));
+        waiting.truncate(usize::try_from(RUNS_MAX).unwrap_or(usize::MAX));
         let counts = count_states(parts.iter().map(|part| (&*part.state, part.streams)));
         let standing = Standing::new(reading.surroundings, reading.config_refused, reading.in_daemon);
         Ok(Some(Self {
@@ -148,8 +158,8 @@ impl Document for Overview {
             problems_total: problems.total,
             running_total: total(&running),
             running: running.into_iter().map(RunProgress::from).collect(),
-            waiting_total: total(&waiting),
-            waiting: waiting.into_iter().map(Waiting::from).collect(),
+            waiting,
+            waiting_total,
             queued_total: total(&queued),
             next: next_firings(reading.config, &reading.surroundings.pauses, &ongoing, now),
             connections: summaries(&shown, (&parts, &streams), &uses, (reading.config, now)),
@@ -227,8 +237,10 @@ struct Unfinished {
     slices_done: i64,
     rows_read: i64,
     waiting_for: Option<String>,
-    until: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
     due_at: DateTime<Utc>,
+    /// Whether a stream of it waits. Of a run that a worker has, one whose time has come only waits for its turn.
+    is_waiting: bool,
     /// Whether it is listed. Others are read because the firings of their job make no run.
     is_shown: bool,
 }
@@ -253,8 +265,9 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
             task.slices_done as "slices_done!",
             task.rows_read as "rows_read!",
             task.waiting_for,
-            coalesce(task.waiting_until, run.due_at) as "until!",
+            waits.until as "until?",
             run.due_at as "due_at!",
+            task.waiting_until is not null as "is_waiting!",
             run.is_shown as "is_shown!"
         from (
             select *, place <= case state when 'queued' then 1 else $1::bigint end as is_shown
@@ -276,13 +289,25 @@ async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Er
                 coalesce(sum(slices_planned), 0)::bigint as slices_planned,
                 coalesce(sum(slices_done), 0)::bigint as slices_done,
                 coalesce(sum(rows_read), 0)::bigint as rows_read,
-                min(waiting_until) filter (where state = 'waiting') as waiting_until,
-                (array_agg(waiting_for order by waiting_until, stream) filter (where state = 'waiting'))[1]
-                    as waiting_for
-            from tidegate.task
-            where task.run_id = run.id
+                min(waiting_until) filter (where is_waiting) as waiting_until,
+                (array_agg(waiting_for order by waiting_until, stream) filter (where is_waiting))[1] as waiting_for
+            from (
+                select
+                    *,
+                    state = 'waiting'
+                    and (run.state = 'waiting' or waiting_until > statement_timestamp()) as is_waiting
+                from tidegate.task
+                where task.run_id = run.id
+            ) as known
         ) as task
-        where run.is_shown or run.kind = 'schedule'
+        cross join lateral (
+            select coalesce(task.waiting_until, run.due_at) as at
+        ) as resumes
+        cross join lateral (
+            select case when resumes.at > statement_timestamp() then resumes.at end as until
+        ) as waits
+        -- Workers have few runs.
+        where run.is_shown or run.kind = 'schedule' or run.state = 'running'
         order by run.state, run.place
         "#,
         RUNS_MAX,
@@ -309,13 +334,13 @@ impl From<Unfinished> for RunProgress {
     }
 }
 
-impl From<Unfinished> for Waiting {
-    fn from(run: Unfinished) -> Self {
+impl From<&Unfinished> for Waiting {
+    fn from(run: &Unfinished) -> Self {
         Self {
             run_id: run.run_id,
-            job: run.job,
-            connection: run.connection,
-            waiting_for: run.waiting_for,
+            job: run.job.clone(),
+            connection: run.connection.clone(),
+            waiting_for: run.waiting_for.clone(),
             until: run.until,
         }
     }

@@ -60,17 +60,14 @@ pub async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::E
     let problems = sqlx::query!(
         r#"
         select
-            id, kind, scope, connection, stream, job, run_id, streams, seen_first_at as opened_at, summary, hint,
-            case when muted_until > statement_timestamp() then muted_until end as muted_until,
+            id as "id!", kind as "kind!", scope as "scope!", connection, stream, job, run_id, streams as "streams!",
+            seen_first_at as "opened_at!", summary as "summary!", hint, muted_until,
             count(*) over () as "total!",
-            count(*) filter (
-                where kind <> 'schema' and not coalesce(muted_until > statement_timestamp(), false)
-            ) over () as "needing!",
-            count(*) filter (where muted_until > statement_timestamp()) over () as "muted!"
-        from tidegate.problem
-        where closed_at is null and opened_at is not null
+            count(*) filter (where needs_operator) over () as "needing!",
+            count(muted_until) over () as "muted!"
+        from tidegate.open_problem
         order by
-            coalesce(muted_until > statement_timestamp(), false),
+            muted_until is not null,
             array_position($1::text[], kind) nulls last,
             seen_first_at,
             id

@@ -125,6 +125,11 @@ impl Query {
         self.name(name).parse().ok()
     }
 
+    /// The parameters and their values, in the order of their names.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn text(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }

@@ -43,9 +43,9 @@ pub const STATES: [State; 10] = [
         "failed",
         "✕",
         Tone::Bad,
-        "an operator is needed, it failed three times in a row, or it has not succeeded yet and failed",
+        "it failed three times in a row, for a reason that only an operator can remove, or before its first success",
     ),
-    state("held", "⚑", Tone::Bad, "a reading would have deleted many rows, which are kept"),
+    state("held", "⚑", Tone::Bad, "the last reading was too doubtful to delete rows, and needs a decision"),
     state("late", "▲", Tone::Bad, "it did not succeed within the time that its schedule allows"),
     state("gap", "◧", Tone::Warning, "something before the newest data was not read"),
     state("waiting", "…", Tone::Active, "it waits for a limit, an export or a fault to pass"),
@@ -71,7 +71,7 @@ pub fn find(name: &str) -> State {
 pub fn of_problem(kind: &str) -> State {
     match kind {
         "rejects" => state("rejects", "✕", Tone::Warning, "records could not become rows"),
-        "schema" => state("schema", "±", Tone::Warning, "the vendor changed a field"),
+        "schema" => state("schema", "±", Tone::Warning, "the vendor changed a field, or the table lacks columns"),
         "quota_refused" => state("refused", "✕", Tone::Bad, "the vendor refused a call although the ledger had room"),
         "config_refused" => state("configuration", "✕", Tone::Bad, "the configuration on disk is wrong"),
         "push_unknown" => state("push", "?", Tone::Bad, "it is not known whether a batch was accepted"),

@@ -1,12 +1,12 @@
 //! One stream: from when to when it is complete, and why it is not.
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::day::{Day, spans};
+use super::day::{Day, Gap, UnusualDay, gaps, unusual};
 use super::parameters::parameter;
 use super::{Document, Parameter, ParameterKind, Query, QueryError, ReadError, Reading};
 use crate::store::held::Release;
@@ -21,8 +21,6 @@ const RUNS_SEARCHED: i64 = 1_000;
 const REJECTS_SEARCHED: i64 = 10_000;
 /// Days that are read: eleven years.
 const DAYS_MAX: usize = 4_000;
-/// A weekday with more rows than this usually has some.
-const FEW: i64 = 50;
 /// Ranges of days shown that are not complete, the newest first.
 const GAPS_MAX: usize = 50;
 
@@ -45,14 +43,25 @@ pub struct StreamPage {
     pub wanted_from: Option<DateTime<Utc>>,
     pub covers_from: Option<DateTime<Utc>>,
     pub complete_until: Option<DateTime<Utc>>,
+    /// How far the newest data reach that are not held.
     pub newest_data_until: Option<DateTime<Utc>>,
     pub has_gap: bool,
     pub held_slices: i32,
+    /// Slices that have values of new fields in `_extra`, because another session had locked the table. They are read
+    /// again when the table can get its columns.
+    pub slices_lacking_columns: i64,
+    /// Since when.
+    pub lacks_columns_since: Option<DateTime<Utc>>,
+    /// Whether something is held that no operator has released. It is not in the document.
+    #[serde(skip)]
+    pub is_held: bool,
     /// The release of held slices: the next reading deletes the rows that the vendor does not report. `None` if nothing
     /// is released, or the release was used up.
     pub release: Option<Release>,
     pub failures: i32,
     pub last_success_at: Option<DateTime<Utc>>,
+    /// Whether the last reading failed for a reason that only an operator can remove.
+    pub needs_operator: bool,
     pub expected_by: Option<DateTime<Utc>>,
     pub expected_every_seconds: Option<i64>,
     /// The run that reads it now.
@@ -95,25 +104,6 @@ pub struct StreamWait {
     pub hint: Option<String>,
 }
 
-/// Days in a row that are not complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Gap {
-    pub from: NaiveDate,
-    /// The last of these days.
-    pub to: NaiveDate,
-    pub days: i64,
-    /// `partial`, `missing` or `held`.
-    pub state: String,
-}
-
-/// A complete day without rows, and how many the same weekday usually has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct UnusualDay {
-    pub day: NaiveDate,
-    /// The median of the four same weekdays before.
-    pub usual: i64,
-}
-
 /// A task of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StreamTask {
@@ -132,6 +122,8 @@ pub struct StreamTask {
     pub rows_deleted: i64,
     pub rows_unchanged: i64,
     pub records_rejected: i64,
+    /// Values that went to `_extra`.
+    pub values_extra: i64,
     pub error: Option<String>,
     #[serde(skip)]
     pub hint: Option<String>,
@@ -169,18 +161,6 @@ impl StreamWait {
     }
 }
 
-impl StreamPage {
-    /// Whether everything that is held was released, so that nothing waits for a decision.
-    pub fn is_released(&self) -> bool {
-        self.held_slices > 0 && !self.has_unreleased()
-    }
-
-    /// Whether something is held that nobody has released.
-    pub fn has_unreleased(&self) -> bool {
-        i64::from(self.held_slices) > self.release.as_ref().map_or(0, |release| release.slices)
-    }
-}
-
 impl Document for StreamPage {
     const PATH: &'static str = "/streams/{connection}/{stream}";
     const MEANING: &'static str = "One stream: from when to when it is complete, and why it is not.";
@@ -208,10 +188,14 @@ impl Document for StreamPage {
                 state.newest_data_until,
                 state.has_gap as "has_gap!",
                 state.held_slices as "held_slices!",
+                state.is_held as "is_held!",
                 stream.failures as "failures!",
                 state.last_success_at,
+                stream.needs_operator as "needs_operator!",
                 state.expected_by,
                 state.expected_every_seconds,
+                lacking.slices as "lacking_slices!",
+                lacking.since as lacking_since,
                 released.slices as "released_slices!",
                 released.at as released_at,
                 released.by as released_by,
@@ -219,7 +203,7 @@ impl Document for StreamPage {
                 waits.run_id as "waiting_run?",
                 waits.job as "waiting_job?",
                 waits.waiting_for as "waiting_for?",
-                waits.until as "waiting_until?",
+                waits.waiting_until as "waiting_until?",
                 waits.attempts as "waiting_attempts?",
                 waits.error as "waiting_error?",
                 waits.hint as "waiting_hint?"
@@ -242,25 +226,16 @@ impl Document for StreamPage {
                     and slice.held_since is not null
                     and slice.released
             ) as released
-            left join lateral (
-                select
-                    run.id as run_id,
-                    run.job,
-                    task.waiting_for,
-                    case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
-                    task.attempts,
-                    task.error,
-                    task.hint
-                from tidegate.run
-                inner join tidegate.task on task.run_id = run.id
+            cross join lateral (
+                select count(*) as slices, min(lacks_columns_since) as since
+                from tidegate.slice
                 where
-                    run.connection = state.connection
-                    and run.state in ('queued', 'waiting', 'running')
-                    and task.stream = state.stream
-                    and task.state = 'waiting'
-                order by task.waiting_until, run.id
-                limit 1
-            ) as waits on true
+                    slice.connection = state.connection
+                    and slice.stream = state.stream
+                    and slice.lacks_columns_since is not null
+            ) as lacking
+            left join tidegate.stream_wait as waits
+                on waits.connection = state.connection and waits.stream = state.stream
             where state.connection = $1 and state.stream = $2
             "#,
             connection,
@@ -276,7 +251,6 @@ impl Document for StreamPage {
             known.waiting_attempts,
             (known.waiting_error, known.waiting_hint),
         );
-        let is_released = known.held_slices > 0 && known.released_slices >= i64::from(known.held_slices);
         let release = Release { slices: known.released_slices, at: known.released_at, by: known.released_by };
         let table = format!("{}.{}", known.schema, known.name);
         let mut days = days(reading, connection, &table).await?;
@@ -313,7 +287,7 @@ impl Document for StreamPage {
             table,
             state: known.state,
             // A release is the decision that a hint asks for.
-            hint: last_trouble.filter(|task| !(is_released && task.state == "held")).and_then(|task| task.hint.clone()),
+            hint: last_trouble.filter(|task| known.is_held || task.state != "held").and_then(|task| task.hint.clone()),
             last_error: known.last_error,
             jobs: known.jobs.unwrap_or_default(),
             timezone,
@@ -324,9 +298,13 @@ impl Document for StreamPage {
             newest_data_until: known.newest_data_until,
             has_gap: known.has_gap,
             held_slices: known.held_slices,
+            slices_lacking_columns: known.lacking_slices,
+            lacks_columns_since: known.lacking_since,
+            is_held: known.is_held,
             release: Some(release).filter(|release| release.slices > 0),
             failures: known.failures,
             last_success_at: known.last_success_at,
+            needs_operator: known.needs_operator,
             expected_by: known.expected_by,
             expected_every_seconds: known.expected_every_seconds,
             reader_run: known.reader_run,
@@ -345,31 +323,30 @@ impl Document for StreamPage {
     }
 }
 
-/// Days in a row that are not complete, the newest first. Today is never read to its end, so it matters only if it is
-/// held. Before the first `wanted` day, only what is held matters: a backfill may have read a part of a day.
-fn gaps(days: &[Day], wanted: Option<NaiveDate>, today: NaiveDate) -> Vec<Gap> {
-    let matters =
-        |day: &&Day| day.state == "held" || (day.day < today && wanted.is_none_or(|wanted| wanted <= day.day));
-    let incomplete = days.iter().filter(|day| day.state != "complete").filter(matters);
-    let spans = spans(incomplete.map(|day| (day.day, day.state.as_str())));
-    let gap = |span: super::DaySpan| Gap { from: span.from, to: span.to, days: span.days(), state: span.state };
-    spans.into_iter().rev().map(gap).collect()
-}
+/// Failures in a row after which a stream is `failed`, as in `tidegate.stream_state`.
+const FAILURES: i32 = 3;
 
-/// Complete days of the last fortnight without rows, whose weekday usually has more than [`FEW`].
-fn unusual(days: &[Day]) -> Vec<UnusualDay> {
-    let is_empty = |day: &&Day| day.state == "complete" && day.rows == Some(0);
-    let usual = |of: &Day| {
-        let before = |weeks: u64| of.day.checked_sub_days(Days::new(7 * weeks));
-        let rows = |weeks: u64| days.iter().find(|day| Some(day.day) == before(weeks)).and_then(|day| day.rows);
-        let mut counts: Vec<i64> = (1..=4).map(rows).collect::<Option<_>>()?;
-        counts.sort_unstable();
-        Some(i64::midpoint(counts[1], counts[2]))
-    };
-    let lately = days.iter().rev().take(15).filter(is_empty);
-    lately
-        .filter_map(|day| Some(UnusualDay { day: day.day, usual: usual(day).filter(|usual| *usual > FEW)? }))
-        .collect()
+impl StreamPage {
+    /// Which of the conditions of the state `failed` hold, as sentences. Empty in another state.
+    pub fn why_failed(&self) -> Vec<String> {
+        if self.state != "failed" {
+            return Vec::new();
+        }
+        let mut why = Vec::new();
+        if self.needs_operator {
+            why.push("The last reading failed for a reason that only an operator can remove.".to_owned());
+        }
+        if self.failures >= FAILURES {
+            why.push(format!("The last {} readings failed.", self.failures));
+        }
+        if self.last_success_at.is_none() {
+            why.push("No reading has succeeded yet.".to_owned());
+        }
+        if why.is_empty() {
+            why.push("No reading has succeeded since the stream was reset.".to_owned());
+        }
+        why
+    }
 }
 
 async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Result<Vec<Day>, sqlx::Error> {
@@ -403,7 +380,8 @@ async fn tasks(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Res
             task.finished_at, task.slices_done as "slices_done!", task.slices_planned as "slices_planned!",
             task.calls as "calls!", task.bytes as "bytes!", task.rows_inserted as "rows_inserted!",
             task.rows_updated as "rows_updated!", task.rows_deleted as "rows_deleted!",
-            task.rows_unchanged as "rows_unchanged!", task.records_rejected as "records_rejected!", task.error, task.hint
+            task.rows_unchanged as "rows_unchanged!", task.records_rejected as "records_rejected!",
+            task.values_extra as "values_extra!", task.error, task.hint
         from (
             select id, job, kind
             from tidegate.run
@@ -473,45 +451,4 @@ async fn changes_and_rejects(
     .in_time()
     .await?;
     Ok((found.changes.0, found.rejects.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p11_gaps_are_days_in_a_row_without_today_unless_it_is_held() {
-        let at = |day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
-        let states = ["complete", "missing", "missing", "held", "complete", "partial"];
-        let days: Vec<Day> = (1..)
-            .zip(states)
-            .map(|(number, state)| Day { day: at(number), state: state.to_owned(), rows: None, last_read_at: None })
-            .collect();
-        let found = |wanted| -> Vec<(NaiveDate, i64, String)> {
-            gaps(&days, wanted, at(6)).into_iter().map(|gap| (gap.from, gap.days, gap.state)).collect()
-        };
-        let (held, missing) = ((at(4), 1, "held".to_owned()), (at(2), 2, "missing".to_owned()));
-        assert_eq!(found(None), [held.clone(), missing]);
-        assert_eq!(found(Some(at(3))), [held.clone(), (at(3), 1, "missing".to_owned())]);
-        assert_eq!(found(Some(at(5))), [held], "what is held counts, also before what is wanted");
-        let today = Day { day: at(6), state: "held".to_owned(), rows: None, last_read_at: None };
-        let of_today = gaps(&[today], None, at(6));
-        assert_eq!(of_today.iter().map(|gap| (gap.from, &*gap.state)).collect::<Vec<_>>(), [(at(6), "held")]);
-    }
-
-    #[test]
-    fn a_day_without_rows_is_noted_if_its_weekday_usually_has_many() {
-        let first = NaiveDate::from_ymd_opt(2026, 10, 1).unwrap();
-        let day = |(day, rows)| Day { day, state: "complete".to_owned(), rows: Some(rows), last_read_at: None };
-        // Weekends have few rows.
-        let rows = |day: NaiveDate| if chrono::Datelike::weekday(&day).number_from_monday() > 5 { 3 } else { 100 };
-        let mut days: Vec<Day> = first.iter_days().take(35).map(|at| day((at, rows(at)))).collect();
-        assert_eq!(unusual(&days), []);
-        days.iter_mut().rev().take(7).for_each(|day| day.rows = Some(0));
-        let found = unusual(&days);
-        assert_eq!(found.len(), 5, "{found:?}");
-        assert!(found.iter().all(|day| day.usual == 100));
-        days.last_mut().unwrap().state = "partial".to_owned();
-        assert_eq!(unusual(&days).len(), 4);
-    }
 }

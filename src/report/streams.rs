@@ -4,12 +4,13 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Serialize;
+use sqlx::types::Json;
 
 use super::day::{DaySpan, spans};
 use super::overview::StateCount;
 use super::parameters::{ANY_CONNECTION, SEARCH, parameter};
 use super::stream::StreamWait;
-use super::summary::ranges;
+use super::summary::Range;
 use super::{Document, Parameter, ParameterKind, Query, ROWS_MAX, ReadError, Reading, state};
 use crate::store::session::Deadline as _;
 use crate::store::status::STREAM_STATES;
@@ -39,6 +40,7 @@ pub struct StreamRow {
     /// Start of the part without gaps. `None` for a list.
     pub covers_from: Option<DateTime<Utc>>,
     pub complete_until: Option<DateTime<Utc>>,
+    /// How far the newest data reach that are not held.
     pub newest_data_until: Option<DateTime<Utc>>,
     pub last_success_at: Option<DateTime<Utc>>,
     pub expected_by: Option<DateTime<Utc>>,
@@ -52,7 +54,7 @@ pub struct StreamRow {
     pub wanted_from: Option<DateTime<Utc>>,
     /// What was read of the held slices of the last days.
     #[serde(skip)]
-    pub held: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    pub held: Vec<Range>,
 }
 
 impl Document for Streams {
@@ -177,23 +179,6 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
                 )
             order by rank, until, connection, stream
             limit $7
-        ),
-
-        waits as (
-            select distinct on (run.connection, task.stream)
-                run.connection,
-                task.stream,
-                run.id as run_id,
-                run.job,
-                task.waiting_for,
-                case when task.waiting_until > statement_timestamp() then task.waiting_until end as until,
-                task.attempts,
-                task.error,
-                task.hint
-            from tidegate.run
-            inner join tidegate.task on task.run_id = run.id
-            where run.state in ('queued', 'waiting', 'running') and task.state = 'waiting'
-            order by run.connection, task.stream, task.waiting_until, run.id
         )
 
         select
@@ -214,39 +199,22 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             case
                 when listed.held_slices > 0
                     then (
-                        select array_agg(slice.window_start order by slice.window_start)
-                        from tidegate.slice
-                        where
-                            slice.connection = listed.connection
-                            and slice.stream = listed.stream
-                            and slice.held_since is not null
-                            and slice.window_start > 'epoch'
-                            and slice.window_end > statement_timestamp() - interval '32 days'
+                        select json_agg(json_build_array(held_range.window_start, held_range.read_until))
+                        from tidegate.held_range
+                        where held_range.connection = listed.connection and held_range.stream = listed.stream
                     )
-            end as held_from,
-            case
-                when listed.held_slices > 0
-                    then (
-                        select array_agg(least(slice.read_until, slice.window_end) order by slice.window_start)
-                        from tidegate.slice
-                        where
-                            slice.connection = listed.connection
-                            and slice.stream = listed.stream
-                            and slice.held_since is not null
-                            and slice.window_start > 'epoch'
-                            and slice.window_end > statement_timestamp() - interval '32 days'
-                    )
-            end as held_until,
+            end as "held: Json<Vec<Range>>",
             waits.run_id as "waiting_run?",
             waits.job as "waiting_job?",
             waits.waiting_for as "waiting_for?",
-            waits.until as "waiting_until?",
+            waits.waiting_until as "waiting_until?",
             waits.attempts as "waiting_attempts?",
             waits.error as "waiting_error?",
             waits.hint as "waiting_hint?"
         from counted
         left join listed on true
-        left join waits on waits.connection = listed.connection and waits.stream = listed.stream
+        left join tidegate.stream_wait as waits
+            on waits.connection = listed.connection and waits.stream = listed.stream
         order by listed.rank, listed.until, listed.connection, listed.stream
         "#,
         &state::names(),
@@ -289,7 +257,7 @@ async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<(Vec<Coun
             ),
             days: Vec::new(),
             wanted_from: row.wanted_from,
-            held: ranges(row.held_from, row.held_until),
+            held: row.held.map(|held| held.0).unwrap_or_default(),
         });
     }
     Ok((counted, rows))

@@ -8,6 +8,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 
 use super::day::{DaySpan, spans};
 use super::quotas::{self, LimitState, Urgency};
@@ -82,11 +83,6 @@ pub(super) struct ShownStream {
 /// From when to when.
 pub(super) type Range = (DateTime<Utc>, DateTime<Utc>);
 
-/// From columns with the beginnings and the ends.
-pub(super) fn ranges(from: Option<Vec<DateTime<Utc>>>, until: Option<Vec<DateTime<Utc>>>) -> Vec<Range> {
-    from.unwrap_or_default().into_iter().zip(until.unwrap_or_default()).collect()
-}
-
 /// The streams of these connections, without those that no job reads; and how many totals of vendors differ from the
 /// number of our rows.
 pub(super) async fn streams_and_differences(
@@ -105,29 +101,11 @@ pub(super) async fn streams_and_differences(
             case
                 when state.held_slices > 0
                     then (
-                        select array_agg(slice.window_start order by slice.window_start)
-                        from tidegate.slice
-                        where
-                            slice.connection = state.connection
-                            and slice.stream = state.stream
-                            and slice.held_since is not null
-                            and slice.window_start > 'epoch'
-                            and slice.window_end > statement_timestamp() - interval '32 days'
+                        select json_agg(json_build_array(held_range.window_start, held_range.read_until))
+                        from tidegate.held_range
+                        where held_range.connection = state.connection and held_range.stream = state.stream
                     )
-            end as held_from,
-            case
-                when state.held_slices > 0
-                    then (
-                        select array_agg(least(slice.read_until, slice.window_end) order by slice.window_start)
-                        from tidegate.slice
-                        where
-                            slice.connection = state.connection
-                            and slice.stream = state.stream
-                            and slice.held_since is not null
-                            and slice.window_start > 'epoch'
-                            and slice.window_end > statement_timestamp() - interval '32 days'
-                    )
-            end as held_until
+            end as "held: Json<Vec<Range>>"
         from (select coalesce(sum(differences), 0)::bigint as differences from tidegate.reconciliation) as total
         left join tidegate.stream_state as state on state.connection = any($1) and state.state <> 'retired'
         "#,
@@ -143,7 +121,7 @@ pub(super) async fn streams_and_differences(
             state: row.state?,
             extent: Extent::new(row.wanted_from, row.covers_from, row.complete_until),
             complete_until: row.complete_until,
-            held: ranges(row.held_from, row.held_until),
+            held: row.held.map(|held| held.0).unwrap_or_default(),
         })
     });
     Ok((streams.collect(), differences))

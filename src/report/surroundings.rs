@@ -60,12 +60,8 @@ impl Surroundings {
                 pause.since as "since?"
             from (
                 select count(*) as problems
-                from tidegate.problem
-                where
-                    closed_at is null
-                    and opened_at is not null
-                    and kind <> 'schema'
-                    and not coalesce(muted_until > statement_timestamp(), false)
+                from tidegate.open_problem
+                where needs_operator
             ) as open
             cross join (
                 select

@@ -47,7 +47,7 @@ pub struct Process {
     /// To see whether processes differ.
     pub config_hash: Option<String>,
     pub config_refused: bool,
-    /// By loop: seconds since it last succeeded.
+    /// By loop: seconds from its last success until `seen_at`; of `alive`, since the process was seen before.
     pub loops: BTreeMap<String, f64>,
     /// The loops that have not succeeded for too long.
     pub failing: Vec<String>,

@@ -143,13 +143,18 @@ fn host_of(authority: &str) -> Option<String> {
 }
 
 fn is_own_name(server: &Server, host: &str) -> bool {
-    let configured = server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
-    let is_configured =
-        |url: &Url| url.host_str().is_some_and(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host));
+    let mut configured = server.origins.iter().filter_map(|origin| Url::parse(origin).ok());
     host.parse::<IpAddr>().is_ok()
         || host == "localhost"
-        || server.url.as_ref().is_some_and(is_configured)
-        || configured.into_iter().any(|url| is_configured(&url))
+        || server.url.as_ref().is_some_and(|url| has_host(url, host))
+        || configured.any(|url| has_host(&url, host))
+}
+
+/// Whether this is the host of the URL; as [`host_of`] returns it.
+fn has_host(url: &Url, host: &str) -> bool {
+    let name = url.host_str().unwrap_or_default();
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.trim_end_matches('.').eq_ignore_ascii_case(host)
 }
 
 /// Whether a page of this server, or a script, sent the request. Browsers say in `Sec-Fetch-Site` which page made it,
@@ -170,13 +175,27 @@ fn is_own_origin(server: &Server, origin: &str, headers: &HeaderMap) -> bool {
     let of_host = || {
         let host = one(headers, &HOST).flatten()?;
         let (scheme, authority) = origin.split_once("://")?;
-        Some(matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(host))
+        Some(authority.eq_ignore_ascii_case(host) && may_have_scheme(server, scheme, authority))
     };
     let listed = |known: &str| known.eq_ignore_ascii_case(origin);
     let own = server.url.as_ref().map(|url| url.origin().ascii_serialization());
     of_host().unwrap_or(false)
         || own.is_some_and(|own| listed(&own))
         || server.origins.iter().any(|known| listed(known))
+}
+
+/// Whether a page of this server may have this scheme. The server itself has no TLS, but a proxy in front may have it,
+/// and the requests that it passes on look alike. `server.url` says whether there is one.
+fn may_have_scheme(server: &Server, scheme: &str, authority: &str) -> bool {
+    match (scheme, &server.url) {
+        ("http" | "https", None) => true,
+        ("http", Some(url)) if url.scheme() == "https" => {
+            // Without the proxy, as by an address in the same network.
+            host_of(authority).is_some_and(|host| !has_host(url, &host))
+        }
+        (scheme, Some(url)) => scheme == url.scheme(),
+        _ => false,
+    }
 }
 
 /// The response of the route. An action is not cut off while it is under way.
@@ -253,7 +272,7 @@ impl Refusal {
             Self::Login(NoLogin::Wrong) => (StatusCode::UNAUTHORIZED, "the credentials are wrong; see `server.auth`"),
             Self::CrossSite => (
                 StatusCode::FORBIDDEN,
-                "a page of another site sent this; if a proxy changes the name, write its address in `server.origins`. \
+                "no page of this server sent this; if a proxy changes the name, write its address in `server.origins`. \
                  Scripts send `Authorization: Bearer` with the token of `server.auth`",
             ),
             Self::NotBearer => (StatusCode::FORBIDDEN, "send `Authorization: Bearer` with the token of `server.auth`"),

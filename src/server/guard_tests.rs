@@ -160,6 +160,45 @@ fn p7_a_post_of_another_site_is_refused_in_every_combination() {
 
 type Combination<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
 
+/// The server itself has no TLS. Whether a proxy with TLS is in front is known only if `server.url` says so.
+#[test]
+fn p7_a_page_with_another_scheme_than_that_of_the_url_is_another_site() {
+    let host = "127.0.0.1:8380";
+    for (url, origin, own) in [
+        (None, "http://127.0.0.1:8380", true),
+        (None, "https://127.0.0.1:8380", true),
+        (None, "file://127.0.0.1:8380", false),
+        (Some("http://127.0.0.1:8380"), "http://127.0.0.1:8380", true),
+        (Some("http://127.0.0.1:8380"), "https://127.0.0.1:8380", false),
+        (Some("http://tidegate.example.com"), "https://127.0.0.1:8380", false),
+        (Some("https://127.0.0.1:8380"), "https://127.0.0.1:8380", true),
+        (Some("https://127.0.0.1:8380"), "http://127.0.0.1:8380", false),
+        (Some("https://tidegate.example.com"), "https://127.0.0.1:8380", true),
+        (Some("https://tidegate.example.com"), "http://127.0.0.1:8380", true),
+    ] {
+        let server = Server { url: url.map(|url| url.parse().unwrap()), ..server(true) };
+        for site in [None, Some("same-origin")] {
+            let headers = headers(&[
+                (HOST, Some(host)),
+                (AUTHORIZATION, Some(BASIC)),
+                (SEC_FETCH_SITE, site),
+                (ORIGIN, Some(origin)),
+                (CONTENT_TYPE, Some(FORM)),
+            ]);
+            let verdict = judged(&server, &Method::POST, "/jobs/x/runs", &headers);
+            let expected = if own { Ok(Login::Basic) } else { Err(Refusal::CrossSite) };
+            assert_eq!(verdict, expected, "{url:?} {origin} {site:?}");
+        }
+    }
+    let listed = Server {
+        url: Some("http://tidegate.example.com".parse().unwrap()),
+        origins: vec!["https://127.0.0.1:8380".to_owned()],
+        ..server(true)
+    };
+    let of_listed = headers(&[(HOST, Some(host)), (ORIGIN, Some("https://127.0.0.1:8380"))]);
+    assert!(is_own_origin(&listed, "https://127.0.0.1:8380", &of_listed));
+}
+
 fn combinations<'a>(
     logins: &[Option<&'a str>],
     sites: &[Option<&'a str>],

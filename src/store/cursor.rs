@@ -116,8 +116,10 @@ pub struct Slice {
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
     /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read
-    /// more than a day ago.
+    /// more than a day ago, or it lacks columns.
     pub again: bool,
+    /// Whether it is read again because it lacks columns, and for no other of these reasons.
+    pub only_lacks_columns: bool,
     /// Rows that the doubtful reading reported, if the slice is held.
     pub held_rows_reported: Option<i64>,
     /// Records that the doubtful reading rejected.
@@ -146,6 +148,7 @@ macro_rules! slice {
                 seen: $row.reading_seen,
                 rejected: $row.reading_rejected,
                 doubt: $row.reading_doubt,
+                lacks_columns: $row.reading_lacks_columns,
                 bytes: $row.reading_bytes,
                 cursor: $row.cursor,
                 fingerprinted: $row.fingerprinted,
@@ -154,6 +157,7 @@ macro_rules! slice {
             reading_present: $row.reading_present,
             released: $row.released,
             again: $row.again,
+            only_lacks_columns: $row.only_lacks_columns,
             held_rows_reported: $row.held_rows_reported,
             held_records_rejected: $row.held_records_rejected,
             held_base_at: $row.held_base_at,
@@ -176,10 +180,13 @@ pub async fn slices(
             case when finished_at <= clock_timestamp() then finished_run end as finished_run,
             reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
             reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
+            reading_lacks_columns,
             (
                 released
+                or lacks_columns_since is not null
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
-            ) as "again!"
+            ) as "again!",
+            (lacks_columns_since is not null and held_since is null and not released) as "only_lacks_columns!"
         from tidegate.slice
         where
             connection = $1
@@ -187,6 +194,7 @@ pub async fn slices(
             and (
                 window_end > $3
                 or released
+                or lacks_columns_since is not null
                 or (held_since is not null and finished_at < clock_timestamp() - interval '1 day')
             )
         order by window_start
@@ -240,10 +248,13 @@ pub async fn open_slice(
             case when finished_at <= clock_timestamp() then finished_run end as finished_run,
             reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
             reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
+            reading_lacks_columns,
             (
                 released
+                or lacks_columns_since is not null
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
-            ) as "again!"
+            ) as "again!",
+            (lacks_columns_since is not null and held_since is null and not released) as "only_lacks_columns!"
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
         "#,

@@ -102,7 +102,7 @@ pub async fn list(
     .await
 }
 
-/// Which of these streams have held slices that are not released, by name.
+/// Which of these streams need a decision: they have held slices that are not released. By name.
 pub async fn unreleased(
     executor: impl PgExecutor<'_>,
     connection: &str,
@@ -110,10 +110,10 @@ pub async fn unreleased(
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        select distinct stream as "stream!"
-        from tidegate.slice
-        where connection = $1 and stream = any($2) and held_since is not null and not released
-        order by 1
+        select stream as "stream!"
+        from tidegate.stream
+        where connection = $1 and stream = any($2) and is_held
+        order by stream
         "#,
         connection,
         streams,
@@ -123,20 +123,30 @@ pub async fn unreleased(
     .await
 }
 
-/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none.
+/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none. `within`: a
+/// half-open range that they overlap.
 pub async fn of_stream(
     executor: impl PgExecutor<'_>,
     connection: &str,
     stream: &str,
+    within: Option<(DateTime<Utc>, DateTime<Utc>)>,
 ) -> Result<Option<String>, sqlx::Error> {
+    let (from, until) = within.unzip();
     let held = sqlx::query!(
         r#"
         select count(*) as "slices!", (array_agg(held_reason order by held_since, window_start))[1] as reason
         from tidegate.slice
-        where connection = $1 and stream = $2 and held_since is not null
+        where
+            connection = $1
+            and stream = $2
+            and held_since is not null
+            and ($3::timestamptz is null or window_end > $3)
+            and ($4::timestamptz is null or window_start < $4)
         "#,
         connection,
         stream,
+        from,
+        until,
     )
     .fetch_one(executor)
     .in_time()

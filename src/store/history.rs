@@ -164,6 +164,7 @@ pub struct Task {
     pub stream: String,
     pub state: String,
     pub waiting_for: Option<String>,
+    /// When it goes on. `None` if the time has come, and it waits for its turn.
     pub waiting_until: Option<DateTime<Utc>>,
     pub slices_planned: i32,
     pub slices_done: i32,
@@ -193,9 +194,10 @@ pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Ta
         Task,
         "
         select
-            run_id, stream, state, waiting_for, waiting_until, slices_planned, slices_done, pages, calls, bytes,
-            rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_outside, values_extra,
-            records_rejected,
+            run_id, stream, state, waiting_for,
+            case when waiting_until > statement_timestamp() then waiting_until end as waiting_until,
+            slices_planned, slices_done, pages, calls, bytes, rows_read, rows_inserted, rows_updated, rows_deleted,
+            rows_unchanged, rows_outside, values_extra, records_rejected,
             case when last_window_start > 'epoch' then last_window_start end as last_window_start,
             last_window_end,
             attempts, started_at, finished_at, error, hint
@@ -218,6 +220,7 @@ pub struct Waiting {
     pub connection: String,
     pub stream: String,
     pub waiting_for: Option<String>,
+    /// When it goes on. `None` if the time has come, and it waits for its turn.
     pub waiting_until: Option<DateTime<Utc>>,
 }
 
@@ -226,7 +229,9 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, sqlx
     sqlx::query_as!(
         Waiting,
         "
-        select run.id as run_id, run.job, run.connection, task.stream, task.waiting_for, task.waiting_until
+        select
+            run.id as run_id, run.job, run.connection, task.stream, task.waiting_for,
+            case when task.waiting_until > statement_timestamp() then task.waiting_until end as waiting_until
         from tidegate.run
         join tidegate.task on task.run_id = run.id
         where run.state in ('queued', 'waiting', 'running') and task.state = 'waiting'

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
+use super::distribution::{self, Distribution};
 use super::fitness::{self, Unfit};
 use super::ident;
 use super::migrations::{self, LIST, MIGRATOR};
@@ -41,6 +42,8 @@ pub enum Error {
     Newer(i64),
     #[error("migration {version} failed")]
     Statement { version: i64, source: sqlx::Error },
+    #[error("the table {table} could not be distributed over the nodes of Citus")]
+    Distribute { table: String, source: sqlx::Error },
     #[error("migrations failed")]
     Migrate(#[source] MigrateError),
     #[error("{}", session::summary(.0))]
@@ -116,16 +119,16 @@ impl Applied {
     }
 }
 
-/// Checks that the database allows what Tidegate does, applies missing migrations, and grants the reader role missing
-/// rights. Returns the number of applied migrations.
-pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
-    start(pool, Standby::Refused).await
+/// Checks that the database allows what Tidegate does, applies missing migrations, grants the reader role missing
+/// rights, and distributes tables of reports that are to be distributed. Returns the number of applied migrations.
+pub async fn migrate(pool: &PgPool, distribution: Distribution) -> Result<usize, Error> {
+    start(pool, Standby::Refused, distribution).await
 }
 
 /// As [`migrate`], for the daemon: a server that only reads is accepted if no migration is missing. It may be a standby
 /// that is about to be promoted; until then the daemon is not ready.
-pub async fn migrate_or_wait(pool: &PgPool) -> Result<usize, Error> {
-    start(pool, Standby::Accepted).await
+pub async fn migrate_or_wait(pool: &PgPool, distribution: Distribution) -> Result<usize, Error> {
+    start(pool, Standby::Accepted, distribution).await
 }
 
 /// What is done about a server that only reads.
@@ -136,26 +139,34 @@ enum Standby {
     Accepted,
 }
 
-async fn start(pool: &PgPool, standby: Standby) -> Result<usize, Error> {
+async fn start(pool: &PgPool, standby: Standby, distribution: Distribution) -> Result<usize, Error> {
     // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
     let mut connection = pool.acquire().in_time().await?;
     fitness::require_session(pool, &mut connection).await?;
-    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection, standby)).await;
+    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection, standby, distribution)).await;
     if !matches!(outcome, Ok(Ok(_))) {
         // The session may hold the lock.
         connection.close_on_drop();
     }
-    outcome.unwrap_or(Err(Error::Deadline))
+    let Some(applied) = outcome.unwrap_or(Err(Error::Deadline))? else { return Ok(0) };
+    if distribution == Distribution::Citus {
+        distribution::distribute_all(&mut connection).await?;
+    }
+    Ok(applied)
 }
 
 /// Checks everything that [`migrate`] checks first, and changes nothing.
-pub async fn examine(pool: &PgPool, connection: &mut PgConnection) -> Result<Applied, Error> {
+pub async fn examine(
+    pool: &PgPool,
+    connection: &mut PgConnection,
+    distribution: Distribution,
+) -> Result<Applied, Error> {
     fitness::require_session(pool, connection).await?;
     fitness::require_writable(connection).await?;
-    require_fitness(connection).await
+    require_fitness(connection, distribution).await
 }
 
-async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error> {
+async fn require_fitness(connection: &mut PgConnection, distribution: Distribution) -> Result<Applied, Error> {
     // One snapshot: another process may be applying the first migration.
     let mut snapshot = connection.begin_with("begin isolation level repeatable read read only").in_time().await?;
     let applied = applied(&mut snapshot).in_time().await?;
@@ -163,19 +174,25 @@ async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error
         return Err(Error::Newer(version));
     }
     fitness::require(&mut snapshot, &applied).await?;
+    distribution::require(&mut snapshot, distribution).await?;
     snapshot.rollback().in_time().await?;
     Ok(applied)
 }
 
-async fn bring_up(connection: &mut PgConnection, standby: Standby) -> Result<usize, Error> {
+/// Returns `None` if the server only reads, and lacks no migration.
+async fn bring_up(
+    connection: &mut PgConnection,
+    standby: Standby,
+    distribution: Distribution,
+) -> Result<Option<usize>, Error> {
     if let Err(refused) = fitness::require_writable(connection).await {
         let may_wait = standby == Standby::Accepted && matches!(refused, fitness::Error::Unfit(_));
         let is_current = may_wait && applied(connection).in_time().await?.is_current();
-        return if is_current { Ok(0) } else { Err(refused.into()) };
+        return if is_current { Ok(None) } else { Err(refused.into()) };
     }
     connection.execute("set search_path to public").in_time().await?;
     connection.lock().await?;
-    let before = require_fitness(connection).await?;
+    let before = require_fitness(connection, distribution).await?;
     prepare_list(connection, &before).await?;
     let is_reader_there = !before.has(READER_MIGRATION) && has_reader(connection).in_time().await?;
     if is_reader_there {
@@ -188,7 +205,7 @@ async fn bring_up(connection: &mut PgConnection, standby: Standby) -> Result<usi
     grant_readers(connection).await?;
     let after = applied(connection).await?;
     connection.unlock().await?;
-    Ok(after.count().saturating_sub(before.count()))
+    Ok(Some(after.count().saturating_sub(before.count())))
 }
 
 /// Ensures that the list is in the schema `tidegate`. The first migration creates that schema, so the list is created

@@ -28,25 +28,20 @@ pub async fn know(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<(
     Ok(())
 }
 
-/// Takes the turn to send `target` a message, which comes once in `spacing` for all processes together, and not while
-/// the target is paused, unless `also_paused`. Returns whether it has come. If the transaction is rolled back, the turn
-/// is still free.
+/// Takes the turn to send `target` a message, for `longest` unless it is ended before, so that one process sends at a
+/// time. Not while the target is paused, unless `also_paused`. Returns whether the turn has come. If the transaction
+/// is rolled back, the turn is still free.
 pub async fn take_turn(
     transaction: &mut PgConnection,
     target: &str,
-    spacing: Duration,
+    longest: Duration,
     also_paused: bool,
 ) -> Result<bool, sqlx::Error> {
     know(&mut *transaction, &[target.to_owned()]).await?;
     let taken = sqlx::query!(
         "
         update tidegate.notification_target
-        set
-            -- A turn that was taken a moment late does not delay the next one.
-            next_at = case
-                when next_at between clock_timestamp() - $2::interval and clock_timestamp() then next_at + $2
-                else clock_timestamp() + $2
-            end
+        set next_at = clock_timestamp() + $2
         where
             target = $1
             -- A later time was stored while the clock was ahead.
@@ -59,10 +54,23 @@ pub async fn take_turn(
             )
         ",
         target,
-        interval(spacing),
+        interval(longest),
         also_paused,
     );
     Ok(taken.execute(transaction).in_time().await?.rows_affected() > 0)
+}
+
+/// Ends the turn of this process. The next turn comes `pause` later.
+pub async fn end_turn(executor: impl PgExecutor<'_>, target: &str, pause: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update tidegate.notification_target set next_at = clock_timestamp() + $2 where target = $1",
+        target,
+        interval(pause),
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
 }
 
 /// What is known of the messages to a target.

@@ -1,8 +1,11 @@
-//! `tidegate.problem`: what is wrong. One statement checks everything, opens problems and closes them.
+//! `tidegate.problem`: what is wrong. `problem_conditions.sql` finds what is not about streams; `problem_check.sql`
+//! checks the streams, and opens and closes all problems.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::run::interval;
@@ -38,6 +41,8 @@ pub struct Change {
     /// Whether its end is of no interest to people: it became part of another problem, or its stream is not read any
     /// more. A program that received its beginning receives its end.
     pub is_silent: bool,
+    /// Whether it became part of another problem: it ended, and what it was about has not.
+    pub is_merged: bool,
     /// The jobs that it concerns.
     pub jobs: Vec<String>,
 }
@@ -88,6 +93,20 @@ pub struct Scope<'a> {
     pub loops: &'a [(&'static str, Duration)],
 }
 
+/// Something that is wrong and not about streams.
+#[derive(Debug, Serialize)]
+struct Condition {
+    kind: String,
+    scope: String,
+    cause: String,
+    connection: Option<String>,
+    job: Option<String>,
+    run_id: Option<i64>,
+    streams: i32,
+    summary: String,
+    hint: Option<String>,
+}
+
 /// Checks everything that may be wrong. Opens problems and closes them, records both as events, and returns what
 /// changed.
 pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<Vec<Change>, sqlx::Error> {
@@ -97,6 +116,10 @@ pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<
     let quiet: Vec<f64> = patience.iter().map(|patience| patience.quiet.as_secs_f64()).collect();
     let (loops, limits): (Vec<String>, Vec<f64>) =
         loops.iter().map(|(name, limit)| ((*name).to_owned(), limit.as_secs_f64())).unzip();
+    let others = sqlx::query_file_as!(Condition, "src/store/problem_conditions.sql", since, targets, &loops, &limits)
+        .fetch_all(&mut *transaction)
+        .within(CHECK_MAX)
+        .await?;
     let changes = sqlx::query_file_as!(
         Change,
         "src/store/problem_check.sql",
@@ -105,9 +128,7 @@ pub async fn check(transaction: &mut PgConnection, scope: &Scope<'_>) -> Result<
         &quiet,
         since,
         group_from,
-        targets,
-        &loops,
-        &limits,
+        Json(&others) as _,
     )
     .fetch_all(&mut *transaction)
     .within(CHECK_MAX)
@@ -164,6 +185,7 @@ pub async fn check_failed(
         summary: summary.into_owned(),
         is_over: false,
         is_silent: false,
+        is_merged: false,
         jobs: Vec::new(),
     };
     record(transaction, std::slice::from_ref(&change)).await?;
@@ -214,6 +236,8 @@ pub struct Problem {
     pub streams: i32,
     pub since: DateTime<Utc>,
     pub closed_at: Option<DateTime<Utc>>,
+    /// The problem that it became part of.
+    pub merged_into: Option<i64>,
     pub complete_until: Option<DateTime<Utc>>,
     pub summary: String,
     pub hint: Option<String>,
@@ -245,6 +269,7 @@ pub async fn of_message(
             problem.streams,
             problem.seen_first_at as since,
             problem.closed_at,
+            problem.merged_into,
             state.complete_until as "complete_until?",
             problem.summary,
             problem.hint,
@@ -281,9 +306,8 @@ pub async fn of_message(
 pub async fn open(executor: impl PgExecutor<'_>) -> Result<Vec<(String, i64)>, sqlx::Error> {
     let found = sqlx::query!(
         r#"
-        select kind, count(*) as "count!"
-        from tidegate.problem
-        where closed_at is null and opened_at is not null
+        select kind as "kind!", count(*) as "count!"
+        from tidegate.open_problem
         group by kind
         "#
     );
@@ -319,7 +343,7 @@ pub async fn persistent(executor: impl PgExecutor<'_>) -> Result<Vec<Persistent>
             and problem.opened_at is not null
             and (
                 (problem.kind = 'failed' and state.is_failed)
-                or (problem.kind = 'held' and state.held_slices > 0)
+                or (problem.kind = 'held' and state.is_held)
                 or (problem.kind = 'late' and state.is_late)
             )
         -- 'failed' sorts before 'held', and that before 'late'.

@@ -1,18 +1,34 @@
--- Checks everything that may be wrong, opens and closes problems, and returns what opened and what is over.
+-- Checks all streams, opens and closes problems of them and of everything else, and returns what opened and what is
+-- over.
 --
 -- $1, $2, $3: kinds, the seconds that each must hold before it opens, and the seconds without it before it closes, at
 -- the earliest at the second check without it. $4: what happened since then is new. $5: so many streams of a connection
--- are one problem. $6: the targets of notifications. $7, $8: loops of processes, and the seconds without success after
--- which each fails.
+-- are one problem. $6: what is wrong that is not about streams.
 with setting as (
     select kind, make_interval(secs => delay) as delay, make_interval(secs => quiet) as quiet
     from unnest($1::text[], $2::double precision[], $3::double precision[]) as setting (kind, delay, quiet)
 ),
 
 unclosed as (
-    select id, kind, scope, cause, connection, stream, seen_first_at, opened_at, missed, seen_last_at
+    select
+        id, kind, scope, cause, connection, stream, members, seen_first_at, opened_at, missed, seen_last_at,
+        muted_until, muted_by
     from tidegate.problem
     where closed_at is null
+),
+
+-- The problem that each stream belongs to, of its own or of its connection.
+belonging as (
+    select distinct on (unclosed.kind, unclosed.connection, member.stream)
+        unclosed.kind,
+        unclosed.connection,
+        member.stream,
+        unclosed.opened_at is not null as is_open,
+        case when unclosed.stream is null then unclosed.cause end as shared_cause
+    from unclosed
+    cross join unnest(coalesce(unclosed.members, array[unclosed.stream])) as member (stream)
+    where unclosed.connection is not null and member.stream is not null
+    order by unclosed.kind, unclosed.connection, member.stream, unclosed.stream nulls last, unclosed.id
 ),
 
 open_now as (
@@ -47,13 +63,14 @@ stream_now as (
         state.expected_by,
         state.complete_until,
         known.jobs[1] as job,
-        md5(regexp_replace(coalesce(state.last_error, ''), '[0-9]+', '', 'g')) as cause,
+        -- What a vendor wrote may have an id of the request.
+        md5(regexp_replace(coalesce(state.last_error, ''), '“[^”]*(”|$)|[0-9]+', '', 'g')) as cause,
         live.stream is not null as is_live,
         state.is_waiting,
         live.waiting_for,
         live.waiting_until,
         state.is_failed,
-        known.held_slices > 0 as is_held,
+        state.is_held,
         -- What was expected during a pause of an operator is not late. Nothing is expected during one of the
         -- configuration.
         state.is_late
@@ -85,6 +102,7 @@ stream_trouble as (
         state.connection,
         state.stream,
         case when own.kind = 'failed' then state.cause else '' end as cause,
+        belonging.shared_cause,
         state.job,
         null::bigint as run_id,
         case own.kind
@@ -111,8 +129,8 @@ stream_trouble as (
         ('late', state.is_late),
         ('gap', state.has_gap)
     ) as own (kind, holds)
-    left join open_now as of_stream
-        on own.kind = of_stream.kind and state.connection || '/' || state.stream = of_stream.scope
+    left join belonging
+        on own.kind = belonging.kind and state.connection = belonging.connection and state.stream = belonging.stream
     left join open_now as of_connection
         on own.kind = of_connection.kind and state.connection = of_connection.scope
     where
@@ -122,16 +140,11 @@ stream_trouble as (
                 own.kind = state.state
                 and case own.kind when 'late' then not state.is_waiting when 'gap' then not state.is_live else true end
             )
-            or (
-                own.kind <> 'failed'
-                and (of_stream.kind is not null or of_connection.kind is not null)
-            )
+            or belonging.is_open
+            or (own.kind <> 'failed' and of_connection.kind is not null)
             or (
                 own.kind = 'failed'
-                and (
-                    of_stream.kind is not null
-                    or coalesce('' = any(of_connection.causes) or state.cause = any(of_connection.causes), false)
-                )
+                and coalesce('' = any(of_connection.causes) or state.cause = any(of_connection.causes), false)
             )
         )
     union all
@@ -140,6 +153,7 @@ stream_trouble as (
         run.connection,
         task.stream,
         '',
+        null,
         max(run.job),
         max(run.id),
         format(
@@ -159,22 +173,34 @@ stream_trouble as (
     group by run.connection, task.stream
 ),
 
--- Streams with the same error have one cause, such as a credential or an outage.
-caused as (
+-- Streams with the same error have one cause, such as a credential or an outage. A stream that belongs to a problem of
+-- its connection stays in it until it is over itself, although its error changes, and one with the same error joins it.
+shared as (
     select
         trouble.*,
-        trouble.cause <> '' and (
-            count(*) over (partition by trouble.kind, trouble.connection, trouble.cause) > 1
+        coalesce(
+            trouble.shared_cause,
+            min(trouble.shared_cause) over (partition by trouble.kind, trouble.connection, trouble.cause),
+            trouble.cause
+        ) as joint_cause
+    from stream_trouble as trouble
+),
+
+caused as (
+    select
+        shared.*,
+        shared.joint_cause <> '' and (
+            count(*) over (partition by shared.kind, shared.connection, shared.joint_cause) > 1
             or exists (
                 select
                 from unclosed
                 where
-                    unclosed.kind = trouble.kind
-                    and unclosed.scope = trouble.connection
-                    and unclosed.cause = trouble.cause
+                    unclosed.kind = shared.kind
+                    and unclosed.scope = shared.connection
+                    and unclosed.cause = shared.joint_cause
             )
         ) as by_cause
-    from stream_trouble as trouble
+    from shared
 ),
 
 placed as (
@@ -192,7 +218,7 @@ placed as (
         caused.is_waiting,
         caused.waiting_for,
         caused.waiting_until,
-        case when caused.by_cause then caused.cause else '' end as cause,
+        case when caused.by_cause then caused.joint_cause else '' end as cause,
         (
             caused.by_cause
             or count(*) filter (where not caused.by_cause) over (partition by caused.kind, caused.connection) >= $5
@@ -237,16 +263,23 @@ stream_problem as (
         case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end
 ),
 
--- A problem of a connection that takes over open problems of its streams is open, and as old as the oldest of them.
-taken_over as (
+-- A problem of a connection that takes over problems of its streams is as old as the oldest of them, open if one of
+-- them is, and muted if all that are open are.
+grouped as (
     select
         placed.kind,
         placed.connection as scope,
         placed.cause,
+        array_agg(placed.stream order by placed.stream) as members,
         min(unclosed.seen_first_at) as seen_first_at,
-        bool_or(unclosed.opened_at is not null) as is_open
+        bool_or(unclosed.opened_at is not null) as is_open,
+        case
+            when bool_and(coalesce(unclosed.muted_until > now(), false)) filter (where unclosed.opened_at is not null)
+                then min(unclosed.muted_until)
+        end as muted_until,
+        (array_agg(unclosed.muted_by order by unclosed.muted_until))[1] as muted_by
     from placed
-    inner join unclosed
+    left join unclosed
         on placed.kind = unclosed.kind and placed.connection || '/' || placed.stream = unclosed.scope
     where placed.is_group
     group by placed.kind, placed.connection, placed.cause
@@ -300,26 +333,14 @@ found as (
         case trouble.kind
             when 'failed' then last.hint
             when 'held'
-                then case
-                    when (
-                        select bool_and(slice.released)
-                        from tidegate.slice
-                        where
-                            slice.connection = trouble.connection
-                            and (trouble.stream is null or slice.stream = trouble.stream)
-                            and slice.held_since is not null
+                then concat(
+                    'compare with the vendor; if the rows are really gone, ',
+                    -- Null if there are several of them, or none is known.
+                    coalesce(
+                        'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
+                        '`tidegate held` shows how to release them'
                     )
-                        then 'no action is needed: they are released, and the next reading deletes the rows'
-                    else
-                        concat(
-                            'compare with the vendor; if the rows are really gone, ',
-                            -- Null if there are several of them, or none is known.
-                            coalesce(
-                                'run `tidegate held release ' || trouble.job || ' --stream ' || trouble.stream || '`',
-                                '`tidegate held` shows how to release them'
-                            )
-                        )
-                end
+                )
             when 'late'
                 then case
                     when trouble.is_waiting and trouble.waiting_for like 'quota %'
@@ -358,159 +379,50 @@ found as (
     union all
     select
         'schema',
-        coalesce(change.connection || '/', '') || change.table_schema || '.' || change.table_name,
+        lacking.connection || '/' || lacking.stream,
         '',
-        change.connection,
-        null,
-        null,
-        max(change.run_id),
-        1,
-        format('%s changed for new fields or values', case when count(*) = 1 then '1 column' else count(*) || ' columns' end),
-        'see the relation mart.schema_changes'
-    from tidegate.schema_change as change
-    where
-        change.changed_at >= $4
-        and change.change <> 'add_table'
-        -- The columns that a first load creates are not a change.
-        and change.changed_at > (
-            select run.created_at + interval '1 day'
-            from tidegate.run
-            where run.connection = change.connection
-            order by run.id
-            limit 1
-        )
-    group by change.connection, change.table_schema, change.table_name
-    union all
-    select
-        'quota_refused',
-        used.name,
-        '',
-        used.name,
-        null,
-        null,
+        lacking.connection,
+        lacking.stream,
+        stream.jobs[1],
         null,
         1,
         format(
-            'the vendor refused a call although the quota `%s` had room; nothing is sent until %s UTC',
-            min(quota.name),
-            -- Rounded up: it is not over before.
-            to_char(
-                date_trunc('minute', max(quota.blocked_until) at time zone 'UTC' + interval '59.999999 seconds'),
-                'YYYY-MM-DD HH24:MI'
-            )
+            'values of new fields are in the column _extra in %s, because another session has locked the table %s.%s',
+            case when count(*) = 1 then '1 slice' else count(*) || ' slices' end,
+            stream.table_schema,
+            stream.table_name
         ),
-        'find out what else uses the credential, or lower the quota in the configuration'
-    from tidegate.quota_limit as quota
-    inner join tidegate.quota_ledger as ledger on quota.ledger_id = ledger.id
-    -- A ledger keeps the names of connections that were removed.
-    cross join lateral (
-        select min(shared.name) as name
-        from unnest(ledger.connections) as shared (name)
-        where exists (select from tidegate.stream where stream.connection = shared.name and stream.jobs <> '{}')
-    ) as used
-    where quota.blocked_until > now() and used.name is not null
-    group by used.name
+        'end the transactions that use the table for long (pg_stat_activity); the next run then adds the columns and '
+        || 'reads these slices again'
+    from tidegate.slice as lacking
+    inner join tidegate.stream on lacking.connection = stream.connection and lacking.stream = stream.stream
+    where lacking.lacks_columns_since is not null and stream.jobs <> '{}'
+    group by lacking.connection, lacking.stream, stream.jobs, stream.table_schema, stream.table_name
+    -- A short lock is over when the next run reads.
+    having min(lacking.lacks_columns_since) < now() - interval '10 minutes'
     union all
     select
-        'config_refused',
-        'system',
-        '',
+        other.kind,
+        other.scope,
+        other.cause,
+        other.connection,
         null,
-        null,
-        null,
-        null,
-        0,
-        coalesce(
-            (array_agg(newest.summary order by newest.id desc) filter (where newest.kind = 'reload_refused'))[1],
-            'the configuration on disk is wrong'
-        ),
-        'run `tidegate check --offline`; until it finds no fault, the previous configuration stays in force'
-    from tidegate.instance
-    -- The event of a refusal names the first fault with its file and line. It may not be stored yet, or no longer.
-    left join lateral (
-        select event.id, event.kind, event.summary
-        from tidegate.event
-        where event.kind in ('reload', 'reload_refused') and event.actor = instance.owner
-        order by event.id desc
-        limit 1
-    ) as newest
-        on true
-    where instance.config_refused and instance.seen_at > now() - interval '1 minute'
-    having count(*) > 0
-    union all
-    select
-        'stalled',
-        'system',
-        late.loop,
-        null,
-        null,
-        null,
-        null,
-        0,
-        format(
-            'the periodic work `%s` has not succeeded for too long in %s',
-            late.loop,
-            case when count(*) = 1 then 'a process' else count(*) || ' processes' end
-        ),
-        'see the log; `/healthz` and the page System have the age of each loop'
-    from tidegate.instance
-    cross join lateral jsonb_each(instance.loops) as age (loop, seconds)
-    inner join unnest($7::text[], $8::double precision[]) as late (loop, seconds) on age.loop = late.loop
-    where instance.seen_at > now() - interval '1 minute' and age.seconds::double precision > late.seconds
-    group by late.loop
-    union all
-    select
-        'push_unknown',
-        batch.job,
-        '',
-        min(batch.connection),
-        null,
-        batch.job,
-        null,
-        0,
-        format(
-            'the response to %s was lost, so it is not known whether the vendor accepted the records',
-            case when count(*) = 1 then 'a batch' else count(*) || ' batches' end
-        ),
-        format('ask the vendor; to send them again, run `tidegate push %s --resend`', batch.job)
-    from tidegate.push_batch as batch
-    where batch.state = 'unknown'
-    group by batch.job
-    union all
-    select
-        'notify_stuck',
-        message.target,
-        '',
-        null,
-        null,
-        null,
-        null,
-        0,
-        format(
-            '%s to the target could not be delivered (%s)',
-            case when count(*) = 1 then 'a message' else count(*) || ' messages' end,
-            coalesce(max(message.outcome), 'it is being sent again')
-        ),
-        format('run `tidegate notify test %s`', message.target)
-    from tidegate.notification as message
-    where
-        message.target = any($6)
-        and message.kind <> 'test'
-        and (
-            (message.state = 'due' and (message.outcome is not null or message.attempts > 1))
-            or (
-                message.state = 'given_up'
-                and not exists (
-                    select
-                    from tidegate.notification as later
-                    where
-                        later.target = message.target
-                        and later.state = 'sent'
-                        and later.sent_at > message.due_at
-                )
-            )
-        )
-    group by message.target
+        other.job,
+        other.run_id,
+        other.streams,
+        other.summary,
+        other.hint
+    from jsonb_to_recordset($6) as other (
+        kind text,
+        scope text,
+        cause text,
+        connection text,
+        job text,
+        run_id bigint,
+        streams integer,
+        summary text,
+        hint text
+    )
 ),
 
 -- One row per problem, because one statement cannot update a row twice.
@@ -522,7 +434,8 @@ condition as (
 
 seen as (
     insert into tidegate.problem as problem (
-        kind, scope, cause, connection, stream, job, run_id, streams, summary, hint, seen_first_at, seen_last_at, opened_at
+        kind, scope, cause, connection, stream, members, job, run_id, streams, summary, hint, seen_first_at,
+        seen_last_at, opened_at, muted_until, muted_by
     )
     select
         condition.kind,
@@ -530,26 +443,27 @@ seen as (
         condition.cause,
         condition.connection,
         condition.stream,
+        grouped.members,
         condition.job,
         condition.run_id,
         condition.streams,
         condition.summary,
         condition.hint,
-        coalesce(taken_over.seen_first_at, now()),
+        coalesce(grouped.seen_first_at, now()),
         now(),
-        case when setting.delay <= interval '0' or coalesce(taken_over.is_open, false) then now() end
+        case when setting.delay <= interval '0' or coalesce(grouped.is_open, false) then now() end,
+        grouped.muted_until,
+        case when grouped.muted_until is not null then grouped.muted_by end
     from condition
     inner join setting on condition.kind = setting.kind
-    left join taken_over
-        on
-            condition.kind = taken_over.kind
-            and condition.scope = taken_over.scope
-            and condition.cause = taken_over.cause
+    left join grouped
+        on condition.kind = grouped.kind and condition.scope = grouped.scope and condition.cause = grouped.cause
     order by condition.kind, condition.scope, condition.cause
     on conflict (kind, scope, cause) where closed_at is null
     do update set
         connection = excluded.connection,
         stream = excluded.stream,
+        members = excluded.members,
         job = excluded.job,
         run_id = excluded.run_id,
         streams = excluded.streams,
@@ -565,12 +479,11 @@ seen as (
             end
         )
     returning
-        problem.id, problem.kind, problem.scope, problem.connection, problem.stream, problem.job, problem.run_id,
-        problem.summary, problem.opened_at
+        problem.id, problem.kind, problem.scope, problem.cause, problem.connection, problem.stream, problem.job,
+        problem.run_id, problem.summary, problem.opened_at
 ),
 
--- A problem that became part of another one of the same kind, such as that of its connection, ends at once. That one is
--- open.
+-- A problem of a stream that became part of that of its connection ends at once. That one is open.
 absent as (
     select
         unclosed.id,
@@ -578,23 +491,17 @@ absent as (
         unclosed.missed,
         unclosed.seen_last_at,
         unclosed.kind,
-        case
-            when unclosed.stream is not null
-                then exists (
-                    select
-                    from placed
-                    where
-                        placed.kind = unclosed.kind
-                        and placed.connection = unclosed.connection
-                        and placed.stream = unclosed.stream
-                )
-            else exists (
-                select
-                from placed
-                where placed.kind = unclosed.kind and placed.connection = unclosed.connection
-            )
-        end as is_covered
+        unclosed.connection,
+        -- Columns that changed are news of a day. Columns that are missing are a problem until they are there.
+        unclosed.kind = 'schema' and unclosed.stream is null as is_news,
+        placed.stream is not null as is_merged,
+        placed.cause as merged_cause
     from unclosed
+    left join placed
+        on
+            unclosed.kind = placed.kind
+            and unclosed.connection = placed.connection
+            and unclosed.stream = placed.stream
     where
         not exists (
             select
@@ -618,22 +525,34 @@ missed as (
         missed = problem.missed + 1,
         closed_at = case
             when
-                absent.is_covered
+                absent.is_merged
                 or (
                     absent.missed >= 1
-                    and absent.seen_last_at <= now() - (select quiet from setting where setting.kind = absent.kind)
+                    and (
+                        (absent.kind = 'schema' and not absent.is_news)
+                        or absent.seen_last_at
+                        <= now() - (select quiet from setting where setting.kind = absent.kind)
+                    )
                 )
                 then now()
-        end
+        end,
+        merged_into = whole.id
     from absent
+    left join seen as whole
+        on
+            absent.is_merged
+            and absent.kind = whole.kind
+            and absent.connection = whole.scope
+            and absent.merged_cause = whole.cause
     where problem.id = absent.id and absent.opened_at is not null
     returning
         problem.id, problem.kind, problem.scope, problem.connection, problem.stream, problem.job, problem.run_id,
-        problem.summary, problem.closed_at, absent.is_covered
+        problem.summary, problem.closed_at, absent.is_merged
 ),
 
 change as (
-    select id, kind, scope, connection, stream, job, run_id, summary, false as is_over, false as is_silent
+    select id, kind, scope, connection, stream, job, run_id, summary, false as is_over, false as is_silent,
+        false as is_merged
     from seen
     where opened_at = now()
     union all
@@ -648,8 +567,8 @@ change as (
         missed.summary,
         true,
         -- A chat receives no message for a stream that is no longer read.
-        missed.is_covered
-        or missed.kind = 'schema'
+        missed.is_merged
+        or (missed.kind = 'schema' and missed.stream is null)
         or (
             missed.kind in ('failed', 'held', 'late', 'gap')
             and case
@@ -665,7 +584,8 @@ change as (
                     where state.connection = missed.connection
                 )
             end
-        )
+        ),
+        missed.is_merged
     from missed
     where missed.closed_at is not null
 )
@@ -681,6 +601,7 @@ select
     change.summary as "summary!",
     change.is_over as "is_over!",
     change.is_silent as "is_silent!",
+    change.is_merged as "is_merged!",
     coalesce(
         (
             select array_agg(distinct reader.job)

@@ -2,12 +2,14 @@
 //!
 //! Nothing is deleted that decisions depend on. The newest run of a job stays at any age, and `tidegate.job` knows
 //! which firings were handled. Slices stay, because they are the cursor. So do the rows of `tidegate.push_row`, which
-//! prevent a row from being sent twice. Several processes may prune at a time: each skips rows that another has locked.
+//! prevent a row from being sent twice. Fingerprints only save work: without them, the next reading of a slice compares
+//! its rows with the table. Several processes may prune at a time: each skips rows that another has locked.
 
 use std::time::Duration;
 
-use sqlx::PgExecutor;
+use sqlx::{Connection as _, PgConnection, PgExecutor};
 
+use super::reading;
 use super::run::interval;
 
 /// Deletes up to `limit` runs, with their tasks, that ended longer than `keep` ago. Returns how many.
@@ -62,4 +64,109 @@ pub async fn rejects(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) 
     .execute(executor)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Deletes the fingerprints of up to `limit` slices that were last read longer than `keep` ago, so that no lookback
+/// includes them, or whose table does not exist. Returns how many slices had any.
+///
+/// Streams that a run holds are left out, since it may be about to compare rows with them. A run that has not ended
+/// counts even if its lease has expired: its worker may only be suspended.
+pub async fn fingerprints(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        with due as (
+            select stream.connection, stream.stream, bound.until
+            from tidegate.stream
+            cross join lateral (
+                select
+                    case
+                        when to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null
+                            then 'infinity'::timestamptz
+                        else now() - $1::interval
+                    end as until
+            ) as bound
+            where
+                exists (
+                    select
+                    from tidegate.slice
+                    where
+                        slice.connection = stream.connection
+                        and slice.stream = stream.stream
+                        and slice.fingerprinted
+                        and slice.finished_at < bound.until
+                        and slice.reading_run is null
+                )
+                and not exists (
+                    select from tidegate.run where run.id = stream.holder_run and run.finished_at is null
+                )
+            limit $2
+            for update of stream skip locked
+        ),
+
+        past as (
+            select slice.id
+            from due
+            inner join tidegate.slice
+                on
+                    slice.connection = due.connection
+                    and slice.stream = due.stream
+                    and slice.fingerprinted
+                    and slice.finished_at < due.until
+                    and slice.reading_run is null
+            limit $2
+            for update of slice skip locked
+        ),
+
+        gone as (
+            delete from tidegate.fingerprint
+            using past
+            where fingerprint.slice_id = past.id
+        )
+
+        update tidegate.slice
+        set fingerprinted = false
+        from past
+        where slice.id = past.id
+        ",
+        interval(keep),
+        limit,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Gives up to `limit` unfinished readings up that no run will continue: no job reads their stream, and the run that
+/// began them ended longer than `keep` ago. With them go the rows that they noted as seen, and incomplete fingerprints.
+/// Returns how many there were.
+pub async fn readings(conn: &mut PgConnection, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+    let mut transaction = conn.begin().await?;
+    let abandoned = sqlx::query_scalar!(
+        "
+        select slice.id
+        from tidegate.slice
+        inner join tidegate.stream on stream.connection = slice.connection and stream.stream = slice.stream
+        where
+            slice.reading_run is not null
+            and stream.jobs = '{}'
+            and not exists (
+                select
+                from tidegate.run
+                where
+                    run.id in (slice.reading_run, stream.holder_run)
+                    and (run.finished_at is null or run.finished_at > now() - $1::interval)
+            )
+        limit $2
+        for update of slice, stream skip locked
+        ",
+        interval(keep),
+        limit,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    for &slice in &abandoned {
+        reading::restart(&mut transaction, slice).await?;
+    }
+    transaction.commit().await?;
+    Ok(abandoned.len() as u64)
 }

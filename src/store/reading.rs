@@ -24,6 +24,8 @@ pub struct Position {
     pub rejected: i64,
     /// Why rows of child tables that were not reported are kept.
     pub doubt: Option<String>,
+    /// Whether values are in `_extra` because the table was locked and got no columns for them.
+    pub lacks_columns: bool,
     pub bytes: i64,
     /// Where the next page begins, in the vendor's terms.
     pub cursor: Option<String>,
@@ -64,7 +66,12 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             fingerprinted = $10,
             reading_batches = $11,
             reading_rejected = $12,
-            reading_doubt = $13
+            reading_doubt = $13,
+            reading_lacks_columns = $14,
+            lacks_columns_since = case
+                when $14 then coalesce(lacks_columns_since, clock_timestamp())
+                else lacks_columns_since
+            end
         where id = $1 and reading_pages = $5::integer - 1
         ",
         slice,
@@ -80,6 +87,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
         to.batches,
         to.rejected,
         to.doubt,
+        to.lacks_columns,
     )
     .execute(executor)
     .in_time()
@@ -138,7 +146,8 @@ pub async fn finish(
             held_rows_there = $8,
             held_rows_reported = $9::bigint,
             held_records_rejected = $11::bigint,
-            released = released and not $10::boolean
+            released = released and not $10::boolean,
+            lacks_columns_since = case when $13::boolean then coalesce(lacks_columns_since, clock_timestamp()) end
         where id = $1 and reading_pages = $4::integer - 1
         ",
         slice,
@@ -153,6 +162,7 @@ pub async fn finish(
         released,
         hold.map_or(0, |hold| hold.records_rejected),
         hold.is_some_and(|hold| hold.had_rows),
+        at.lacks_columns,
     )
     .execute(&mut *connection)
     .in_time()
@@ -223,7 +233,8 @@ pub async fn forget(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(
             held_rows_reported = null,
             held_records_rejected = 0,
             held_base_at = null,
-            released = false
+            released = false,
+            lacks_columns_since = null
         where id = $1
         ",
         slice,
@@ -250,6 +261,7 @@ async fn clear(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Er
             reading_present = null,
             reading_rejected = 0,
             reading_doubt = null,
+            reading_lacks_columns = false,
             cursor = null,
             reading_batches = 0
         where id = $1

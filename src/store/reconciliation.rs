@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::error::DatabaseError;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
-use super::session::Deadline as _;
+use super::session::{self, Deadline as _};
 
 /// Time limit of a comparison. A million rows take about a second.
 const COMPARE_MAX: Duration = Duration::from_mins(1);
@@ -93,8 +93,9 @@ pub async fn last(conn: &mut PgConnection, connections: &[String], limit: i64) -
     Ok(Reconciliation { connections: compared, differences, newest })
 }
 
-/// Compares again and stores the result, if something was read since the last time. Returns whether it did.
-pub async fn compare(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+/// Compares again and stores the result, if something was read since the last time. Returns whether it did: not if a
+/// load has to change a table meanwhile.
+pub async fn compare(pool: &PgPool, conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let mut transaction = conn.begin().await?;
     let is_due = sqlx::query_scalar!(
         r#"
@@ -135,9 +136,11 @@ pub async fn compare(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     if !is_due {
         return Ok(false);
     }
-    let stored = store(&mut transaction).within(2 * COMPARE_MAX).await;
+    let backend = session::backend(&mut transaction).await?;
+    let stored = session::yielding(pool, backend, store(&mut transaction)).within(2 * COMPARE_MAX).await;
     match stored {
-        Ok(()) => transaction.commit().await.map(|()| true),
+        Ok(Some(())) => transaction.commit().await.map(|()| true),
+        Ok(None) => transaction.rollback().in_time().await.map(|()| false),
         Err(error) => {
             transaction.rollback().in_time().await?;
             match error.as_database_error().and_then(DatabaseError::code).as_deref() {

@@ -36,6 +36,8 @@ const WATCH_AFTER: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// If the server waits for this process this many times in a row, a request or a response was lost.
 const WATCH_CHECKS: u32 = 3;
+/// How often long work asks whether others wait for its locks. Well below the time for which a load waits for a lock.
+const YIELD_EVERY: Duration = Duration::from_millis(500);
 
 /// How long connections are tested before each use after one was lost.
 const SUSPECT_FOR: Duration = Duration::from_mins(1);
@@ -51,6 +53,8 @@ const BROKEN: &str = "a connection to the database is broken; it is replaced";
 /// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
 const NOT_THIS_SERVER: &[&str] = &[READ_ONLY, "57P01", "57P02", "57P03", "57P05"];
 
+/// SQLSTATE of a statement that was cancelled.
+const CANCELLED: &str = "57014";
 /// SQLSTATE of a statement that would write on a server that only reads.
 pub(super) const READ_ONLY: &str = "25006";
 /// The text about such a server.
@@ -228,6 +232,14 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
     Ok(())
 }
 
+/// A session with the settings of the pool's, but beside it, for work that takes so long that a small pool would lack a
+/// connection meanwhile.
+pub async fn connect_beside(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).in_time().await?;
+    prepare(&mut connection, STATEMENT_MAX).await?;
+    Ok(connection)
+}
+
 /// Closes idle connections: after one was lost the others probably are, and after a failover they lead to a read-only
 /// server.
 pub fn purge(pool: &PgPool) {
@@ -325,6 +337,54 @@ async fn lost(pool: &PgPool, backend: i32) {
         };
         idle = if works { 0 } else { idle + 1 };
     }
+}
+
+/// Does long work of the session `backend` that can be done later, in one transaction. If another session waits for a
+/// lock of it, cancels it and returns `None`: a load that adds a column waits only for seconds, and readers of the
+/// table wait behind it.
+pub async fn yielding<T>(
+    pool: &PgPool,
+    backend: i32,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<Option<T>, sqlx::Error> {
+    let mut cancelled = false;
+    // Boxed, as above.
+    let mut work = Box::pin(work);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut work => break outcome,
+            () = sleep(YIELD_EVERY) => {
+                // To its end, so that it cancels nothing that the session does later. If the server does not respond,
+                // the work notices.
+                cancelled |= cancel_if_waited_for(pool, backend).await.unwrap_or(false);
+            }
+        }
+    };
+    match outcome {
+        Err(sqlx::Error::Database(error)) if cancelled && error.code().as_deref() == Some(CANCELLED) => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Cancels the statement of the session if another one waits for its locks. Returns whether it did.
+async fn cancel_if_waited_for(pool: &PgPool, backend: i32) -> Result<bool, sqlx::Error> {
+    let mut connection = pool.acquire().in_time().await?;
+    let cancelled: Option<bool> = sqlx::query_scalar(
+        "
+        select pg_cancel_backend($1)
+        where exists (
+            select
+            from pg_locks as waiting
+            where not waiting.granted and $1 = any(pg_blocking_pids(waiting.pid))
+        )
+        ",
+    )
+    .bind(backend)
+    .fetch_optional(&mut *connection)
+    .in_time()
+    .await?;
+    Ok(cancelled.unwrap_or(false))
 }
 
 /// Whether the server works for the session, or waits for a lock or a disk. During a COPY it may briefly wait for the

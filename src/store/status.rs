@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -114,7 +114,7 @@ pub struct StreamState {
     pub read_until: Option<DateTime<Utc>>,
     /// When a task last read the stream to its end, with nothing held.
     pub last_success_at: Option<DateTime<Utc>>,
-    /// Age of the newest data: seconds since `read_until`, or since the last success of a list.
+    /// Age of the newest data that are not held: seconds since `read_until`, or since the last success of a list.
     pub freshness_seconds: Option<f64>,
     /// Slices whose last reading was too doubtful to delete rows (promise 10).
     pub held_slices: i64,
@@ -262,7 +262,9 @@ pub async fn ongoing(
 /// The time after which the firings of a job count, at the earliest: after now, a pause and the wait of an earlier run.
 /// When these end, `catch_up` may make a run before the next firing.
 pub fn firings_after(now: DateTime<Utc>, pause: Option<&Pause>, ongoing: Option<Ongoing>) -> DateTime<Utc> {
-    let ends = [pause.map(|pause| pause.until), ongoing.and_then(|run| run.until)];
+    // At its end a pause is over, so a firing at that moment counts.
+    let pause_ends = pause.map(|pause| pause.until - TimeDelta::nanoseconds(1));
+    let ends = [pause_ends, ongoing.and_then(|run| run.until)];
     ends.into_iter().flatten().fold(now, Ord::max)
 }
 

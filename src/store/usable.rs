@@ -6,10 +6,11 @@ use super::session::Deadline as _;
 
 /// The tables and views that runs, quotas, pages, metrics and notifications need, and the rights to them. The metrics
 /// are read together: without one of their tables there are none.
-const NEEDED: [(&str, Rights); 37] = [
+const NEEDED: [(&str, Rights); 42] = [
     ("connection", CHANGED_AND_DELETED),
     ("event", CHANGED_AND_DELETED),
     ("fingerprint", CHANGED_AND_DELETED),
+    ("held_range", READ),
     ("instance", CHANGED_AND_DELETED),
     ("job", CHANGED),
     ("lock", CHANGED),
@@ -21,12 +22,14 @@ const NEEDED: [(&str, Rights); 37] = [
     ("notification_agreed", READ),
     ("notification_statement", CHANGED_AND_DELETED),
     ("notification_target", CHANGED),
+    ("open_problem", READ),
     ("pause", CHANGED_AND_DELETED),
     ("problem", CHANGED_AND_DELETED),
     ("quota_agreed", READ),
     ("quota_hour", CHANGED_AND_DELETED),
     ("quota_ledger", CHANGED),
     ("quota_limit", CHANGED),
+    ("quota_spent", CHANGED_AND_DELETED),
     ("quota_statement", CHANGED_AND_DELETED),
     ("quota_use", CHANGED_AND_DELETED),
     ("quota_waiter", CHANGED_AND_DELETED),
@@ -41,8 +44,10 @@ const NEEDED: [(&str, Rights); 37] = [
     ("slice", CHANGED_AND_DELETED),
     ("stream", CHANGED_AND_DELETED),
     ("stream_state", READ),
+    ("stream_wait", READ),
     ("table_column", CHANGED_AND_DELETED),
     ("table_key", CHANGED_AND_DELETED),
+    ("table_upkeep", CHANGED_AND_DELETED),
     ("task", CHANGED),
 ];
 

@@ -19,6 +19,7 @@ use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
 use crate::quota::{self, Hours, waiter_of_task};
+use crate::store::distribution::Distribution;
 use crate::store::run::{self, Claim, Left};
 use crate::store::session;
 use crate::store::session::Deadline as _;
@@ -51,6 +52,8 @@ pub struct WorkerContext {
     pub mart: Arc<mart::Views>,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
+    /// Where the rows of reports are, since the start.
+    pub distribution: Distribution,
 }
 
 /// Works on a claimed run until it ends, waits, or passes to another worker.
@@ -263,6 +266,7 @@ async fn one(
         filter_zone: connection.settings.filter_zone(),
         reporter: &reporter,
         lease: config.worker.lease,
+        distribution: shared.distribution,
         attempts: task.attempts,
         readers: &readers,
         exported: &exported,

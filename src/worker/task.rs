@@ -11,6 +11,7 @@ use super::hint::{self, Subject};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
 use super::slice::{self, Ended, MemoryBudget, SliceReader};
+use crate::catalogue::Stream;
 use crate::clock;
 use crate::config::{Job, JobStream, NewFields};
 use crate::connector::{Expected, Source, Window};
@@ -21,6 +22,7 @@ use crate::load::{LoadError, key};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
+use crate::store::distribution::Distribution;
 use crate::store::run::{self, Claim};
 use crate::store::session::{Deadline as _, watched};
 use crate::store::task::{self, TaskEnd, Temporary};
@@ -49,6 +51,7 @@ pub(crate) struct TaskRunner<'a> {
     pub filter_zone: Tz,
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
+    pub distribution: Distribution,
     pub attempts: i32,
     /// The jobs of the configuration that read the stream.
     pub readers: &'a [&'a Job],
@@ -60,23 +63,22 @@ pub(crate) struct TaskRunner<'a> {
     pub shutdown: &'a CancellationToken,
 }
 
+/// How the rows of the task are loaded.
+struct Load<'a> {
+    loader: Loader<'a>,
+    writer: PageWriter,
+    /// Whether the table may get columns for new fields.
+    may_add: bool,
+    /// Whether it could when that was first asked.
+    can_get_columns: Option<bool>,
+}
+
 impl TaskRunner<'_> {
     /// Works on the task until it ends, waits or fails. Returns `None` if another worker holds the run or the stream
     /// now. Only here do errors become decisions.
     pub(crate) async fn run(&self) -> Option<TaskEnd> {
         let mut current = None;
-        let may_add = self.stream.new_fields == NewFields::Add;
-        let mut read = self.read(&mut current, may_add).await;
-        if let Err(TaskError::Load(error @ LoadError::Locked { .. })) = &read
-            && may_add
-        {
-            tracing::warn!(
-                error = chain(error),
-                "a transaction that stays open keeps the table from getting a column; until it ends, values of new fields are kept in _extra"
-            );
-            read = self.read(&mut current, false).await;
-        }
-        let error = match read {
+        let error = match self.read(&mut current).await {
             Ok(end) => return Some(end),
             Err(TaskError::Load(error)) => {
                 let stream = &self.stream.stream;
@@ -115,8 +117,8 @@ impl TaskRunner<'_> {
         Ok(())
     }
 
-    /// `current` is set to the slice under way, for error handling. `may_add`: whether the table may get columns.
-    async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
+    /// `current` is set to the slice under way, for error handling.
+    async fn read(&self, current: &mut Option<i64>) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
         let backend = session::backend(&mut connection).await?;
@@ -135,19 +137,18 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        let keyed = key::of_table(&mut connection, stream, &self.stream.types, cause);
+        let keyed = key::of_table(&mut connection, stream, &self.stream.types, self.distribution, cause);
         let stream = &watched(self.pool, backend, keyed).await?;
-        let opened = Table::open(&mut connection, stream, &self.stream.types, cause);
+        let opened = Table::open(&mut connection, stream, &self.stream.types, self.distribution, cause);
         let table = watched(self.pool, backend, opened).await?;
         drop(connection);
-        let mut layout =
-            Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
-        table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
-        let mut writer = PageWriter::of(stream, layout).sharing(&self.memory.buffers);
+        let may_add = self.stream.new_fields == NewFields::Add;
+        let writer = self.writer(stream, &table, may_add);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
         loader.hold_below = self.job.hold_below;
         loader.vendor_wait = self.session.longest_wait();
+        let mut load = Load { loader, writer, may_add, can_get_columns: None };
 
         for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {
@@ -159,24 +160,94 @@ impl TaskRunner<'_> {
             {
                 return Ok(end);
             }
+            if due.only_lacks_columns && !self.can_get_columns(&mut load).await? {
+                continue;
+            }
             if let Some(until) = self.too_many_exports(due).await? {
                 return Ok(TaskEnd::Waiting { until, waiting_for: "another export".to_owned(), after: None });
             }
-            match self.read_slice(grid, due, current, &stored, &mut loader, &mut writer).await? {
-                Ended::Finished => *current = None,
+            self.try_columns(&mut load, true).await?;
+            match self.read_to_end(grid, due, current, &stored, &mut load).await? {
+                Ended::Finished | Ended::Interrupted => *current = None,
                 Ended::Stopped => return Ok(TaskEnd::Released),
                 Ended::Pending { until } => {
                     return Ok(TaskEnd::Waiting { until, waiting_for: "export".to_owned(), after: None });
                 }
             }
         }
-        if let Some(why) = held::of_stream(self.pool, &self.claim.connection, &stream.name).await? {
+        let backfill = range(self.claim).map(|range| (range.start, range.end));
+        let held = held::of_stream(self.pool, &self.claim.connection, &stream.name, backfill).await?;
+        if let Some(why) = held {
             let hint = hint::named(policy::HELD_HINT, &self.claim.job, &stream.name, &self.claim.connection);
             return Ok(TaskEnd::Held { why, hint });
+        }
+        // What is held of other days is not the outcome of a backfill, but the stream is not well either.
+        let elsewhere = held::of_stream(self.pool, &self.claim.connection, &stream.name, None).await?;
+        if elsewhere.is_some() {
+            return Ok(TaskEnd::Succeeded);
         }
         let expected = schedule::expected(self.readers, clock::now());
         store::stream::succeeded(self.pool, &self.claim.connection, &stream.name, expected).await?;
         Ok(TaskEnd::Succeeded)
+    }
+
+    /// The writer of rows for a table. `may_add`: whether the table may get columns.
+    fn writer(&self, stream: &Stream, table: &Table, may_add: bool) -> PageWriter {
+        let mut layout =
+            Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
+        table.teach(&mut layout, stream);
+        PageWriter::of(stream, layout).sharing(&self.memory.buffers)
+    }
+
+    /// Whether a slice that is read again for its columns would get them now. Otherwise it would be read in vain.
+    async fn can_get_columns(&self, load: &mut Load<'_>) -> Result<bool, LoadError> {
+        if self.stream.new_fields != NewFields::Add {
+            return Ok(true);
+        }
+        let can_get_columns = match load.can_get_columns {
+            Some(known) => known,
+            None => *load.can_get_columns.insert(load.loader.can_get_columns().await?),
+        };
+        Ok(can_get_columns && !load.loader.lacks_columns())
+    }
+
+    /// Gives the table the columns that it lacks because another session locked it, if it is time to try again.
+    async fn try_columns(&self, load: &mut Load<'_>, between_slices: bool) -> Result<(), LoadError> {
+        if load.loader.try_columns(between_slices).await? {
+            load.may_add = true;
+            load.writer = self.writer(load.loader.stream, &load.loader.table, true);
+            tracing::info!(
+                table = format!("{}.{}", load.loader.table.schema, load.loader.table.name),
+                "the table has got its new columns; the next run reads the slices again that have values in _extra"
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads a slice to its end. If another session has locked the table, values of new fields are kept in `_extra`
+    /// until the table can get their columns.
+    async fn read_to_end(
+        &self,
+        grid: Grid,
+        due: Due,
+        current: &mut Option<i64>,
+        stored: &cursor::StoredGrid,
+        load: &mut Load<'_>,
+    ) -> Result<Ended, TaskError> {
+        loop {
+            match self.read_slice(grid, due, current, stored, load).await {
+                Ok(Ended::Interrupted) => self.try_columns(load, false).await?,
+                Err(TaskError::Load(error @ LoadError::Locked { .. })) if load.may_add => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "until the table gets its new columns, their values are kept in _extra; what is read meanwhile is read again later"
+                    );
+                    load.may_add = false;
+                    load.writer = self.writer(load.loader.stream, &load.loader.table, false);
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// When to try again if [`EXPORTS_MAX`] export jobs of this connection are running. Two workers that look at the
@@ -214,9 +285,9 @@ impl TaskRunner<'_> {
         due: Due,
         current: &mut Option<i64>,
         stored: &cursor::StoredGrid,
-        loader: &mut Loader<'_>,
-        writer: &mut PageWriter,
+        load: &mut Load<'_>,
     ) -> Result<Ended, TaskError> {
+        let Load { loader, writer, .. } = load;
         let stream = &self.stream.stream;
         let slice = {
             let mut connection = self.pool.acquire().await?;
@@ -247,6 +318,7 @@ impl TaskRunner<'_> {
             newest: due.newest,
             fresh: reading.fresh,
         };
+        let interrupt_at = loader.next_attempt();
         let reader = SliceReader {
             source: self.source,
             session: self.session,
@@ -256,6 +328,7 @@ impl TaskRunner<'_> {
             expected,
             memory: self.memory,
             shutdown: self.shutdown,
+            interrupt_at,
         };
         Box::pin(reader.read(&mut reading)).await
     }

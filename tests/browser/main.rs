@@ -339,7 +339,7 @@ const SHADE: &str = "const scroller = document.querySelector('.scroll');
 async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
     let site = Site::new("login").await;
     sqlx::raw_sql(
-        "update tidegate.run set error = repeat('the vendor refused the credentials; ', 20) where id = 2;
+        "update tidegate.run set error = repeat('the vendor refused the credentials; ', 20) where id in (2, 5);
         update tidegate.stream set last_error = repeat('the vendor refused the credentials; ', 20) where failures > 0;",
     )
     .execute(&site.pool)
@@ -350,12 +350,22 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
     browser.set_width(400).await;
     for (page, selector) in [
         (BACKFILL, ".cost dd, .cost time, .cost .age, button.main"),
-        ("/streams/acme-lynn/show_error/release", "tbody td:nth-child(2), tbody td:nth-child(3)"),
+        (
+            "/streams/acme-lynn/show_error/release",
+            "tbody td:nth-child(2), tbody td:nth-child(3), tbody td:nth-child(4)",
+        ),
         ("/streams/acme-lynn/survey_result", ".calendar, .calendar text, .calendar path"),
         ("/", "#data td:nth-child(3), #data td:nth-child(4), #data .bar, #now [aria-label=Waiting] td"),
         ("/connections", "tbody td:nth-child(3), tbody td:nth-child(4), .bar"),
         ("/streams", "tbody td:nth-child(3)"),
         ("/quotas", "tbody td"),
+        // What is wrong: errors, and a quota that is blocked.
+        ("/", "#data .note div"),
+        ("/connections", ".note div"),
+        ("/streams", ".note div"),
+        ("/jobs", ".note div"),
+        ("/jobs/lynn-hourly", ".note div"),
+        ("/runs", ".note div"),
     ] {
         browser.open(&site.url(page)).await;
         let outside: i64 = browser.run(OUTSIDE, json!([selector])).await;
@@ -368,12 +378,17 @@ async fn a_narrow_screen_shows_what_matters_without_scrolling_sideways() {
         assert_eq!(shade, is_shown, "scrolled to {place}");
     }
     let highest = "return Math.max(...[...document.querySelectorAll('tbody tr')].map((row) => row.offsetHeight))";
-    for page in ["/jobs/lynn-hourly", "/runs", "/streams"] {
+    for page in ["/jobs", "/jobs/lynn-hourly", "/runs", "/streams"] {
         browser.open(&site.url(page)).await;
         assert!(browser.text("#main").await.contains("credentials; the vendor"), "{page}");
         let height = number(&browser, highest).await;
-        assert!(height <= 240, "{page}: a row is {height} px high");
+        assert!(height <= 180, "{page}: a row is {height} px high");
     }
+    // On a wide screen, a number and its unit stay on one line.
+    browser.set_width(1_280).await;
+    browser.open(&site.url("/runs/1")).await;
+    let height = number(&browser, highest).await;
+    assert!(height <= 40, "a row is {height} px high");
     browser.close().await;
 }
 

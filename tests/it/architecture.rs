@@ -207,6 +207,7 @@ const BOUNDED_BY_CALLERS: &[&str] = &[
     "mart/",
     "postgres/",
     "push/",
+    "store/distribution.rs",
     "store/fitness.rs",
     "store/forget.rs",
     "store/migrate.rs",

@@ -15,6 +15,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use tidegate::postgres::{Embedded, Error, ServerUser, cluster};
 use tidegate::secret::Secret;
+use tidegate::store::distribution::Distribution;
 use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 
@@ -152,6 +153,29 @@ async fn a_second_tidegate_is_refused_but_may_use_the_server() {
     assert_eq!(kept(&alone).await, [1]);
     alone.stop().await;
     assert!(matches!(Embedded::attach(folder.path()).await, Err(Error::NotRunning { .. })));
+}
+
+#[tokio::test]
+async fn a_command_says_soon_that_a_server_of_another_tidegate_does_not_respond() {
+    let folder = open_folder();
+    let server = start(folder.path()).await.unwrap();
+    keep(&server, 1).await;
+    let pid = postmaster_pid(server.cluster_dir());
+    kill_process(pid, Signal::STOP).unwrap();
+    let began = std::time::Instant::now();
+    let refused = Embedded::open(folder.path(), &CancellationToken::new()).await;
+    let took = began.elapsed();
+    kill_process(pid, Signal::CONT).unwrap();
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("does not respond, although another Tidegate"), "{message}");
+    assert!(message.contains(&format!("(process {})", std::process::id())), "{message}");
+    assert!(!message.contains("stop that one"), "{message}");
+    assert!(took < Duration::from_secs(40), "{took:?}");
+
+    let beside = Embedded::open(folder.path(), &CancellationToken::new()).await.unwrap();
+    assert!(!beside.is_owner());
+    assert_eq!(kept(&beside).await, [1]);
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -396,7 +420,7 @@ async fn tidegate_is_not_a_superuser_and_has_the_privileges_it_needs() {
     let pool = PgPool::connect_with(server.connect_options()).await.unwrap();
     let user: String = sqlx::query_scalar("select current_user::text").fetch_one(&pool).await.unwrap();
     assert_eq!(user, "tidegate");
-    assert!(migrate::migrate(&pool).await.unwrap() > 0);
+    assert!(migrate::migrate(&pool, Distribution::None).await.unwrap() > 0);
     for statement in ["create role bob login", "grant tidegate_reader to bob", "create schema another"] {
         pool.execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }

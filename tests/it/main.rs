@@ -4,6 +4,7 @@
 
 mod actions;
 mod architecture;
+mod citus;
 mod cli;
 mod completeness;
 mod daemon;

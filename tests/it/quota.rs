@@ -222,6 +222,50 @@ async fn real_bytes_replace_the_estimate_upwards_and_downwards() {
 }
 
 #[tokio::test]
+async fn p2_the_stored_sum_of_a_limit_is_that_of_its_uses_after_every_change_of_them() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let ledger = open(&pool, vec![calls(100, HALF_DAY), bytes(10_000, HALF_DAY)]).await;
+    let agree = async |uses: i64| {
+        let sums = "
+            select count(*) filter (
+                where (spent.used, spent.first_ends_at, spent.last_ends_at)
+                is distinct from (coalesce(uses.used, 0), uses.first_ends_at, uses.last_ends_at)
+            )
+            from tidegate.quota_spent as spent
+            left join (
+                select limit_id, sum(used) as used, min(ends_at) as first_ends_at, max(ends_at) as last_ends_at
+                from tidegate.quota_use
+                group by limit_id
+            ) as uses on uses.limit_id = spent.limit_id";
+        let different: i64 = sqlx::query_scalar(sums).fetch_one(&pool).await.unwrap();
+        let found: i64 = sqlx::query_scalar("select count(*) from tidegate.quota_use").fetch_one(&pool).await.unwrap();
+        assert_eq!((different, found > 0), (0, uses > 0));
+    };
+    for number in 0..3 {
+        let reservation = granted(&ledger, Request { bytes: 400, ..request(number) }).await;
+        agree(1).await;
+        reservation.settle(&ledger, used(if number == 1 { 900 } else { 100 })).await.unwrap();
+        agree(1).await;
+    }
+    for change in [
+        "update tidegate.quota_use set ends_at = ends_at + interval '1 hour'",
+        "insert into tidegate.quota_use select limit_id, ends_at - interval '2 days', 7 from tidegate.quota_use",
+        "update tidegate.quota_use set limit_id = 3 - limit_id where used = 7",
+        "delete from tidegate.quota_use where used = 7",
+    ] {
+        sqlx::query(change).execute(&pool).await.unwrap();
+        agree(1).await;
+    }
+    for change in ["truncate tidegate.quota_use", "delete from tidegate.quota_limit"] {
+        let _ = granted(&ledger, Request { bytes: 400, ..request(9) }).await;
+        agree(1).await;
+        sqlx::query(change).execute(&pool).await.unwrap();
+        agree(0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_reservation_stays_counted_as_estimated() {
     let database = TestDatabase::create().await;
     let ledger = open(&new_pool(&database), vec![bytes(1_000, HALF_DAY)]).await;

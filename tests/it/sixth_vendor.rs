@@ -74,6 +74,7 @@ fn streams() -> Vec<Stream> {
         documented: true,
         time_field: Some("startedAt".into()),
         row_time: Some("startedAt".into()),
+        business_time: &["started_at"],
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(31),

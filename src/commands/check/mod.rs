@@ -130,7 +130,7 @@ impl JobEntry {
 fn text(document: &Document) -> String {
     let mut text = format!("database {}: {}\n", plain(&document.database.place), document.database.finding);
     if document.connections.is_empty() {
-        text.push_str("\nno connection is configured; see `config/jobs/lynn.yaml` for one\n");
+        let _ = writeln!(text, "\nno connection is configured; {}", show::SAMPLES);
     } else {
         let mut table = Table::new().left(&["CONNECTION", "VENDOR", "BASE URL", "LOGIN", "QUOTAS"]);
         for entry in &document.connections {

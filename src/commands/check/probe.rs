@@ -17,8 +17,8 @@ use super::super::{CommandError, Context};
 use crate::app::database_place;
 use crate::config::Config;
 use crate::connector::Connection;
-use crate::mart::Settings;
 use crate::mart::state::State;
+use crate::store::distribution::{self, Distribution};
 use crate::store::fitness::Unfit;
 use crate::store::migrate::{self, ReaderRole};
 use crate::store::session;
@@ -103,7 +103,7 @@ pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
         return Ok(Probes { database: Finding::of(&error.into()), ..Probes::default() });
     }
     let probing = context.with_database(async |database| {
-        let reply = timeout(DATABASE_WITHIN, ask(&database.pool, &context.config.mart));
+        let reply = timeout(DATABASE_WITHIN, ask(&database.pool, &context.config));
         let (detail, warnings) = reply.await.unwrap_or_else(|_| Err(silent_database().into()))?;
         let logins = context
             .config
@@ -125,15 +125,19 @@ fn silent_database() -> CommandError {
 }
 
 /// A description of the database, and warnings about it.
-async fn ask(pool: &PgPool, mart: &Settings) -> anyhow::Result<(String, Vec<String>)> {
+async fn ask(pool: &PgPool, config: &Config) -> anyhow::Result<(String, Vec<String>)> {
+    let (mart, distribution) = (&config.mart, config.database.distribution);
     let mut conn = pool.acquire().await?;
-    match migrate::examine(pool, &mut conn).await {
+    match migrate::examine(pool, &mut conn, distribution).await {
         Err(migrate::Error::Newer(version)) => return Err(newer(version).into()),
         outcome => outcome?,
     };
     require_schema(&mut conn).await?;
     let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
-    let detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
+    let mut detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
+    if distribution == Distribution::Citus {
+        detail = format!("{detail}, {}", distribution::describe(&mut conn).await?);
+    }
     let mut warnings: Vec<String> = migrate::reader_roles(&mut conn).await?.iter().filter_map(unready).collect();
     if !mart.columns.is_empty() {
         warnings.extend(super::super::mart::warnings(&State::read(&mut conn).await?.columns(), mart));

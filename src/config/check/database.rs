@@ -10,6 +10,7 @@ use super::super::database::{self, DatabaseParts, DatabaseTarget, SslMode};
 use super::super::{Database, Worker, raw};
 use crate::secret::Secret;
 use crate::settings::{Credential, KeyPath, Kind, Report, cannot_read, credential_problem};
+use crate::store::distribution::Distribution;
 
 const CONNECTIONS: u32 = 8;
 const CONNECTIONS_MAX: u32 = 1_000;
@@ -25,9 +26,18 @@ pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>
     let default = CONNECTIONS.max(wanted).min(CONNECTIONS_MAX);
     let range = 1..=CONNECTIONS_MAX.into();
     let max_connections = report.integer(&path.key("max_connections"), raw.max_connections, range, default);
+    let distribution = raw.distribute.unwrap_or_default();
     refuse_what_is_empty(&path, report);
     let parts: Vec<&str> = PARTS.iter().copied().filter(|key| is_written(&path, key, report)).collect();
-    let target = match (is_written(&path, "url", report), parts.as_slice()) {
+    let has_url = is_written(&path, "url", report);
+    if distribution == Distribution::Citus && !has_url && parts.is_empty() {
+        report.state(
+            &path.key("distribute"),
+            "needs a server with Citus, and the embedded Postgres has none; name the cluster's coordinator with `url`, \
+             or with `host`, `name` and `user`",
+        );
+    }
+    let target = match (has_url, parts.as_slice()) {
         (false, []) => DatabaseTarget::Embedded,
         (true, []) => url(raw.url, &path.key("url"), report),
         (true, parts) => {
@@ -42,7 +52,7 @@ pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>
         }
         (false, _) => DatabaseTarget::Parts(parts_of(raw, &path, report)),
     };
-    Database { target, max_connections }
+    Database { target, max_connections, distribution }
 }
 
 fn is_written(path: &KeyPath, key: &str, report: &Report<'_>) -> bool {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{LogFormat, MetricsPer, NotifyFormat, SslMode};
 use crate::settings::{Bool, Credential, DurationText, Entries, Integer, Keep};
+use crate::store::distribution::Distribution;
 use crate::store::topic::Topic;
 
 pub(super) use job::*;
@@ -66,6 +67,10 @@ pub(super) struct Database {
     /// Maximum number of connections of this process to the database.
     #[schemars(range(min = 1, max = 1000), extend("default" = 8))]
     pub(super) max_connections: Option<Integer>,
+    /// Where the rows of reports are: on the server (`none`), or on the nodes of a Citus cluster whose coordinator is
+    /// named here (`citus`).
+    #[schemars(extend("default" = "none"))]
+    pub(super) distribute: Option<Distribution>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -52,6 +52,23 @@ fn only_an_absent_database_section_means_the_embedded_one() {
 }
 
 #[test]
+fn p9_citus_needs_a_server() {
+    let distribution = |yaml: &str| {
+        load_texts(&[("tidegate.yaml", yaml)], &env(&[]))
+            .map(|config| config.database.distribution)
+            .map_err(|faults| faults.to_string())
+    };
+    assert_eq!(distribution("# Nothing is set.\n"), Ok(Distribution::None));
+    assert_eq!(distribution("database: { distribute: none }\n"), Ok(Distribution::None));
+    assert_eq!(distribution("database: { url: \"postgres://u@h/d\", distribute: citus }\n"), Ok(Distribution::Citus));
+    assert_eq!(distribution("database: { host: h, name: d, user: u, distribute: citus }\n"), Ok(Distribution::Citus));
+    let refused = distribution("database: { distribute: citus }\n").unwrap_err();
+    assert!(refused.contains("database.distribute: needs a server with Citus"), "{refused}");
+    let refused = distribution("database: { url: \"postgres://u@h/d\", distribute: hash }\n").unwrap_err();
+    assert!(refused.contains("database.distribute") && refused.contains("none, citus"), "{refused}");
+}
+
+#[test]
 fn p7_nothing_of_a_url_that_is_refused_is_shown() {
     for url in [
         "postgres://u:hunter2@ss/w#rd?x@secret.example/db",

@@ -19,8 +19,13 @@ fn entities() -> Vec<Stream> {
     const SESSION: &[&str] = &["project_short_name", "session_id"];
     const MESSAGE: &[&str] = &["project_short_name", "session_id", "question_id"];
     const CLIENT: &[&str] = &["project_short_name", "channel_type", "bot_id", "id"];
-    let entity = |name, meaning, key, columns, children| Stream {
+    let entity = |name: &'static str, meaning, key, columns, children| Stream {
         mode: Mode::Upsert,
+        business_time: match name {
+            "sessions" => &["start_time"],
+            "messages" => &["timestamp"],
+            _ => &["last_visit_date"],
+        },
         children: Cow::Owned(children),
         windows: Windows::daily(DAYS_MAX),
         ..stream(name, meaning, key, columns)
@@ -66,8 +71,11 @@ fn lists() -> Vec<Stream> {
 }
 
 fn observations() -> Vec<Stream> {
-    let observation =
-        |name, meaning, key, columns| Stream { mode: Mode::Observe, ..stream(name, meaning, key, columns) };
+    let observation = |name, meaning, key, columns| Stream {
+        mode: Mode::Observe,
+        business_time: &["observed_at"],
+        ..stream(name, meaning, key, columns)
+    };
     vec![
         observation(
             "experiment_counts",
@@ -95,6 +103,7 @@ fn series() -> Vec<Stream> {
     vec![
         Stream {
             windows,
+            business_time: &["bucket"],
             ..stream(
                 "stats_series",
                 "The vendor's statistics by interval, one row per metric, label and bucket",
@@ -104,6 +113,7 @@ fn series() -> Vec<Stream> {
         },
         Stream {
             windows,
+            business_time: &["bucket"],
             ..stream("telephony_daily", "The vendor's statistics of calls per day", &["bucket"], of::TELEPHONY_DAILY)
         },
     ]
@@ -115,6 +125,8 @@ fn reports() -> Vec<Stream> {
         vendor_id: vendor_id.into(),
         key: Key::RowHash,
         documented: false,
+        // The titles of the files are not documented.
+        business_time: &["timestamp", "start_time", "session_start_time", "last_visit_date"],
         off_by_default: true,
         exported: true,
         windows: Windows::daily(DAYS_MAX),
@@ -146,6 +158,7 @@ fn stream(
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(DAYS_MAX),

@@ -55,6 +55,24 @@ const RESPONSE_IDS: &[Text] =
     &[named("response_id"), named("response_post_id"), named("response_uuid"), named("uuid"), named("id")];
 const USER_IDS: &[Text] = &[named("agent_id"), named("user_id"), named("agent_uuid"), named("uuid"), named("id")];
 
+// Likely names of the business time, the likeliest first; they are not documented either.
+const TIMES: &[&str] = &[
+    "created_time",
+    "conversation_created_time",
+    "creation_time",
+    "created_at",
+    "created_date",
+    "start_time",
+    "conversation_start_time",
+    "opened_time",
+    "first_post_time",
+    "action_time",
+    "published_time",
+    "time",
+];
+const POST_TIMES: &[&str] =
+    &["response_time", "post_time", "posted_time", "published_time", "sent_time", "created_time", "time"];
+
 /// Export id, merge mode, likely names of the row's id, and meaning (`§5`).
 const EXPORTS: &[(&str, Mode, &[Text], &str)] = &[
     (
@@ -129,6 +147,12 @@ fn export(name: &'static str, mode: Mode, ids: &'static [Text], meaning: &'stati
         documented: false,
         time_field: None,
         row_time: None,
+        business_time: match name {
+            // An account or an author is no event.
+            "user" | "author" => &[],
+            "incoming_post" | "response" => POST_TIMES,
+            _ => TIMES,
+        },
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(DAYS_MAX),
@@ -142,6 +166,7 @@ fn teams() -> Stream {
         columns: TEAMS.into(),
         documented: true,
         exported: false,
+        business_time: &[],
         ..export("teams", Mode::Snapshot, &[], "A team of agents")
     }
 }

@@ -452,6 +452,38 @@ fn exports() -> Vec<Stream> {
     ]
 }
 
+/// Columns with the business time. A row of another report describes its whole window.
+fn business_time(stream: &str) -> &'static [&'static str] {
+    match stream {
+        "states_volume" | "response_volume" | "case_volume" => &["interval_start"],
+        "nps_volume" => &["timestamp"],
+        "mention_sla_export" => &["customer_publish_date_utc"],
+        // The titles of these files are not documented.
+        "case_details" => &[
+            "opened_utc",
+            "opened_at_utc",
+            "opened_date_utc",
+            "opened_at",
+            "opened",
+            "created_utc",
+            "created_at_utc",
+            "created_at",
+            "created_date_utc",
+        ],
+        "nps_submissions" => &[
+            "submitted_at_utc",
+            "submitted_utc",
+            "submission_date_utc",
+            "submitted_at",
+            "received_at_utc",
+            "received_at",
+            "created_at_utc",
+            "created_at",
+        ],
+        _ => &[],
+    }
+}
+
 /// The common parts of all streams, as a windowed report. The report's type is the stream's name (`§4`).
 fn stream(name: &'static str, meaning: &'static str, columns: &'static [Column]) -> Stream {
     Stream {
@@ -466,6 +498,7 @@ fn stream(name: &'static str, meaning: &'static str, columns: &'static [Column])
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: business_time(name),
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(DAYS_MAX),

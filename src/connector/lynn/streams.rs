@@ -33,6 +33,19 @@ const NAVIGATION_MARKS: &[Column] = &[
     Column::new("markValue", "mark_value", ColumnType::Text, "Value of the mark, kept untrimmed"),
 ];
 
+/// Likely names of the business time; only that of [`NAVIGATION_MARKS`] is documented.
+const TIMES: &[&str] = &[
+    "timestamp",
+    "date",
+    "start_date",
+    "session_date",
+    "connection_date",
+    "message_date",
+    "answer_date",
+    "answered_at",
+    "created_at",
+];
+
 /// name, report id, meaning (`facts/lynn.md §4`).
 const REPORTS: &[(&str, &str, &str)] = &[
     ("show_dialogs", "B0A26DFF-173F-4138-AB46-61273E52538A", "Table of available dialogs"),
@@ -79,6 +92,7 @@ fn report(name: &'static str, id: &'static str, meaning: &'static str) -> Stream
         time_field: documented.then_some(Text::Borrowed("timestamp")),
         // The filter of every report is that of its times. A report that calls them otherwise loses nothing but order.
         row_time: Some(Text::Borrowed("timestamp")),
+        business_time: TIMES,
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows { days: 1, days_max: 366, shared_second: true },

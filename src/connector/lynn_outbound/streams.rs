@@ -53,6 +53,7 @@ pub(in crate::connector) fn streams() -> Vec<Stream> {
         documented: false,
         time_field: None,
         row_time: None,
+        business_time: &[],
         off_by_default: true,
         children: Cow::Borrowed(&[]),
         windows: Windows::daily(366),

@@ -32,6 +32,7 @@ const TURN_MAX: Duration = Duration::from_secs(10);
 pub(in super::super) const ACTION_MAX: Duration =
     TURN_MAX.saturating_add(actions::WORK_MAX).saturating_add(actions::COMMIT_MAX);
 const NOT_POSSIBLE: &str = "Not possible";
+const NOT_CONFIRMED: &str = "Not confirmed";
 const NOT_DONE: &str = "an action could not be done";
 const REMEDY: &str = "Nothing can be changed here without a login: write `server.auth` with `user` and `password`, or use the \
                       commands.";
@@ -104,14 +105,43 @@ const fn status(error: &ActionError) -> StatusCode {
 /// The page that shows why an action was not done. It leads back to the form, if that may help, and to the page of what
 /// the action concerns.
 fn refused(visit: &Visit, desk: &AppState, action: &Action, query: &Query, error: &Undone) -> Response {
-    let text = text::sentence(&error.to_string());
+    let text = text::sentence(&for_form(error));
     let links = match error {
         Undone::Action(ActionError::NotFound(_)) => Vec::new(),
         // The form would refuse it too. If it is not known whether it was done, another form might do it twice.
         Undone::Action(ActionError::Refused(_) | ActionError::Unconfirmed { .. }) => vec![page_of(action, query)],
         Undone::Action(_) | Undone::Unread(_) => ways_back(visit, action, query),
     };
-    visit.message_with(desk, error.status(), NOT_POSSIBLE, &text, &links)
+    let heading = if is_unconfirmed(error) { NOT_CONFIRMED } else { NOT_POSSIBLE };
+    // The same request again, which is done at most once.
+    let again: Vec<(&str, &str)> = if may_help_again(error) { query.parameters().collect() } else { Vec::new() };
+    let page = views::refusal(&visit.chrome(desk, None), (heading, &text), &links, &again);
+    html(error.status(), page, None)
+}
+
+const fn is_unconfirmed(error: &Undone) -> bool {
+    matches!(error, Undone::Action(ActionError::Unconfirmed { .. }))
+}
+
+/// Whether the same request may succeed later, and the form can send it again.
+const fn may_help_again(error: &Undone) -> bool {
+    is_unconfirmed(error)
+        || matches!(error, Undone::Action(ActionError::Database(_) | ActionError::Late(_) | ActionError::Stopping))
+}
+
+/// The error for a person who has sent a form. Calls of the API have an id that their sender knows.
+fn for_form(error: &Undone) -> String {
+    let text = match error {
+        Undone::Action(ActionError::Reused) => {
+            "this form was sent before with other values, and that was done. Nothing was done now: load the form again"
+        }
+        Undone::Action(ActionError::Unconfirmed { .. }) => {
+            "the database did not confirm it, so it is not known whether it was done. Send it again with the button on \
+             this page: it is done at most once"
+        }
+        _ => return error.to_string(),
+    };
+    text.to_owned()
 }
 
 /// To the empty form, and to the page of what the action concerns.

@@ -140,6 +140,33 @@ impl Chrome {
         self.zones.of_connection(connection)
     }
 
+    /// Whether the configuration has the job, so that it has a page.
+    pub(super) fn has_job(&self, job: &str) -> bool {
+        self.zones.has_job(job)
+    }
+
+    pub(super) fn has_connection(&self, connection: &str) -> bool {
+        self.zones.has_connection(connection)
+    }
+
+    /// A job, with a link if it has a page.
+    pub(super) fn job_link(&self, job: &str) -> Markup {
+        markup::link(self.job_page(job).as_deref(), job)
+    }
+
+    /// A connection, with a link if it has a page.
+    pub(super) fn connection_link(&self, connection: &str) -> Markup {
+        markup::link(self.connection_page(connection).as_deref(), connection)
+    }
+
+    fn job_page(&self, job: &str) -> Option<String> {
+        self.has_job(job).then(|| format!("{}/jobs/{}", self.base, percent_encoding(job)))
+    }
+
+    fn connection_page(&self, connection: &str) -> Option<String> {
+        self.has_connection(connection).then(|| format!("{}/connections/{}", self.base, percent_encoding(connection)))
+    }
+
     /// The zone that all these connections have.
     pub(super) fn zone_of_connections(&self, connections: &[String]) -> Option<&'static str> {
         let mut zones = connections.iter().map(|connection| self.zones.of_connection(connection));
@@ -193,15 +220,15 @@ impl Chrome {
         markup::state(state::of_problem(kind))
     }
 
-    /// The page of what a problem concerns.
+    /// The page of what a problem concerns, if it has one.
     pub(super) fn problem_link(&self, problem: &Problem) -> Option<String> {
         let part = |text: &str| percent_encoding(text);
         match (&problem.connection, &problem.stream, &problem.job) {
             (Some(connection), Some(stream), _) => {
                 Some(format!("{}/streams/{}/{}", self.base, part(connection), part(stream)))
             }
-            (Some(connection), None, _) => Some(format!("{}/connections/{}", self.base, part(connection))),
-            (None, _, Some(job)) => Some(format!("{}/jobs/{}", self.base, part(job))),
+            (Some(connection), None, _) => self.connection_page(connection),
+            (None, _, Some(job)) => self.job_page(job),
             (None, _, None) => (problem.scope == "system").then(|| format!("{}/system", self.base)),
         }
     }

@@ -65,6 +65,14 @@ pub(super) fn name(text: &str) -> Markup {
     MaybeSafe::Safe(parts.collect::<Vec<_>>().join("<wbr>"))
 }
 
+/// A name, with a link to its page if it has one.
+pub(super) fn link(page: Option<&str>, name: &str) -> Markup {
+    MaybeSafe::Safe(match page {
+        Some(page) => format!("<a href=\"{}\">{}</a>", Escaped(page), Escaped(name)),
+        None => Escaped(name).to_string(),
+    })
+}
+
 /// In which zone times are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum ZoneChoice {

@@ -145,16 +145,28 @@ struct Message<'a> {
     text: &'a str,
     /// The ways on from here: their names and paths.
     links: &'a [(&'a str, String)],
+    /// The fields of a form that sends the request again. Without any there is no form.
+    again: &'a [(&'a str, &'a str)],
     /// Whether the page stays as it is: the script does not ask for it again.
     still: bool,
 }
 
 /// A page with a message instead of a document, which states what the request has led to.
 pub(super) fn message(chrome: &Chrome, heading: &str, text: &str, links: &[(&str, String)]) -> askama::Result<String> {
-    Message { chrome, heading, text, links, still: true }.render()
+    refusal(chrome, (heading, text), links, &[])
+}
+
+/// A message that a request was not done, with a form that sends it again with these fields.
+pub(super) fn refusal(
+    chrome: &Chrome,
+    (heading, text): (&str, &str),
+    links: &[(&str, String)],
+    again: &[(&str, &str)],
+) -> askama::Result<String> {
+    Message { chrome, heading, text, links, again, still: true }.render()
 }
 
 /// A page that states that its document could not be read. The script asks for the document again.
 pub(super) fn unread(chrome: &Chrome, heading: &str, text: &str) -> askama::Result<String> {
-    Message { chrome, heading, text, links: &[], still: false }.render()
+    Message { chrome, heading, text, links: &[], again: &[], still: false }.render()
 }

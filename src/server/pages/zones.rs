@@ -1,4 +1,5 @@
 //! The zone of a job, a stream or a connection, in which its times are shown: one instant reads the same on every page.
+//! Also which of them the configuration has, so that no page leads to one that was removed.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -8,7 +9,7 @@ use chrono_tz::Tz;
 
 use crate::config::{Config, Job};
 
-/// The zones of a configuration. Whatever it does not have is shown in UTC.
+/// The zones of a configuration, and what it has pages of. Whatever it does not have is shown in UTC.
 #[derive(Debug, Clone)]
 pub(super) struct Zones {
     config: Arc<Config>,
@@ -23,6 +24,14 @@ impl Zones {
 
     pub(super) fn of_job(&self, job: &str) -> Option<&'static str> {
         self.config.jobs.get(job).map(|job| job.timezone.name())
+    }
+
+    pub(super) fn has_job(&self, job: &str) -> bool {
+        self.config.jobs.contains_key(job)
+    }
+
+    pub(super) fn has_connection(&self, connection: &str) -> bool {
+        self.config.connections.contains_key(connection)
     }
 
     /// The zone that all jobs of the connection have.
@@ -67,11 +76,15 @@ fn common(config: &Config) -> HashMap<String, Option<Tz>> {
     zones
 }
 
-/// Differs if a job has another zone, so that a page with its times differs although its document is the same.
+/// Differs if a job has another zone, or a job or a connection was added or removed, so that a page with its times and
+/// links differs although its document is the same.
 pub(super) fn hash(config: &Config) -> u64 {
     let mut hasher = DefaultHasher::new();
     for job in config.jobs.values() {
         (&job.name, &job.connection, job.timezone.name()).hash(&mut hasher);
+    }
+    for connection in config.connections.keys() {
+        connection.hash(&mut hasher);
     }
     hasher.finish()
 }

@@ -27,6 +27,7 @@ pub(super) struct Fetch<'r> {
     pub(super) reporter: &'r Reporter<'r>,
     pub(super) expected: Expected,
     pub(super) shutdown: &'r CancellationToken,
+    pub(super) interrupt_at: Option<tokio::time::Instant>,
     pub(super) records: PageRecords<'r>,
 }
 
@@ -70,6 +71,9 @@ impl Fetch<'_> {
                     match next {
                         None => return Ok(Ended::Finished),
                         next => *cursor = next,
+                    }
+                    if self.interrupt_at.is_some_and(|at| tokio::time::Instant::now() >= at) {
+                        return Ok(Ended::Interrupted);
                     }
                 }
                 Outcome::Pending { until, cursor: waiting } => {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use fetch::{Fetch, PageRecords};
@@ -46,6 +47,8 @@ pub(crate) enum Ended {
     },
     /// The process stops.
     Stopped,
+    /// It was interrupted between two pages, to give the table columns that it lacks.
+    Interrupted,
 }
 
 /// Everything that reading a slice needs.
@@ -58,6 +61,8 @@ pub(crate) struct SliceReader<'r, 'l> {
     pub expected: Expected,
     pub memory: &'r MemoryBudget,
     pub shutdown: &'r CancellationToken,
+    /// The reading is interrupted after the first page that ends later.
+    pub interrupt_at: Option<Instant>,
 }
 
 enum Message {
@@ -90,6 +95,7 @@ impl SliceReader<'_, '_> {
             reporter: self.reporter,
             expected: self.expected,
             shutdown: self.shutdown,
+            interrupt_at: self.interrupt_at,
             records: PageRecords::new(self.writer, pool, slice, sender),
         };
         let drained = drained(self.shutdown);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use chrono::Utc;
 use tidegate::actions::ACTIONS;
 
-use super::{BASIC, BEARER, Port, SAME_ORIGIN, STREAM, request};
+use super::{BASIC, BEARER, Port, SAME_ORIGIN, STREAM, request, world};
 use crate::support::{World, ago};
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
@@ -244,4 +244,25 @@ fn hostile(path: &str, route: &str, name: &str, value: &str) -> String {
     let parts = path.split('/').zip(route.split('/'));
     let parts: Vec<&str> = parts.map(|(part, own)| if own == name { value } else { part }).collect();
     parts.join("/")
+}
+
+#[tokio::test]
+async fn p7_hostile_names_are_names_of_nothing() {
+    let (world, port) = world().await;
+    for name in ["%3Cscript%3E", "..%2F..%2Fetc", "a%22b", "%00", "%FF", "lynn%0d%0aset-cookie:x", "'%3B--"] {
+        let expected = if matches!(name, "%00" | "%FF") { 400 } else { 404 };
+        for path in
+            [format!("/jobs/{name}/runs"), format!("/jobs/{name}/pause"), format!("/connections/{name}/unblock")]
+        {
+            let page = port.get(&path).await;
+            assert_eq!(page.status, expected, "{path}");
+            assert!(!page.body.contains("<script>") && !page.head.contains("set-cookie"), "{path}: {}", page.body);
+            let response = port.post(&path, &request(1)).await;
+            assert_eq!(response.status, expected, "{path}");
+        }
+        let release = port.post(&format!("/streams/acme/{name}/release"), &format!("{}&name={name}", request(1))).await;
+        assert!(matches!(release.status, 400 | 404 | 409 | 422), "{name}: {}", release.status);
+        assert!(!release.body.contains("<script>"), "{}", release.body);
+    }
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 0);
 }

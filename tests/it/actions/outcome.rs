@@ -10,23 +10,12 @@ use tokio::time::{sleep, timeout};
 
 use super::requests::SLOW_COMMIT;
 use super::{BASIC, BEARER, Port, SAME_ORIGIN, request, world};
+use crate::support::lock::{free_late, is_waited_for};
 use crate::support::{World, eventually};
 
 const RUNS: &str = "select count(*) from tidegate.run";
 const LOCK: &str = "lock table tidegate.run in access exclusive mode";
 const NOTHING: &str = "Tidegate is shutting down; this call has done nothing";
-
-/// Waits until an action waits for the lock on the runs.
-async fn is_waiting(world: &World) {
-    let waiting = "select exists (
-        select from pg_locks
-        where
-            relation = 'tidegate.run'::regclass
-            and not granted
-            and database = (select oid from pg_database where datname = current_database())
-    )";
-    eventually(Duration::from_secs(20), async || world.scalar::<bool>(waiting).await.then_some(())).await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_an_action_that_arrives_late_and_waits_for_slow_ones_gets_its_response() {
@@ -77,16 +66,9 @@ async fn stopped(frees: bool) -> (World, Port, super::Response, Duration) {
     let (body, begun) = (json!({}), Instant::now());
     let acting = port.api("/jobs/lynn/runs", &body);
     let stopping = async {
-        is_waiting(&world).await;
+        is_waited_for(&world, "run").await;
         port.stops();
-        if frees {
-            // Longer than other requests may take.
-            sleep(Duration::from_millis(1_500)).await;
-            lock.rollback().await.unwrap();
-            None
-        } else {
-            Some(lock)
-        }
+        free_late(lock, frees).await
     };
     let (response, _lock) = tokio::join!(acting, stopping);
     (world, port, response, begun.elapsed())

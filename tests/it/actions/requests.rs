@@ -13,6 +13,28 @@ const REUSED: &str =
     "this request id was used for another action or for other values, so nothing was done; send a new id";
 
 #[tokio::test]
+async fn p7_a_repeated_action_is_done_once_also_with_two_replicas() {
+    let (world, one) = world().await;
+    let two = Port::open(world.database.pool(), world.config(), true).await;
+    let form = request(7);
+    let (first, second) = tokio::join!(one.post("/jobs/lynn/runs", &form), two.post("/jobs/lynn/runs", &form));
+    assert_eq!((first.status, second.status), (303, 303), "{} {}", first.body, second.body);
+    assert_eq!(first.place(), second.place(), "both lead to the run");
+    assert_eq!(one.post("/jobs/lynn/runs", &form).await.place(), first.place());
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 1);
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.event").await, 1);
+    assert_eq!(one.get(first.place()).await.status, 200);
+    // One that failed may be tried again.
+    let wrong = format!("{}&stream=nothing", request(8));
+    assert_eq!(one.post("/jobs/lynn/runs", &wrong).await.status, 422);
+    assert_eq!(one.post("/jobs/lynn/runs", &request(8)).await.status, 303);
+    for without in ["", "request=1", "request=x"] {
+        assert_eq!(one.post("/jobs/lynn/runs", without).await.status, 422, "{without}");
+    }
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.run").await, 2);
+}
+
+#[tokio::test]
 async fn p7_a_request_id_that_is_used_for_something_else_is_refused() {
     let (world, port) = world().await;
     let until = (chrono::Utc::now() + chrono::TimeDelta::days(1)).format("%Y-%m-%dT%H:%M").to_string();
@@ -25,7 +47,9 @@ async fn p7_a_request_id_that_is_used_for_something_else_is_refused() {
     ] {
         let response = port.post(path, &form).await;
         assert_eq!(response.status, 409, "{path}: {}", response.body);
-        assert!(response.body.contains("was used for another action"), "{path}: {}", response.body);
+        assert!(response.body.contains("This form was sent before with other values"), "{path}: {}", response.body);
+        assert!(response.body.contains(&format!("href=\"{path}\">Back to the form")), "{}", response.body);
+        assert!(!response.body.contains("request id"), "a browser has none to change: {}", response.body);
     }
     let id = uuid::Uuid::from_u128(7).to_string();
     let other = port.api("/jobs/lynn/pause", &json!({ "request": id, "until": until, "reason": "x" })).await;
@@ -97,6 +121,23 @@ async fn p7_what_the_database_did_not_confirm_is_called_unknown_and_can_be_repea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p7_a_form_that_was_not_confirmed_has_a_button_that_sends_it_again() {
+    let (world, port) = world().await;
+    sqlx::raw_sql(SLOW_COMMIT).execute(&world.database.pool()).await.unwrap();
+    let page = port.post("/jobs/lynn/runs", &format!("{}&stream=navigation_marks", request(5))).await;
+    assert_eq!(page.status, 503, "{}", page.body);
+    assert!(page.body.contains("it is not known whether it was done"), "{}", page.body);
+    assert!(page.body.contains("<button class=\"main\">Send it again</button>"), "{}", page.body);
+    assert!(!page.body.contains("request id") && !page.body.contains("Not possible"), "{}", page.body);
+    let runs = "select count(*) from tidegate.run";
+    eventually(std::time::Duration::from_secs(30), async || (world.scalar::<i64>(runs).await == 1).then_some(())).await;
+    sqlx::raw_sql("drop function public.slow cascade").execute(&world.database.pool()).await.unwrap();
+    let again = port.post("/jobs/lynn/runs", &page.hidden()).await;
+    assert_eq!(again.place(), "/runs/1", "it was done");
+    assert_eq!(world.scalar::<i64>(runs).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_an_action_that_the_database_refuses_or_delays_says_so() {
     let (world, _port) = world().await;
     let role = Role::create("").await;
@@ -115,6 +156,7 @@ async fn p12_an_action_that_the_database_refuses_or_delays_says_so() {
     let page = port.post("/jobs/lynn/runs", &request(1)).await;
     assert_eq!(page.status, 503, "{}", page.body);
     assert!(page.body.contains("The database refused a statement; this call has done nothing"), "{}", page.body);
+    assert_eq!(page.hidden(), request(1), "a button sends it again");
 
     role.change(&world.database, USES_TABLES).await;
     let mut locker = world.database.connect().await;

@@ -30,6 +30,10 @@ async fn p12_a_test_message_is_sent_at_once_and_refused_with_the_remedy_if_the_t
     let signal = notifier.outgoing().signal();
 
     assert_eq!(port.act(TEST, "").await.place(), "/system");
+    // One at a time: others are not sent before messages about problems without an end.
+    let second = port.api(TEST, &json!({})).await;
+    let detail = second.json()["detail"].as_str().unwrap().to_owned();
+    assert!(second.status == 409 && detail.contains("wait until it has an outcome"), "{} {detail}", second.status);
     timeout(Duration::from_secs(20), signal.notified()).await.expect("the action wakes the outbox of its process");
     assert_eq!(round(&notifier, &pool, &config).await, 1);
     assert_eq!(target.received_requests().await.unwrap().len(), 1);

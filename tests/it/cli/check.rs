@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::NaiveTime;
 use simulator::{Action, Match, Options};
 use tokio::net::TcpListener;
 
@@ -225,6 +226,21 @@ async fn the_error_of_postgres_for_a_login_is_printed_once() {
         assert_eq!(failed.stderr.matches("does not exist").count(), 1, "{failed:?}");
         assert!(!failed.stderr.contains("at line"), "{failed:?}");
     }
+}
+
+/// It has no status port meanwhile, so only the log can say it.
+#[tokio::test]
+async fn a_daemon_whose_database_is_gone_says_at_once_that_it_waits_and_until_when() {
+    let begun = std::time::Instant::now();
+    let failed = Shell::without_database().run(&["run"]).await.expect(1).stderr;
+    let waits = failed.lines().find(|line| line.contains("the database 127.0.0.1:9/nowhere has not responded yet"));
+    let line = waits.unwrap_or_else(|| panic!("{failed}"));
+    let until =
+        line.split("Tidegate waits for it until ").nth(1).and_then(|rest| rest.split(" UTC, then it exits").next());
+    assert!(until.is_some_and(|until| NaiveTime::parse_from_str(until, "%H:%M:%S").is_ok()), "{line}");
+    let reason = failed.find("cannot reach the database").unwrap_or_else(|| panic!("{failed}"));
+    assert!(failed.find(line).unwrap() < reason && !failed.contains("pg-hunter2"), "{failed}");
+    assert!(begun.elapsed() > Duration::from_secs(2), "it waited");
 }
 
 #[tokio::test]

@@ -103,8 +103,23 @@ async fn empty_lists_name_the_next_step() {
     insta::assert_snapshot!(text);
     shell.write_config("database: { url: \"${DATABASE_URL}\" }\n");
     for args in [&["status"][..], &["quota"], &["cursors"], &["check"]] {
-        assert!(shell.run(args).await.expect(0).stdout.contains("is configured"), "{args:?}");
+        let read = shell.run(args).await.expect(0).stdout;
+        assert!(read.contains("is configured; the folder `config/jobs` of the source code has a sample"), "{read}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_whose_wait_is_over_waits_for_its_turn() {
+    let database = with_story().await;
+    let over = "update tidegate.run set state = 'running' where id = 3;
+        update tidegate.task set waiting_until = now() - interval '6 minutes' where run_id = 3";
+    sqlx::raw_sql(over).execute(&database.pool()).await.unwrap();
+    let shell = Shell::on(&database);
+    let status = shell.run(&["status"]).await.expect(0).stdout;
+    let waits = status.lines().find(|line| line.contains("show_error") && line.contains("quota period_bandwidth"));
+    assert!(waits.is_some_and(|line| line.trim_end().ends_with("its turn")), "{status}");
+    let runs = shell.run(&["runs", "lynn-by-hand", "--tasks"]).await.expect(0).stdout;
+    assert!(runs.contains("its turn, after quota period_bandwidth"), "{runs}");
 }
 
 #[tokio::test]
@@ -403,7 +418,9 @@ async fn p9_status_shows_what_is_stored_while_the_configuration_on_disk_is_refus
     let shown = shell.run(&["status"]).await.expect(2);
     let head = "configuration: the configuration has 1 fault; a running daemon keeps the previous one\n  \
                 error: config/tidegate.yaml:";
-    assert!(shown.stdout.starts_with(head), "{shown:?}");
+    let (first, rest) = shown.stdout.split_once('\n').unwrap();
+    assert!(first.starts_with("The configuration on disk was refused; the previous one is in force"), "{shown:?}");
+    assert!(rest.starts_with(head), "{shown:?}");
     for part in ["lynn-yearly", "quota period_bandwidth", "lynn.navigation_marks", "tidegate check --offline"] {
         assert!(shown.stdout.contains(part), "{part}: {shown:?}");
     }

@@ -193,6 +193,59 @@ async fn p11_a_gap_and_a_held_slice_are_states_of_their_own() {
     assert_eq!(text(&pool, STATE).await.unwrap(), "held, late");
 }
 
+/// A weekly job: the last reading was held an hour ago, and everything of it is released.
+#[tokio::test]
+async fn p11_a_stream_whose_held_slices_are_released_needs_no_decision_and_is_late_if_the_next_reading_does_not_come() {
+    let database = on_time().await;
+    let pool = database.pool();
+    let change = async |statement: &str| {
+        execute(&pool, statement).await;
+        text(&pool, STATE).await.unwrap()
+    };
+    execute(
+        &pool,
+        "update tidegate.slice
+        set held_since = now(), held_reason = 'r', held_rows_there = 9, held_rows_reported = 1
+        where window_start < '2026-01-03 00:00Z';
+        update tidegate.stream
+        set last_success_at = now() - interval '7 days', expected_after = now() - interval '7 days',
+            expected_every_seconds = 7 * 86400, last_error_at = now() - interval '1 hour'",
+    )
+    .await;
+    assert_eq!(change("update tidegate.stream set expected_by = now() - interval '1 minute'").await, "held, late");
+    let release = |of: &str| format!("update tidegate.slice set released = true where held_since is not null {of}");
+    assert_eq!(change(&release("and window_start < '2026-01-02 00:00Z'")).await, "held, late", "one of two");
+    assert_eq!(change(&release("")).await, "pending", "the next reading is due in a week");
+    let held = "select held::text || ' ' || held_slices from mart.data_status";
+    assert_eq!(text(&pool, held).await.unwrap(), "true 2", "its data are not complete");
+    let weeks_ago = |weeks: u32| {
+        format!("update tidegate.stream set expected_by = expected_by - interval '{weeks} weeks',
+            expected_after = expected_after - interval '{weeks} weeks', last_success_at = last_success_at - interval '{weeks} weeks',
+            last_error_at = last_error_at - interval '{weeks} weeks'")
+    };
+    assert_eq!(change(&weeks_ago(1)).await, "pending");
+    assert_eq!(change(&weeks_ago(2)).await, "late, late", "two firings later, nothing was read");
+    assert_eq!(change("update tidegate.stream set last_error_at = now()").await, "pending", "something was read");
+    // A reading that is held again has used its release up.
+    let again = "update tidegate.slice set released = false where window_start < '2026-01-02 00:00Z'";
+    assert_eq!(change(again).await, "held, late");
+    let counts = "select held_slices || ' ' || released_slices from tidegate.stream";
+    let read_again = "update tidegate.slice
+        set released = false, held_since = clock_timestamp(), finished_at = clock_timestamp() where held_since is not null";
+    for _ in 0..2 {
+        execute(&pool, &release("")).await;
+        assert_eq!(text(&pool, counts).await.unwrap(), "2 2");
+        execute(&pool, read_again).await;
+        assert_eq!(text(&pool, counts).await.unwrap(), "2 0");
+    }
+    let over = "update tidegate.slice
+        set held_since = null, held_reason = null, held_rows_there = null, held_rows_reported = null, released = false";
+    assert_eq!(change(over).await, "late, late");
+    assert_eq!(text(&pool, counts).await.unwrap(), "0 0");
+    execute(&pool, "delete from tidegate.slice").await;
+    assert_eq!(text(&pool, counts).await.unwrap(), "0 0");
+}
+
 #[tokio::test]
 async fn p11_ten_thousand_streams_cost_one_scan_of_small_rows() {
     let database = TestDatabase::create().await;

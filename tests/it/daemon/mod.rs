@@ -13,3 +13,4 @@ mod skew;
 mod statements;
 mod stopping;
 mod unblock;
+mod upkeep;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::daemon::{Daemon, SOON, command, tidegate};
+use crate::support::lock::{free_late, is_waited_for};
 use crate::support::world::Recipe;
 use crate::support::{World, ago, eventually};
 
@@ -69,27 +70,11 @@ async fn p7_sigterm_waits_for_the_outcome_of_an_action() {
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        let waiting = "select exists (
-            select from pg_locks
-            where
-                relation = 'tidegate.pause'::regclass
-                and not granted
-                and database = (select oid from pg_database where datname = current_database())
-        )";
-        eventually(SOON, async || world.scalar::<bool>(waiting).await.then_some(())).await;
-        let unlocking = async {
-            if frees {
-                // Longer than other requests may take.
-                tokio::time::sleep(Duration::from_millis(1_500)).await;
-                lock.rollback().await.unwrap();
-                None
-            } else {
-                Some(lock)
-            }
-        };
+        is_waited_for(&world, "pause").await;
         let mut response = String::new();
         let answering = stream.read_to_string(&mut response);
-        let ((status, took, said), _lock, answered) = tokio::join!(daemon.terminate(), unlocking, answering);
+        let ((status, took, said), _lock, answered) =
+            tokio::join!(daemon.terminate(), free_late(lock, frees), answering);
         answered.unwrap();
         assert!(response.starts_with(expected), "{response} {said}");
         assert_eq!(response.contains("this call has done nothing"), !frees, "{response}");

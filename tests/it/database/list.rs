@@ -1,5 +1,6 @@
 //! Where the list of migrations is stored, and who may read the reports.
 
+use tidegate::store::distribution::Distribution;
 use tidegate::store::migrate::{self, ReaderRole};
 
 use super::{as_administrator, command_at, count, expect, small_world};
@@ -13,10 +14,10 @@ async fn a_list_that_an_earlier_version_stored_in_public_is_moved() {
     let mut connection = database.connect().await;
     let applied = migrate::applied(&mut connection).await.unwrap();
     assert_eq!((applied.missing(), applied.newer()), (0, None), "it is read from its place");
-    assert_eq!(migrate::migrate(&database.pool()).await.unwrap(), 0);
+    assert_eq!(migrate::migrate(&database.pool(), Distribution::None).await.unwrap(), 0);
     assert_eq!(count(&database, "select count(*) from tidegate._sqlx_migrations").await, rows);
     assert_eq!(count(&database, "select count(*) from pg_tables where schemaname = 'public'").await, 0);
-    assert_eq!(migrate::migrate(&database.pool()).await.unwrap(), 0);
+    assert_eq!(migrate::migrate(&database.pool(), Distribution::None).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -27,17 +28,18 @@ async fn the_list_of_another_program_stays_in_public() {
             execution_time bigint not null);
         insert into public._sqlx_migrations values (1, 'theirs', now(), true, '\\x00', 1)";
     as_administrator(&database, &[theirs.to_owned()]).await;
-    assert!(migrate::migrate(&database.pool()).await.unwrap() > 10);
+    assert!(migrate::migrate(&database.pool(), Distribution::None).await.unwrap() > 10);
     assert_eq!(count(&database, "select count(*) from public._sqlx_migrations where description = 'theirs'").await, 1);
     assert_eq!(count(&database, "select count(*) from public._sqlx_migrations").await, 1);
-    assert_eq!(migrate::migrate(&database.pool()).await.unwrap(), 0);
+    assert_eq!(migrate::migrate(&database.pool(), Distribution::None).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn two_processes_migrate_an_empty_database_once() {
     let database = TestDatabase::create_empty().await;
     let (one, other) = (database.another_pool(3), database.another_pool(3));
-    let (one, other) = tokio::join!(migrate::migrate(&one), migrate::migrate(&other));
+    let (one, other) =
+        tokio::join!(migrate::migrate(&one, Distribution::None), migrate::migrate(&other, Distribution::None));
     let mut applied = [one.unwrap(), other.unwrap()];
     applied.sort_unstable();
     let rows = count(&database, "select count(*) from tidegate._sqlx_migrations").await;
@@ -93,7 +95,7 @@ async fn p11_roles_created_later_may_query_the_mart_after_the_next_start() {
         assert_eq!(count(&database, &may_read).await, 3, "{role}");
         as_administrator(&database, &[nothing]).await;
         assert_eq!(count(&database, &may_read).await, 0, "{role}");
-        migrate::migrate(&database.pool()).await.unwrap();
+        migrate::migrate(&database.pool(), Distribution::None).await.unwrap();
         assert_eq!(count(&database, &may_read).await, 3, "{role}");
     }
 }
@@ -105,7 +107,7 @@ async fn a_schema_mart_of_another_program_is_named_before_an_upgrade() {
         create schema mart;
         delete from tidegate._sqlx_migrations where version = 20261129002000";
     as_administrator(&database, &[theirs.to_owned()]).await;
-    let migrate::Error::Unfit(unfit) = migrate::migrate(&database.pool()).await.unwrap_err() else {
+    let migrate::Error::Unfit(unfit) = migrate::migrate(&database.pool(), Distribution::None).await.unwrap_err() else {
         panic!("it was used")
     };
     assert_eq!(unfit.problems, ["the schema mart exists and is not Tidegate's: rename it, or drop it"]);

@@ -20,5 +20,6 @@ async fn p12_a_server_that_accepts_and_never_responds_is_reported_as_such() {
     assert!(checked.0.contains(said), "{}", checked.0);
     let (_, told) = expect(&run, 1);
     assert!(told.contains(said) && !told.contains("pool timed out"), "{told}");
+    assert!(told.contains("has not responded yet; Tidegate waits for it until "), "{told}");
     accepting.abort();
 }

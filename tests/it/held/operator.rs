@@ -79,6 +79,19 @@ async fn p10_a_release_of_what_is_not_held_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_of_other_days_is_not_held() {
+    let world = loaded(&["lookback: 1d"]).await;
+    world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
+    assert_eq!(read_again(&world).await.state, "held");
+    let failed_state = "select concat_ws(' ', last_error, last_success_at) from tidegate.stream";
+    let before: String = world.scalar(failed_state).await;
+    assert_succeeded(&world.backfill(ago(2), ago(1)).await);
+    assert_eq!(world.scalar::<String>(failed_state).await, before, "the held day is still a trouble of the stream");
+    assert_eq!(held(&world).await.len(), 1);
+    assert_eq!(world.backfill(ago(1), ago(0)).await[0].state, "held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p10_held_slices_are_shown_everywhere() {
     let world = loaded(&[]).await;
     world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();

@@ -138,3 +138,147 @@ async fn the_daemon_deletes_what_the_configuration_does_not_keep() {
     let _pruning = Daemon::start(&world).await;
     eventually(SOON, async || (left(&pool).await == [3]).then_some(())).await;
 }
+
+/// Streams as `(name, table, the run that holds it)`, and slices as `(stream, days since they were read, is being
+/// read)`. Each slice has a fingerprint. Ids of slices count from 1.
+async fn slices(pool: &PgPool, streams: &[(&str, &str, Option<i64>)], slices: &[(&str, i32, bool)]) {
+    for (stream, table, holder) in streams {
+        sqlx::query(
+            "insert into tidegate.stream (
+                connection, stream, table_schema, table_name, anchor, timezone, slice, holder_run, holder_fence
+            )
+            values ('acme', $1, 'lynn', $2, '2024-01-01', 'UTC', '1d', $3, 1)",
+        )
+        .bind(stream)
+        .bind(table)
+        .bind(holder)
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+    for (number, (stream, days, is_read)) in (1..).zip(slices) {
+        sqlx::query(
+            "with slice as (
+                insert into tidegate.slice (
+                    connection, stream, window_start, window_end, finished_at, fingerprinted, reading_run
+                )
+                select
+                    'acme', $1, at, at + interval '1 day', now() - make_interval(days => $2), true,
+                    case when $3 then 1 end
+                from (select timestamptz '2024-01-01Z' + make_interval(days => $4) as at) as moment
+                returning id
+            )
+            insert into tidegate.fingerprint (slice_id, batch, shape, row_keys, digests)
+            select id, 0, 1, array[gen_random_uuid()], '' from slice",
+        )
+        .bind(stream)
+        .bind(days)
+        .bind(is_read)
+        .bind(number)
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+}
+
+/// Slices that have fingerprints, and those that say so.
+async fn fingerprinted(pool: &PgPool) -> (Vec<i64>, Vec<i64>) {
+    let stored =
+        sqlx::query_scalar("select slice_id from tidegate.fingerprint order by 1").fetch_all(pool).await.unwrap();
+    let said = sqlx::query_scalar("select id from tidegate.slice where fingerprinted order by 1").fetch_all(pool).await;
+    (stored, said.unwrap())
+}
+
+#[tokio::test]
+async fn fingerprints_that_no_reading_will_compare_with_are_deleted() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    runs(&pool, &[("hourly", "running", 0), ("hourly", "succeeded", 0)]).await;
+    let streams = [
+        ("idle", "navigation_marks", None),
+        ("ended", "navigation_marks", Some(2)),
+        ("held", "navigation_marks", Some(1)),
+        ("gone", "no_such_table", None),
+    ];
+    let all = [
+        ("idle", 100, false),
+        ("idle", 99, false),
+        ("idle", 98, true),
+        ("idle", 1, false),
+        ("ended", 100, false),
+        ("held", 100, false),
+        ("gone", 1, false),
+        ("gone", 100, false),
+    ];
+    slices(&pool, &streams, &all).await;
+    let mut sum = 0;
+    // Two at a time.
+    while let gone @ 1.. = prune::fingerprints(&pool, 90 * DAY, 2).await.unwrap() {
+        assert!(gone <= 2);
+        sum += gone;
+    }
+    assert_eq!(sum, 5);
+    let kept = vec![3, 4, 6];
+    assert_eq!(fingerprinted(&pool).await, (kept.clone(), kept), "is being read, was read lately, or is held by a run");
+    let slices: i64 = sqlx::query_scalar("select count(*) from tidegate.slice").fetch_one(&pool).await.unwrap();
+    assert_eq!(slices, 8, "the slices are the cursor");
+}
+
+#[tokio::test]
+async fn unfinished_readings_that_no_job_continues_are_given_up() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    runs(&pool, &[("hourly", "failed", 100), ("hourly", "failed", 1)]).await;
+    slices(
+        &pool,
+        &[
+            ("retired", "navigation_marks", None),
+            ("read", "navigation_marks", None),
+            ("lately", "navigation_marks", None),
+        ],
+        &[("retired", 100, true), ("read", 100, true), ("lately", 1, true)],
+    )
+    .await;
+    sqlx::raw_sql(
+        "update tidegate.stream set jobs = case when stream = 'read' then array['hourly'] else '{}' end;
+        update tidegate.slice set reading_run = 2 where stream = 'lately';
+        update tidegate.slice set reading_pages = 3, cursor = 'page 3', reading_seen = 1;
+        insert into tidegate.seen_row (slice_id, row_key) select id, gen_random_uuid() from tidegate.slice",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    assert_eq!(prune::readings(&mut conn, 90 * DAY, 10).await.unwrap(), 1);
+    assert_eq!(prune::readings(&mut conn, 90 * DAY, 10).await.unwrap(), 0);
+    let seen: Vec<i64> =
+        sqlx::query_scalar("select slice_id from tidegate.seen_row order by 1").fetch_all(&pool).await.unwrap();
+    assert_eq!(seen, [2, 3]);
+    let read: Vec<i64> = sqlx::query_scalar(
+        "select id from tidegate.slice where reading_run is not null and cursor = 'page 3' order by 1",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(read, [2, 3]);
+}
+
+#[tokio::test]
+async fn two_processes_prune_fingerprints_at_the_same_time() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let names: Vec<String> = (0..20).map(|number| format!("stream_{number}")).collect();
+    let streams: Vec<_> = names.iter().map(|name| (&**name, "navigation_marks", None)).collect();
+    let all: Vec<_> = names.iter().cycle().take(200).map(|name| (&**name, 100, false)).collect();
+    slices(&pool, &streams, &all).await;
+    let drain = async |pool: PgPool| {
+        let mut sum = 0;
+        for _ in 0..200 {
+            sum += prune::fingerprints(&pool, 90 * DAY, 3).await.unwrap();
+        }
+        sum
+    };
+    let (one, other) = tokio::join!(drain(database.another_pool(1)), drain(database.another_pool(1)));
+    assert_eq!(one + other, 200);
+    assert_eq!(fingerprinted(&pool).await, (vec![], vec![]));
+}

@@ -68,6 +68,8 @@ const REST: &str = "
     select id, 'requests', 'calls', 100, '1 day', '1 day', '0' from tidegate.quota_ledger;
     insert into tidegate.quota_use (limit_id, ends_at, used)
     select id, now() - n * interval '1 minute', 1 from tidegate.quota_limit cross join generate_series(1, 100) as n;
+    insert into tidegate.quota_spent (limit_id, used, first_ends_at, last_ends_at)
+    select limit_id, sum(used), min(ends_at), max(ends_at) from tidegate.quota_use group by limit_id;
     set session_replication_role = origin;
 ";
 

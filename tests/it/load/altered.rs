@@ -7,6 +7,7 @@ use tidegate::catalogue::Stream;
 use tidegate::connector;
 use tidegate::load::LoadError;
 use tidegate::load::table::{Cause, Table};
+use tidegate::store::distribution::Distribution;
 
 use super::plant::{Plant, Reader, whole};
 
@@ -26,7 +27,8 @@ async fn alter(plant: &Plant, statement: &str) {
 
 async fn open(plant: &Plant) -> Result<Table, LoadError> {
     let mut session = plant.pool.acquire().await.unwrap();
-    Table::open(&mut session, &plant.stream, &plant.types, Cause { run: 1, connection: "acme" }).await
+    let cause = Cause { run: 1, connection: "acme" };
+    Table::open(&mut session, &plant.stream, &plant.types, Distribution::None, cause).await
 }
 
 async fn changes(plant: &Plant) -> Vec<String> {

@@ -54,6 +54,7 @@ fn parent() -> Stream {
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         children: CHILDREN.iter().map(child).collect(),
         ..stream("survey_result")
     }

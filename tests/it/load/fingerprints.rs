@@ -292,6 +292,7 @@ fn by_columns() -> tidegate::catalogue::Stream {
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         ..super::plant::stream("survey_result")
     }
 }

@@ -37,7 +37,7 @@ fn child(name: &'static str, field: &'static str, columns: &'static [Column]) ->
 }
 
 /// A stream of this mode with two child tables, and its tables.
-async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
+pub async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
     let columns: Vec<Text> = key.iter().map(|&name| name.into()).collect();
     let all = key == ["project", "id", "bot"];
     let children = vec![child("labels", "labels", LABELS), child("groups", "groups", GROUPS)];
@@ -50,6 +50,7 @@ async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         children: if all { children.into() } else { Cow::Borrowed(&[]) },
         ..stream("survey_result")
     };
@@ -80,11 +81,11 @@ async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
     plant
 }
 
-async fn entities() -> Plant {
+pub async fn entities() -> Plant {
     plant(Mode::Upsert, &["project", "id", "bot"]).await
 }
 
-async fn list() -> Plant {
+pub async fn list() -> Plant {
     plant(Mode::Snapshot, &["project", "id", "bot"]).await
 }
 

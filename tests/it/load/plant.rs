@@ -16,6 +16,7 @@ use tidegate::load::{LoadError, key};
 use tidegate::rows::layout::Layout;
 use tidegate::rows::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::store::cursor::{self, Slice};
+use tidegate::store::distribution::Distribution;
 use tidegate::store::run::{self, Claim};
 use tidegate::store::task::Progress;
 
@@ -33,6 +34,8 @@ pub struct Plant {
     pub may_add: bool,
     /// Types that the job states.
     pub types: BTreeMap<String, ColumnType>,
+    /// Which form of statements loads the tables. They are never distributed.
+    pub form: Distribution,
 }
 
 /// Midnight, `day` days into March 2024.
@@ -63,7 +66,13 @@ impl Plant {
     pub async fn of(stream: Stream, may_add: bool) -> Self {
         let database = TestDatabase::create().await;
         let pool = database.pool();
-        Self { database, pool, stream, may_add, types: BTreeMap::new() }
+        Self { database, pool, stream, may_add, types: BTreeMap::new(), form: Distribution::None }
+    }
+
+    /// Loads with this form of statements.
+    pub fn in_form(mut self, form: Distribution) -> Self {
+        self.form = form;
+        self
     }
 
     /// Makes these fields the records' key.
@@ -123,7 +132,8 @@ impl Plant {
         let mut session = self.pool.acquire().await.unwrap();
         let cause = Cause { run: claim.id, connection: &claim.connection };
         let stream = self.settled(&mut session, cause).await.unwrap();
-        let table = Table::open(&mut session, stream, &self.types, cause).await.unwrap();
+        let mut table = Table::open(&mut session, stream, &self.types, Distribution::None, cause).await.unwrap();
+        table.distribution = self.form;
         let layout = Layout::new(&stream.columns, self.may_add).with_children(&stream.children);
         let mut layout = layout.with_types(&self.types);
         table.teach(&mut layout, stream);
@@ -146,7 +156,8 @@ impl Plant {
 
     /// The stream with the key of its table. Tests are few and short, so it is not freed.
     pub async fn settled(&self, session: &mut PgConnection, cause: Cause<'_>) -> Result<&'static Stream, LoadError> {
-        Ok(Box::leak(Box::new(key::of_table(session, &self.stream, &self.types, cause).await?)))
+        let keyed = key::of_table(session, &self.stream, &self.types, Distribution::None, cause).await?;
+        Ok(Box::leak(Box::new(keyed)))
     }
 
     /// Reads a slice from its first page to its last.

@@ -308,6 +308,7 @@ fn p4_any_spelling_of_an_id_is_one_row() {
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         ..stream("survey_result")
     };
     let by_column = || tidegate::catalogue::Key::Columns(vec!["id".into()].into());
@@ -385,6 +386,7 @@ fn typed() -> Stream {
         documented: true,
         time_field: None,
         row_time: None,
+        business_time: &[],
         ..stream("survey_result")
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::mart::relations::RELATIONS;
 use tidegate::mart::{Settings, Views};
+use tidegate::store::session;
 
 use super::{Mart, VIEWS_OF_MIGRATIONS};
 use crate::support::daemon::{Daemon, SOON};
@@ -68,6 +69,41 @@ async fn p12_a_long_query_on_the_mart_stops_no_load() {
     transaction.rollback().await.unwrap();
     world.sync_ok().await;
     assert_eq!(world.scalar::<i64>("select count(new_field) from lynn.current_interactions").await, changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_long_work_of_tidegate_gives_way_to_a_change_of_a_table_that_it_reads() {
+    if clock::is_shifted() {
+        return;
+    }
+    let mart = Mart::new().await;
+    let mut worker = mart.database.connect().await;
+    let backend = session::backend(&mut worker).await.unwrap();
+    let mut transaction = worker.begin().await.unwrap();
+    let working = format!(
+        "select count(*) from pg_locks where pid = {backend} and relation = 'lynn.survey_result'::regclass and granted"
+    );
+    let change = async {
+        eventually(SOON, async || (mart.count(&*working).await > 0).then_some(())).await;
+        let mut other = mart.database.connect().await;
+        let statements = "set lock_timeout = '3s'; alter table lynn.survey_result add column added text";
+        sqlx::raw_sql(statements).execute(&mut other).await
+    };
+    let rolled_back = async {
+        let statements = "lock table lynn.survey_result in access share mode; select pg_sleep(60)";
+        let work = sqlx::raw_sql(statements).execute(&mut *transaction);
+        let done = session::yielding(&mart.pool, backend, work).await;
+        transaction.rollback().await.unwrap();
+        done
+    };
+    let (done, changed) = tokio::join!(rolled_back, change);
+    assert!(done.unwrap().is_none(), "it was cancelled, to be repeated later");
+    changed.unwrap();
+
+    // Without a session that waits it comes to its end.
+    let mut transaction = worker.begin().await.unwrap();
+    let work = sqlx::raw_sql("select pg_sleep(2)").execute(&mut *transaction);
+    assert!(session::yielding(&mart.pool, backend, work).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

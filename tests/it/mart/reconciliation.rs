@@ -154,8 +154,8 @@ async fn report(session: &mut PgConnection, config: &Config) -> Reconciliation {
 async fn shown_after_runs(warehouse: &Warehouse, session: &mut PgConnection) {
     let config = warehouse.world.config();
     let pool = warehouse.world.database.pool();
-    assert!(reconciliation::compare(session).await.unwrap(), "something was read");
-    assert!(!reconciliation::compare(session).await.unwrap(), "nothing was read since");
+    assert!(reconciliation::compare(&pool, session).await.unwrap(), "something was read");
+    assert!(!reconciliation::compare(&pool, session).await.unwrap(), "nothing was read since");
     let found = report(session, &config).await;
     let compared: BTreeMap<&str, bool> =
         found.connections.iter().map(|compared| (&*compared.connection, compared.compared > 0)).collect();
@@ -190,8 +190,8 @@ async fn without_the_view_nothing_is_compared() {
         values ('acme', 'summary', 'lexer', 'summary', current_date - 9, 'UTC', '1d')",
     )
     .await;
-    assert!(!reconciliation::compare(session).await.unwrap());
+    assert!(!reconciliation::compare(&mart.pool, session).await.unwrap());
     mart.refresh().await;
-    assert!(reconciliation::compare(session).await.unwrap());
-    assert!(!reconciliation::compare(session).await.unwrap());
+    assert!(reconciliation::compare(&mart.pool, session).await.unwrap());
+    assert!(!reconciliation::compare(&mart.pool, session).await.unwrap());
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate::store::distribution::Distribution;
 use tidegate::store::{event, notification, problem};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -35,7 +36,7 @@ async fn world() -> (World, MockServer, MockServer) {
             bad.uri()
         )
     });
-    tidegate::store::migrate::migrate(&world.database.pool()).await.unwrap();
+    tidegate::store::migrate::migrate(&world.database.pool(), Distribution::None).await.unwrap();
     (world, good, bad)
 }
 
@@ -76,6 +77,19 @@ async fn p7_a_test_message_takes_the_usual_way_and_no_secret_appears() {
     for secret in [SECRET, HEADER, BODY] {
         assert!(!seen.contains(secret), "{secret} in {seen}");
     }
+}
+
+/// The command is a process of its own, so a daemon that runs goes on.
+#[tokio::test]
+async fn a_test_message_that_is_refused_with_410_says_of_which_process_nothing_is_sent_any_more() {
+    let (world, _good, bad) = world().await;
+    bad.reset().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(410)).mount(&bad).await;
+    let test = command(&world, &[], &["notify", "test", "bad"]).await;
+    assert_eq!(test.status.code(), Some(1), "{test:?}");
+    assert!(String::from_utf8_lossy(&test.stdout).contains("not accepted: HTTP 410\n"), "{test:?}");
+    let said = String::from_utf8_lossy(&test.stderr).into_owned();
+    assert!(said.contains("this process sends nothing to it until it loads the configuration again"), "{said}");
 }
 
 #[tokio::test]

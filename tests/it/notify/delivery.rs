@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tidegate::config::NotifyFormat;
 use tidegate::notify::{Outcome, Timing};
+use tidegate::store::notification_attempt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use wiremock::ResponseTemplate;
@@ -64,6 +65,90 @@ async fn attempts_are_spread_and_end() {
     bench.check().await;
     bench.check().await;
     assert_eq!(bench.send().await, 0);
+}
+
+/// An attempt of a process that ended. It recorded no outcome.
+const CUT_OFF: &str = "update tidegate.notification set attempts = attempts + 1, outcome = null, due_at = now()";
+
+#[tokio::test]
+async fn attempts_that_were_cut_off_use_up_no_retries() {
+    let timing = Timing { backoff: vec![MINUTE, 10 * MINUTE], ..quick() };
+    let bench = Bench::with(NotifyFormat::Slack, timing).await;
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    for (after, state) in [("30 seconds", "due"), ("7 minutes", "due"), ("-1 minute", "given_up")] {
+        for _ in 0..5 {
+            bench.execute(CUT_OFF).await;
+        }
+        assert_eq!(bench.send().await, 1);
+        let row = format!("select state || (due_at > now() + interval '{after}') from tidegate.notification");
+        assert_eq!(bench.all(&row).await, [format!("{state}true")]);
+    }
+    assert_eq!(bench.all("select failures || ' of ' || attempts from tidegate.notification").await, ["3 of 18"]);
+}
+
+/// Sending the message may be what ends the process.
+#[tokio::test]
+async fn a_message_whose_attempts_are_cut_off_is_sent_more_and_more_seldom_and_given_up() {
+    const LEASE: Duration = Duration::from_secs(30);
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.accepts().await;
+    bench.fail(&["marks"], "refused").await;
+    bench.check().await;
+    let mut leases = Vec::new();
+    for attempts in 1..=20 {
+        let claimed = notification_attempt::claim(&bench.pool, "oncall", LEASE, None).await.unwrap().unwrap();
+        assert_eq!((claimed.attempts, claimed.failures, claimed.cut_off), (attempts, 0, attempts - 1));
+        let lease =
+            "select ceil(extract(epoch from due_at - clock_timestamp()) / 30)::integer from tidegate.notification";
+        leases.push(sqlx::query_scalar::<_, i32>(lease).fetch_one(&bench.pool).await.unwrap());
+        bench.execute("update tidegate.notification set due_at = now()").await;
+    }
+    assert_eq!(leases[..8], [1, 2, 4, 8, 16, 32, 64, 120], "{leases:?}");
+    assert!(leases[8..].iter().all(|lease| *lease == 120), "at most an hour: {leases:?}");
+    bench.fail(&["dialogs"], "does not exist").await;
+    bench.check().await;
+    assert_eq!(bench.send().await, 1, "the other one is sent");
+    let given_up = "select attempts || ' ' || outcome from tidegate.notification where state = 'given_up'";
+    assert_eq!(bench.all(given_up).await, ["20 the process ended before there was an outcome"]);
+}
+
+#[tokio::test]
+async fn beginnings_are_sent_before_ends_and_reminders_and_each_before_its_own_end() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    let names: Vec<String> = (0..4).map(|n| format!("marks{n}")).collect();
+    let removed: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (stream, error) in removed.iter().zip(["a", "b", "c", "d"]) {
+        another(&bench, stream, error).await;
+    }
+    assert_eq!(bench.send().await, 4);
+    bench.mend(&removed).await;
+    bench.check().await;
+    bench.check().await;
+    another(&bench, "dialogs", "does not exist").await;
+    // It is over before the target has accepted its beginning.
+    bench.responds(ResponseTemplate::new(500)).await;
+    assert_eq!(bench.send_one().await, Some(Outcome::Refused(500)));
+    bench.accepts().await;
+    bench.mend(&["dialogs"]).await;
+    bench.check().await;
+    bench.check().await;
+    another(&bench, "surveys", "timeout").await;
+    assert_eq!(bench.send().await, 7);
+    let received = bench.received().await;
+    let events: Vec<String> = received
+        .iter()
+        .map(|request| {
+            let event = body(request);
+            let kind = event["type"].as_str().unwrap().replace("tidegate.problem.", "");
+            format!("{kind} {}", event["subject"].as_str().unwrap().replace("acme/", ""))
+        })
+        .collect();
+    assert_eq!(events[..2], ["opened dialogs", "opened surveys"], "{events:?}");
+    assert!(events[2..].iter().all(|event| event.starts_with("recovered ")), "{events:?}");
+    assert_eq!(events[6], "recovered dialogs", "{events:?}");
 }
 
 #[tokio::test]
@@ -352,8 +437,9 @@ async fn a_message_that_another_process_sends_is_not_sent_again_because_the_targ
     eventually(Duration::from_secs(20), async || (bench.received().await.len() == 1).then_some(())).await;
     bench.fail(&["dialogs"], "does not exist").await;
     bench.check().await;
-    assert_eq!(bench.send().await, 1);
+    // The target receives one message at a time.
     assert_eq!(sending.await.unwrap(), Some(Outcome::Accepted(200)));
+    assert_eq!((bench.send().await, bench.received().await.len()), (1, 2));
     assert_eq!((bench.send().await, bench.received().await.len()), (0, 2));
 }
 
@@ -412,20 +498,27 @@ async fn a_message_whose_sender_vanished_is_sent_again_under_the_same_id() {
     assert_eq!((bench.received().await.len(), ids.len()), (2, 1));
 }
 
-/// At most one message a second, of all processes together; here with a shorter time.
+/// A second passes between the end of one attempt and the begin of the next, of all processes together; here a shorter
+/// time.
 #[tokio::test]
-async fn two_replicas_together_keep_the_limit_of_a_target() {
+async fn two_replicas_together_keep_the_limit_of_a_target_that_responds_slowly() {
     const SPACING: Duration = Duration::from_millis(400);
+    const SLOW: Duration = Duration::from_millis(300);
     let timing = || Timing { spacing: SPACING, ..quick() };
     let bench = Bench::with(NotifyFormat::Cloudevents, timing()).await;
-    bench.accepts().await;
+    let begins = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&begins);
+    let respond = move |_: &wiremock::Request| {
+        noted.lock().unwrap().push(Instant::now());
+        ResponseTemplate::new(200).set_delay(SLOW)
+    };
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(respond).mount(&bench.target).await;
     for n in 0..6 {
         bench.fail(&[&format!("marks{n}")], &format!("error {}", ["a", "b", "c", "d", "e", "f"][n])).await;
         // Five streams with the same kind of problem would be one problem.
         bench.execute(format!("update tidegate.stream set connection = 'c{n}' where stream = 'marks{n}'")).await;
     }
     bench.check().await;
-    let begun = std::time::Instant::now();
     let replica = async |notifier: Arc<tidegate::notify::Notifier>| {
         let mut sent = 0;
         eventually(Duration::from_mins(1), async || {
@@ -437,10 +530,29 @@ async fn two_replicas_together_keep_the_limit_of_a_target() {
         sent
     };
     let (one, other) = tokio::join!(replica(notifier(timing())), replica(notifier(timing())));
-    let sent = one + other;
-    assert_eq!((sent, bench.received().await.len()), (6, 6));
-    // The first one is sent at once.
-    assert!(begun.elapsed() >= SPACING * 5, "{:?}", begun.elapsed());
+    let begins = begins.lock().unwrap().clone();
+    assert_eq!((one + other, begins.len()), (6, 6));
+    for pair in begins.windows(2) {
+        let apart = pair[1].duration_since(pair[0]);
+        // The clock of the database is not that of this process.
+        assert!(apart + Duration::from_millis(10) >= SPACING + SLOW, "{apart:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_message_to_a_target_is_sent_as_soon_as_its_turn_comes() {
+    const SPACING: Duration = Duration::from_millis(700);
+    let timing = Timing { spacing: SPACING, timeout: MINUTE, lease: 2 * MINUTE, ..quick() };
+    let bench = Bench::with(NotifyFormat::Cloudevents, timing).await;
+    bench.accepts().await;
+    another(&bench, "marks", "refused").await;
+    another(&bench, "dialogs", "does not exist").await;
+    let begun = Instant::now();
+    assert_eq!(bench.send().await, 2, "the second one waits for its turn, and not for the next call");
+    assert!(begun.elapsed() >= SPACING, "{:?}", begun.elapsed());
+    another(&bench, "surveys", "timeout").await;
+    bench.execute("update tidegate.notification_target set next_at = now() + interval '30 s'").await;
+    assert_eq!(bench.send().await, 0, "another process is sending");
 }
 
 #[tokio::test]

@@ -48,6 +48,18 @@ async fn each_kind_of_problem_opens_and_ends() {
             update tidegate.problem set seen_last_at = now() - interval '25 hours'",
         ),
         (
+            "schema acme/marks",
+            "insert into tidegate.slice (
+                connection, stream, window_start, window_end, read_until, finished_run, finished_at, lacks_columns_since
+            )
+            values (
+                'acme', 'marks', now() - interval '1 day', now(), now(), 1, now(), now() - interval '20 minutes'
+            );
+            update tidegate.stream set has_gap = false",
+            "delete from tidegate.slice;
+            update tidegate.stream set has_gap = false",
+        ),
+        (
             "quota_refused acme",
             "insert into tidegate.quota_ledger (key, connections) values ('k', '{acme,zoo}');
             insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width, blocked_until)

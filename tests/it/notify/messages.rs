@@ -287,11 +287,10 @@ async fn a_problem_that_takes_over_others_is_open_and_as_old_as_they_are_and_a_p
     let [_, second, third] = seen.as_slice() else { panic!("{seen:?}") };
     let mut rest = [about(second), about(third)].map(|(kind, subject)| format!("{kind} {subject}"));
     rest.sort();
-    assert_eq!(
-        rest,
-        [r#""tidegate.problem.opened" "acme""#, r#""tidegate.problem.recovered" "acme/marks""#],
-        "{seen:?}"
-    );
+    assert_eq!(rest, [r#""tidegate.problem.merged" "acme/marks""#, r#""tidegate.problem.opened" "acme""#], "{seen:?}");
+    let [merged, opened] = if second["type"] == "tidegate.problem.merged" { [second, third] } else { [third, second] };
+    assert_eq!(merged["data"]["merged_into"], opened["data"]["problem"], "{seen:?}");
+    assert!(opened["data"]["merged_into"].is_null() && merged["data"]["closed_at"].is_string(), "{seen:?}");
 }
 
 #[tokio::test]
@@ -341,19 +340,99 @@ async fn streams_with_one_cause_are_one_problem_of_their_connection() {
     bench.check().await;
     bench.check().await;
     assert_eq!(bench.open().await, ["failed acme", "failed acme/other"]);
-    // The outage shows another error: no message about its end is sent.
+    // The outage shows another error: it is the same problem.
     bench.fail(&["marks", "dialogs", "surveys"], "the vendor did not respond").await;
     bench.check().await;
     bench.check().await;
-    bench.send().await;
-    let texts = bench.texts().await;
-    assert_eq!(texts.len(), 2, "{texts:?}");
-    assert!(texts[1].starts_with("*prod*: 1 problem\n✕ 3 streams of acme fail since "), "{texts:?}");
+    assert_eq!((bench.open().await.len(), bench.send().await), (2, 0));
+    let streams = "select streams || ' ' || summary from tidegate.problem where closed_at is null order by scope";
+    assert_eq!(bench.all(streams).await, ["3 the vendor did not respond", "1 the report does not exist"]);
     bench.mend(&["marks", "dialogs", "surveys", "other"]).await;
     bench.check().await;
     bench.check().await;
     bench.send().await;
-    assert!(bench.texts().await[2].starts_with("*prod*: 2 over\n"), "{:?}", bench.texts().await);
+    assert!(bench.texts().await[1].starts_with("*prod*: 2 over\n"), "{:?}", bench.texts().await);
+}
+
+/// What a vendor writes may differ at each call, and one error may follow another while the streams are read in turn.
+#[tokio::test]
+async fn a_problem_of_several_streams_keeps_its_age_and_its_mute_while_their_errors_change() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    let streams = ["marks", "dialogs", "surveys"];
+    bench.fail(&streams, "status 400, “outage alpha”").await;
+    bench.check().await;
+    assert_eq!((bench.open().await, bench.send().await), (vec!["failed acme".to_owned()], 1));
+    bench
+        .execute(
+            "update tidegate.problem
+            set seen_first_at = '2026-01-01 00:00Z', muted_until = now() + interval '7 days', muted_by = 'operator'",
+        )
+        .await;
+    let same = async || {
+        bench.check().await;
+        bench.check().await;
+        assert_eq!((bench.open().await, bench.send().await), (vec!["failed acme".to_owned()], 0));
+        let kept = "select streams || ' ' || (seen_first_at = '2026-01-01 00:00Z' and muted_until > now())
+            from tidegate.problem";
+        bench.all(kept).await
+    };
+    for (failing, error) in [
+        (&streams[..], "status 400, “outage beta”"),
+        (&streams[..1], "status 400, “request a”"),
+        (&streams[1..2], "status 400, “request b"),
+        (&streams[..1], "status 503"),
+        (&streams[..2], "the vendor did not respond"),
+        (&streams[2..], "the credential was refused"),
+    ] {
+        bench.fail(failing, error).await;
+        assert_eq!(same().await, ["3 true"], "{error}");
+    }
+    // A stream with the error that others have meanwhile has the same cause.
+    bench.fail(&["more"], "the vendor did not respond").await;
+    assert_eq!(same().await, ["4 true"]);
+    bench.fail(&["another"], "the report does not exist").await;
+    bench.check().await;
+    assert_eq!(
+        (bench.open().await, bench.send().await),
+        (vec!["failed acme".to_owned(), "failed acme/another".to_owned()], 1)
+    );
+    // The end of the problem is found twice although a stream of its connection still fails.
+    bench.mend(&["marks", "dialogs", "surveys", "more"]).await;
+    bench.check().await;
+    assert_eq!((bench.open().await.len(), bench.send().await), (2, 0));
+    bench.check().await;
+    assert_eq!((bench.open().await, bench.send().await), (vec!["failed acme/another".to_owned()], 1));
+    let last = body(bench.received().await.last().unwrap());
+    assert_eq!((&last["type"], &last["subject"]), (&"tidegate.problem.recovered".into(), &"acme".into()));
+    // It fails again: that is a new problem.
+    bench.fail(&["marks", "dialogs"], "status 400, “outage alpha”").await;
+    bench.check().await;
+    let since = "select (opened_at = seen_first_at and muted_until is null)::text from tidegate.problem
+        where closed_at is null and scope = 'acme'";
+    assert_eq!(bench.all(since).await, ["true"]);
+}
+
+#[tokio::test]
+async fn a_problem_that_takes_over_others_is_muted_if_all_of_them_are() {
+    for (muted, is_muted) in [("acme/marks", "false"), ("%", "true")] {
+        let bench = Bench::new(NotifyFormat::Slack).await;
+        bench.fail(&["marks"], "status 503").await;
+        bench.fail(&["dialogs"], "status 503, and more").await;
+        bench.check().await;
+        bench
+            .execute(format!(
+                "update tidegate.problem set muted_until = now() + interval '7 days', muted_by = 'operator'
+                where scope like '{muted}'"
+            ))
+            .await;
+        bench.fail(&["marks", "dialogs", "surveys"], "the credential was refused").await;
+        bench.check().await;
+        assert_eq!(bench.open().await, ["failed acme"]);
+        let mute = "select (muted_until is not null and muted_by = 'operator')::text from tidegate.problem
+            where closed_at is null";
+        assert_eq!(bench.all(mute).await, [is_muted], "{muted}");
+    }
 }
 
 #[tokio::test]

@@ -197,6 +197,7 @@ async fn the_page_of_the_system_shows_every_configured_target_and_the_loops_that
     for name in ["good", "bad", "waits", "silent"] {
         assert!(page.contains(&format!("/system/notify/{name}/test\"")), "a button for {name}: {page}");
     }
+    assert!(page.contains("enqueue 0.4<br>"), "each loop has a line: {page}");
     assert!(page.contains("HTTP 403") && page.contains("problems 300") && page.contains(", fails</b>"), "{page}");
     assert!(!page.contains("removed") && !page.contains("s3cret"), "{page}");
     port.close().await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -105,15 +106,30 @@ fn is_of_a_transaction(query: &[u8]) -> bool {
     query.starts_with(b"begin") || query.starts_with(b"rollback") || query == b"\0"
 }
 
+/// A port over a database in which much is wrong, and the counter of its statements.
+struct Counted {
+    port: Port,
+    pool: PgPool,
+    counter: Counter,
+    _database: TestDatabase,
+}
+
+impl Counted {
+    async fn open() -> Self {
+        let database = TestDatabase::create().await;
+        story::trouble(&database.pool(), "refused").await;
+        sqlx::raw_sql(MORE).execute(&database.pool()).await.unwrap();
+        let url: Url = database.url().parse().unwrap();
+        let counter = Counter::before(&url).await;
+        let pool = PgPoolOptions::new().max_connections(1).connect(&counter.url(&url)).await.unwrap();
+        let port = Port::open(pool.clone()).await;
+        Self { port, pool, counter, _database: database }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
-    let database = TestDatabase::create().await;
-    story::trouble(&database.pool(), "refused").await;
-    sqlx::raw_sql(MORE).execute(&database.pool()).await.unwrap();
-    let url: Url = database.url().parse().unwrap();
-    let counter = Counter::before(&url).await;
-    let pool = PgPoolOptions::new().max_connections(1).connect(&counter.url(&url)).await.unwrap();
-    let port = Port::open(pool.clone()).await;
+    let Counted { port, pool, counter, _database } = Counted::open().await;
     let mut counts = String::new();
     for page in PAGES {
         counter.take();
@@ -149,13 +165,7 @@ async fn a_page_costs_few_statements_and_none_if_the_client_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_and_the_state_of_everything_cost_few_statements() {
-    let database = TestDatabase::create().await;
-    story::trouble(&database.pool(), "refused").await;
-    sqlx::raw_sql(MORE).execute(&database.pool()).await.unwrap();
-    let url: Url = database.url().parse().unwrap();
-    let counter = Counter::before(&url).await;
-    let pool = PgPoolOptions::new().max_connections(1).connect(&counter.url(&url)).await.unwrap();
-    let port = Port::open(pool.clone()).await;
+    let Counted { port, pool, counter, _database } = Counted::open().await;
     for path in ["/status.json", "/metrics"] {
         counter.take();
         assert_eq!(port.fetch(path, "").await.status, 200, "{path}");

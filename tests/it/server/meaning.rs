@@ -1,12 +1,13 @@
 //! What pages say about days, quotas, pauses and hints is what the tables mean.
 
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use tidegate::quota::waiter_of_task;
 
 use super::api;
-use crate::support::TestDatabase;
 use crate::support::port::{self, CONFIG, Port};
 use crate::support::story;
+use crate::support::{TestDatabase, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_days_that_no_job_asks_for_are_not_in_the_list_of_days_to_read() {
@@ -136,10 +137,7 @@ async fn a_blocked_quota_ranks_first_and_a_waiting_call_names_its_task() {
     assert!(acme["fullest"]["blocked_until"].is_string(), "{overview}");
     for path in ["/", "/connections"] {
         let page = port.fetch(path, "").await.body;
-        assert!(
-            page.contains("0.0 % of period_<wbr>bandwidth, <b class=\"bad\">blocked until <time"),
-            "{path}: {page}"
-        );
+        assert!(page.contains("<div class=\"bad\">period_<wbr>bandwidth is blocked until <time"), "{path}: {page}");
     }
     port.close().await;
 }
@@ -155,6 +153,49 @@ const POSTPONED: &str = "
     insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until, attempts)
     select id, 'survey_result', 'waiting', 'quota period_calls', now() + interval '5 minutes', 2 from run
     returning run_id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_names_what_a_stream_waits_for_while_a_worker_has_its_run() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let port = Port::open(pool.clone()).await;
+    let waiting = async || port.fetch(&api("/"), "").await.json();
+    let before = waiting().await;
+    let run: i64 = sqlx::query_scalar(RUNNING).fetch_one(&pool).await.unwrap();
+    sqlx::query(
+        "insert into tidegate.task (run_id, stream, state, waiting_for, waiting_until)
+        values ($1, 'survey_result', 'waiting', 'export', now() + interval '5 minutes'),
+            ($1, 'show_error', 'waiting', 'vendor', now() - interval '1 minute')",
+    )
+    .bind(run)
+    .execute(&pool)
+    .await
+    .unwrap();
+    let of_run = |overview: &Value| {
+        let found = overview["waiting"].as_array().unwrap().iter().find(|one| one["run_id"] == run);
+        found.map(|one| one["waiting_for"].clone())
+    };
+    // A page may be some seconds old.
+    let soon = std::time::Duration::from_secs(20);
+    let overview = eventually(soon, async || Some(waiting().await).filter(|overview| of_run(overview).is_some())).await;
+    assert_eq!(of_run(&overview), Some(json!("export")), "the time of the other one has come: {overview}");
+    let total = |overview: &Value| overview["waiting_total"].as_i64().unwrap();
+    assert_eq!(total(&overview), total(&before) + 1, "{overview}");
+    let page = port.fetch("/", "").await.body;
+    let (_, listed) = page.split_once("aria-label=\"Waiting\"").expect("a list of what waits");
+    assert!(listed.contains(&format!("/runs/{run}\"")) && listed.contains("<td>export</td>"), "{listed}");
+    let page = port.fetch(&format!("/runs/{run}"), "").await.body;
+    assert!(page.contains("<br>for export, until <time"), "{page}");
+    assert!(page.contains("<br>for its turn, after the wait for vendor"), "{page}");
+    sqlx::query("update tidegate.task set waiting_until = now() - interval '1 second' where run_id = $1")
+        .bind(run)
+        .execute(&pool)
+        .await
+        .unwrap();
+    eventually(soon, async || of_run(&waiting().await).is_none().then_some(())).await;
+    port.close().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time() {
@@ -217,6 +258,29 @@ async fn a_task_that_a_limit_has_postponed_is_named_once_with_its_limit_and_time
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_wait_is_over_waits_for_a_worker() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let run: i64 = sqlx::query_scalar(POSTPONED).fetch_one(&pool).await.unwrap();
+    let over = "update tidegate.task set waiting_until = now() - interval '6 minutes' where state = 'waiting';
+        update tidegate.run set due_at = now() - interval '6 minutes' where state = 'waiting'";
+    sqlx::raw_sql(over).execute(&pool).await.unwrap();
+    let port = Port::open(pool).await;
+    let overview = port.fetch(&api("/"), "").await.json();
+    let waiting = &overview["waiting"][0];
+    assert_eq!(
+        (&waiting["run_id"], &waiting["waiting_for"], &waiting["until"]),
+        (&json!(run), &json!("quota period_calls"), &Value::Null),
+        "{overview}"
+    );
+    assert!(port.fetch("/", "").await.body.contains("<td>is due, waits for a worker</td>"));
+    let document = port.fetch(&api(&format!("/runs/{run}")), "").await.json();
+    assert_eq!(document["tasks"][0]["waiting_until"], Value::Null, "{document}");
+    port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_waits_after_an_error_says_which() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
@@ -255,6 +319,43 @@ async fn a_task_that_waits_after_an_error_says_which() {
     let says = "The last error: <span class=\"bad\">the connection could not be made</span><br>To do: see the vendor";
     assert!(page.contains(says), "{page}");
     port.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_failed_stream_says_which_of_the_conditions_holds() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let path = "/streams/acme-lynn/survey_result";
+    let operator = "The last reading failed for a reason that only an operator can remove.";
+    let repeated = "The last 4 readings failed.";
+    let first = "No reading has succeeded yet.";
+    let reset = "No reading has succeeded since the stream was reset.";
+    for (change, conditions) in [
+        ("failures = 1, needs_operator = true", vec![operator]),
+        ("failures = 4, needs_operator = false", vec![repeated]),
+        ("failures = 4, needs_operator = true", vec![operator, repeated]),
+        ("failures = 1, needs_operator = false, reset_at = now() - interval '1 minute'", vec![reset]),
+        ("failures = 1, needs_operator = false, last_success_at = null", vec![first]),
+        // It has failed once after a success.
+        ("failures = 1, needs_operator = false, reset_at = null, last_success_at = now()", vec![]),
+    ] {
+        let change = format!(
+            "update tidegate.stream set last_error = 'HTTP 500', last_error_at = now(), {change}
+            where stream = 'survey_result'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(change.clone())).execute(&pool).await.unwrap();
+        // Another process, which has no earlier response.
+        let port = Port::open(pool.clone()).await;
+        let stream = port.fetch(&api(path), "").await.json();
+        assert_eq!(stream["state"] == "failed", !conditions.is_empty(), "{change}: {stream}");
+        assert_eq!(stream["needs_operator"], conditions.contains(&operator), "{change}: {stream}");
+        let page = port.fetch(path, "").await.body;
+        let said: Vec<&str> =
+            [operator, repeated, first, reset].into_iter().filter(|condition| page.contains(*condition)).collect();
+        assert_eq!(said, conditions, "{change}: {page}");
+        port.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,6 +399,65 @@ async fn no_firing_is_promised_while_a_run_of_an_earlier_one_is_unfinished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p8_a_firing_at_the_instant_at_which_a_pause_ends_is_the_next_one() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let moment = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    for (until, next) in [
+        ("2066-01-05T03:15:00Z", "2066-01-05T03:15:00Z"),
+        ("2066-01-05T03:15:00.5Z", "2066-01-05T04:15:00Z"),
+        ("2066-01-05T03:14:59.5Z", "2066-01-05T03:15:00Z"),
+    ] {
+        let pause = "insert into tidegate.pause (job, until, reason, actor)
+            values ('lynn-hourly', $1::text::timestamptz, 'maintenance', 'ana')
+            on conflict (job) do update set until = excluded.until";
+        sqlx::query(pause).bind(until).execute(&pool).await.unwrap();
+        let port = Port::open(pool.clone()).await;
+        let overview = port.fetch(&api("/"), "").await.json();
+        let jobs = port.fetch(&api("/jobs"), "").await.json();
+        let job = port.fetch(&api("/jobs/lynn-hourly"), "").await.json();
+        let status = port.fetch("/status.json", "").await.json();
+        for at in [
+            &overview["next"][0]["at"],
+            &jobs["jobs"][0]["next_firing"],
+            &job["job"]["next_firing"],
+            &job["firings"][0]["at"],
+            &status["jobs"][0]["next_firing"],
+        ] {
+            assert_eq!(moment(at), moment(&json!(next)), "paused until {until}");
+        }
+        port.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_while_slices_are_held_pages_say_that_the_newest_data_leave_them_out() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let path = "/streams/acme-lynn/survey_result";
+    let moment = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let mut newest = Vec::new();
+    for is_held in [false, true] {
+        let hold = "
+            update tidegate.slice
+            set held_since = now(), held_reason = 'few rows', held_rows_there = 100, held_rows_reported = 20
+            where $1 and stream = 'survey_result' and window_start > now() - interval '2 days'";
+        sqlx::query(hold).bind(is_held).execute(&pool).await.unwrap();
+        let port = Port::open(pool.clone()).await;
+        newest.push(moment(&port.fetch(&api(path), "").await.json()["newest_data_until"]));
+        let page = port.fetch(path, "").await.body;
+        assert_eq!(page.contains("<dt>Newest data that are not held</dt>"), is_held, "{page}");
+        assert_eq!(page.contains("<dt>Newest data</dt>"), !is_held, "{page}");
+        let page = port.fetch("/streams", "").await.body;
+        assert_eq!(page.contains("<span class=\"quiet\">of what is not held</span>"), is_held, "{page}");
+        port.close().await;
+    }
+    assert!(newest[1] < newest[0], "{newest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_paused() {
     let database = TestDatabase::create().await;
     story::calm(&database.pool()).await;
@@ -318,6 +478,32 @@ async fn a_job_that_the_configuration_pauses_says_so_also_while_everything_is_pa
         assert_eq!(page.contains("Paused until"), !by_configuration, "{page}");
         port.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_from_the_configuration_has_no_link_to_a_page_that_does_not_exist() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    story::calm(&pool).await;
+    let removed = "
+        insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, jobs)
+        values ('gone-vendor', 'users', 'lexer', 'users', '2026-01-01', 'UTC', '1d', '{}');
+        insert into tidegate.run (job, connection, kind, state, started_at, finished_at)
+        values ('removed-job', 'gone-vendor', 'manual', 'failed', now(), now())";
+    sqlx::raw_sql(removed).execute(&pool).await.unwrap();
+    let run: i64 = sqlx::query_scalar("select max(id) from tidegate.run").fetch_one(&pool).await.unwrap();
+    let port = Port::open(pool.clone()).await;
+    for path in [format!("/runs/{run}"), "/streams/gone-vendor/users".to_owned()] {
+        let page = port.fetch(&path, "").await;
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        assert!(page.body.contains("gone-vendor"), "{path}: {}", page.body);
+        for gone in ["href=\"/jobs/removed-job", "href=\"/connections/gone-vendor"] {
+            assert!(!page.body.contains(gone), "{path}: {}", page.body);
+        }
+    }
+    let well = port.fetch("/streams/acme-lynn/survey_result", "").await.body;
+    assert!(well.contains("href=\"/connections/acme-lynn\""), "{well}");
+    port.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -352,8 +538,8 @@ async fn p8_one_instant_reads_the_same_on_every_page() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     story::trouble(&pool, "refused").await;
-    let waits = "update tidegate.run set due_at = '2026-01-05 03:15:59.96Z' where id = 4;
-        update tidegate.task set waiting_until = '2026-01-05 03:15:59.96Z' where run_id = 4;
+    let waits = "update tidegate.run set due_at = '2066-01-05 03:15:59.96Z' where id = 4;
+        update tidegate.task set waiting_until = '2066-01-05 03:15:59.96Z' where run_id = 4;
         update tidegate.run set job = 'lynn-hourly' where id = 4;
         update tidegate.schema_change set connection = 'acme-lynn' where column_name = 'score'";
     sqlx::raw_sql(waits).execute(&pool).await.unwrap();
@@ -385,7 +571,7 @@ async fn p8_one_instant_reads_the_same_on_every_page() {
     // What waits until then waits no shorter than is shown.
     for path in ["/", "/runs/4"] {
         let page = port.fetch(path, "").await.body;
-        let texts = texts_of(&page, "2026-01-05T03:15:59Z");
+        let texts = texts_of(&page, "2066-01-05T03:15:59Z");
         assert!(!texts.is_empty() && texts.iter().all(|text| text.contains("00:16 (-03:00)")), "{path}: {texts:?}");
     }
     let page = port.fetch("/streams/acme-lynn/survey_result", "").await.body;

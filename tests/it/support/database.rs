@@ -6,6 +6,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use tidegate::secret::Secret;
+use tidegate::store::distribution::Distribution;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -158,7 +159,9 @@ async fn template() -> String {
         let mut url = server::shared().url.clone();
         url.set_path(&building);
         let pool = pool_of(&url, CONNECTIONS_MAX);
-        tidegate::store::migrate::migrate(&pool).await.expect("the migrations apply to an empty database");
+        tidegate::store::migrate::migrate(&pool, Distribution::None)
+            .await
+            .expect("the migrations apply to an empty database");
         pool.close().await;
         execute(&mut admin, format!("alter database {building} rename to {name}")).await;
         execute(&mut admin, format!("alter database {name} allow_connections false")).await;

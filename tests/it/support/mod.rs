@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod database;
 mod folder;
 pub mod json_schema;
+pub mod lock;
 pub mod pgbouncer;
 pub mod port;
 pub mod process;

@@ -1,9 +1,12 @@
 //! A reader's transaction stays open while a vendor adds a field (promise 12).
 
+use std::time::Duration;
+
 use sqlx::Connection as _;
 
 use super::*;
-use crate::support::clock;
+use crate::support::daemon::SOON;
+use crate::support::{clock, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_reader_that_locks_a_table_stops_no_load_and_the_column_is_added_later() {
@@ -28,4 +31,94 @@ async fn p12_a_reader_that_locks_a_table_stops_no_load_and_the_column_is_added_l
     assert_eq!(world.sync().await[0].state, "succeeded");
     let column = "select count(*) from lynn.current_interactions where new_field = 'x' and _extra is null";
     assert_eq!(world.scalar::<i64>(column).await, changed, "the next reading brings the values to their column");
+}
+
+const LACKING: &str = "select count(*) from tidegate.slice where lacks_columns_since is not null";
+const IN_EXTRA: &str = "select count(*) from lynn.current_interactions where _extra is not null";
+/// What a reader's transaction holds.
+const LOCK: &str = "lock table lynn.current_interactions in access share mode";
+
+/// A job that reads the slices of the last days, each once.
+fn days(days: i64) -> Recipe {
+    Recipe {
+        start: ago(days).date_naive(),
+        streams: "[current_interactions]",
+        job: vec!["lookback: 0s".to_owned()],
+        ..Recipe::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_values_that_were_read_while_the_table_was_locked_come_to_their_columns_without_a_lookback() {
+    if clock::is_shifted() {
+        return;
+    }
+    let world = World::with(days(4)).await;
+    let mut reader = world.database.connect().await;
+    let mut transaction = reader.begin().await.unwrap();
+    sqlx::raw_sql(LOCK).execute(&mut *transaction).await.unwrap();
+    let tasks = world.sync_ok().await;
+    assert!(tasks[0].slices_done >= 4 && tasks[0].values_extra > 0, "{tasks:?}");
+    // The slice of today may have no rows yet.
+    assert!(world.scalar::<i64>(LACKING).await >= 4);
+    assert!(world.scalar::<i64>(IN_EXTRA).await > 0);
+
+    // As long as the table is locked, finished slices are not read in vain.
+    let tasks = world.sync_ok().await;
+    assert!(tasks[0].slices_done <= 1, "{tasks:?}");
+
+    transaction.rollback().await.unwrap();
+    let tasks = world.sync_ok().await;
+    assert!(tasks[0].slices_done >= 4, "{tasks:?}");
+    assert_eq!((world.scalar::<i64>(LACKING).await, world.scalar::<i64>(IN_EXTRA).await), (0, 0));
+    world.assert_truth("current_interactions", ago(4), tasks[0].last_window_end.unwrap()).await;
+
+    let tasks = world.sync_ok().await;
+    assert!(tasks[0].slices_done <= 1, "they are read again once: {tasks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_table_gets_its_columns_with_the_next_slice_after_a_lock_has_ended() {
+    if clock::is_shifted() {
+        return;
+    }
+    let world = World::with(days(4)).await;
+    let mut reader = world.database.connect().await;
+    let mut transaction = reader.begin().await.unwrap();
+    sqlx::raw_sql(LOCK).execute(&mut *transaction).await.unwrap();
+    let (tasks, ()) = tokio::join!(world.sync_ok(), async {
+        eventually(SOON, async || (world.scalar::<i64>(LACKING).await > 0).then_some(())).await;
+        transaction.rollback().await.unwrap();
+    });
+    let lacking = world.scalar::<i64>(LACKING).await;
+    assert!((1..=2).contains(&lacking), "{lacking} of {} slices", tasks[0].slices_done);
+    let tasks = world.sync_ok().await;
+    assert_eq!((world.scalar::<i64>(LACKING).await, world.scalar::<i64>(IN_EXTRA).await), (0, 0));
+    world.assert_truth("current_interactions", ago(4), tasks[0].last_window_end.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_table_gets_its_columns_between_the_pages_of_a_slice_after_a_lock_has_ended() {
+    if clock::is_shifted() {
+        return;
+    }
+    let recipe = days(1);
+    // A page per second.
+    let options = recipe.options.clone().limit("requests", 1, Duration::from_secs(1));
+    let world = World::with(Recipe { page_size: 25, options, ..recipe }).await;
+    let mut reader = world.database.connect().await;
+    let mut transaction = reader.begin().await.unwrap();
+    sqlx::raw_sql(LOCK).execute(&mut *transaction).await.unwrap();
+    tokio::join!(world.sync_ok(), async {
+        eventually(SOON, async || (world.scalar::<i64>(LACKING).await > 0).then_some(())).await;
+        transaction.rollback().await.unwrap();
+    });
+    let first_day = "_window_start = (select min(_window_start) from lynn.current_interactions)";
+    let with = format!("{IN_EXTRA} and {first_day}");
+    let without = format!("{} and {first_day}", IN_EXTRA.replace("is not null", "is null"));
+    assert!(world.scalar::<i64>(&with).await > 0);
+    assert!(world.scalar::<i64>(&without).await > 0, "the rest of the slice has its columns");
+    let tasks = world.sync_ok().await;
+    assert_eq!((world.scalar::<i64>(LACKING).await, world.scalar::<i64>(IN_EXTRA).await), (0, 0));
+    world.assert_truth("current_interactions", ago(1), tasks[0].last_window_end.unwrap()).await;
 }
