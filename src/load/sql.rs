@@ -230,14 +230,10 @@ impl StatementParts<'_> {
         or ({present}) is distinct from ({written}){revived}
 {order}    on conflict ({conflict}) do update
     set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at{revive}
-    returning xmax = 0 as inserted
+    returning {returned}
 )
 
-select
-    count(*) filter (where inserted) as inserted,
-    count(*) filter (where not inserted) as updated,
-    (select count(*) from {source} as staged) as staged
-from merged",
+{counts}",
             all = listed(&|name, _| name.to_owned()),
             staged = listed(&|name, _| format!("staged.{name}")),
             present = listed(&|name, _| format!("present.{name}")),
@@ -246,6 +242,38 @@ from merged",
             order = if order.is_empty() { String::new() } else { format!("    order by {}\n", order.join(", ")) },
             conflict = conflict.join(", "),
             assignments = assignments.join(", "),
+            returned = if table.partitioned { "1 as written" } else { "xmax = 0 as inserted" },
+            counts = self.merge_counts(window_key),
+        )
+    }
+
+    /// Counts what the merge wrote. Partitioned tables return no system columns; there, the rows are new that the
+    /// statement did not find in the table when it began.
+    fn merge_counts(&self, window_key: &str) -> String {
+        let Self { table, target, source, .. } = self;
+        if !table.partitioned {
+            return format!(
+                "select
+    count(*) filter (where inserted) as inserted,
+    count(*) filter (where not inserted) as updated,
+    (select count(*) from {source} as staged) as staged
+from merged"
+            );
+        }
+        format!(
+            "select
+    found.inserted,
+    (select count(*) from merged) - found.inserted as updated,
+    found.staged
+from (
+    select
+        count(*) as staged,
+        count(*) filter (where present._connection is null) as inserted
+    from {source} as staged
+    left join {target} as present
+        on present._connection = $1{window_key} and {same_key}
+) as found",
+            same_key = self.same_key("present", "staged"),
         )
     }
 
@@ -271,6 +299,8 @@ where
         )
     }
 
+    /// The rows of a window are in one partition, in which a `ctid` is unique.
+    ///
     /// Each row is looked up by itself. With a join, a plan for a table without statistics may read the whole slice for
     /// every batch.
     fn replace(&self) -> String {

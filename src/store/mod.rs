@@ -23,6 +23,7 @@ pub mod mute;
 pub mod notification;
 pub mod notification_statement;
 pub mod notification_target;
+pub mod partitions;
 pub mod pause;
 pub mod problem;
 pub mod progress;
