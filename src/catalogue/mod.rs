@@ -3,6 +3,7 @@
 //! The catalogue drives the merge SQL, `tidegate streams`, the column comments and the check that migrations and
 //! catalogue agree. It does not know HTTP, SQL or the configuration.
 
+mod business_time;
 mod naming;
 mod shared;
 

@@ -15,6 +15,7 @@ pub mod held;
 pub mod history;
 pub mod ident;
 pub mod instance;
+pub mod keep;
 pub mod known;
 pub mod lock;
 pub mod migrate;

@@ -1,7 +1,7 @@
 //! The views of the schema `mart`, on a real Postgres.
 
 mod command;
-mod company;
+pub mod company;
 mod functions;
 mod grafana;
 mod keys;
