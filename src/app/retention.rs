@@ -271,12 +271,8 @@ impl Work {
         match self {
             Self::Slices(stream) => windows::slices(conn, expired, stream, true, ROWS_AT_A_TIME).await,
             Self::OnlySlices(stream) => windows::slices(conn, expired, stream, false, ROWS_AT_A_TIME).await,
-            Self::WithoutSlice(connection) => {
-                windows::without_slice(conn, expired, connection, ROWS_AT_A_TIME).await
-            }
-            Self::Entities(column, children) => {
-                entities::rows(conn, expired, column, children, ROWS_AT_A_TIME).await
-            }
+            Self::WithoutSlice(connection) => windows::without_slice(conn, expired, connection, ROWS_AT_A_TIME).await,
+            Self::Entities(column, children) => entities::rows(conn, expired, column, children, ROWS_AT_A_TIME).await,
         }
     }
 }

@@ -144,8 +144,7 @@ async fn validate(connection: &mut PgConnection, schema: &str, name: &str, until
         lock_structure(&mut transaction, schema, name).await?;
         run_ddl(&mut transaction, format!("set local lock_timeout = '{LOCK_TIMEOUT}'")).await?;
         let until = instant(until.start());
-        let add =
-            format!("alter table {table} add constraint {constraint} check (_window_start < {until}) not valid");
+        let add = format!("alter table {table} add constraint {constraint} check (_window_start < {until}) not valid");
         run_ddl(&mut transaction, add).await?;
         transaction.commit().await?;
     }
@@ -195,12 +194,7 @@ async fn forget_constraints(
 }
 
 /// Puts a partitioned table in the place of the table, which becomes its first partition; an empty one is dropped.
-async fn swap(
-    connection: &mut PgConnection,
-    schema: &str,
-    name: &str,
-    until: Month,
-) -> Result<Divided, LoadError> {
+async fn swap(connection: &mut PgConnection, schema: &str, name: &str, until: Month) -> Result<Divided, LoadError> {
     let mut transaction = connection.begin().await?;
     lock_structure(&mut transaction, schema, name).await?;
     // Names in definitions of views are printed with their schemas.
@@ -241,7 +235,8 @@ async fn swap(
         attach_new(&mut transaction, (schema, name), &[], until.start(), &moved.options).await?;
     } else {
         let until_start = instant(until.start());
-        let attach = format!("alter table {table} attach partition {part} for values from (minvalue) to ({until_start})");
+        let attach =
+            format!("alter table {table} attach partition {part} for values from (minvalue) to ({until_start})");
         run_ddl(&mut transaction, attach).await?;
         run_ddl(&mut transaction, format!("alter table {part} drop constraint if exists {constraint}")).await?;
         let meaning = format!("Rows of {schema}.{name} whose _window_start is before {} (UTC)", until.shown());
@@ -275,16 +270,16 @@ struct Belongings {
 impl Belongings {
     async fn of(connection: &mut PgConnection, schema: &str, name: &str) -> Result<Self, LoadError> {
         let table = qualified(schema, name);
-        let indexes: Vec<(String, String)> =
-            sqlx::query_as(INDEXES).bind(&table).fetch_all(&mut *connection).await?;
+        let indexes: Vec<(String, String)> = sqlx::query_as(INDEXES).bind(&table).fetch_all(&mut *connection).await?;
         let (indexes, mut before): (Vec<String>, Vec<String>) = indexes.into_iter().unzip();
         let about: Vec<String> = sqlx::query_scalar(ABOUT).bind(&table).fetch_all(&mut *connection).await?;
         before.extend(about);
         let views: Vec<String> = sqlx::query_scalar(VIEWS).bind(&table).fetch_all(&mut *connection).await?;
-        let options: Option<Vec<String>> = sqlx::query_scalar("select reloptions from pg_class where oid = $1::regclass")
-            .bind(&table)
-            .fetch_one(connection)
-            .await?;
+        let options: Option<Vec<String>> =
+            sqlx::query_scalar("select reloptions from pg_class where oid = $1::regclass")
+                .bind(&table)
+                .fetch_one(connection)
+                .await?;
         Ok(Self { indexes, before, views, options: options.unwrap_or_default() })
     }
 }

@@ -110,13 +110,11 @@ pub(super) async fn attach_new(
     let meaning = format!("Rows of {schema}.{name} whose _window_start is in {} (UTC)", month.shown());
     for statement in [
         // Attaching it makes the indexes.
-        format!("create table {part} (like {table} including all excluding identity excluding indexes excluding statistics){with}"),
-        format!("comment on table {part} is {}", literal(&meaning)),
         format!(
-            "alter table {table} attach partition {part} for values from ({}) to ({})",
-            instant(from),
-            instant(to)
+            "create table {part} (like {table} including all excluding identity excluding indexes excluding statistics){with}"
         ),
+        format!("comment on table {part} is {}", literal(&meaning)),
+        format!("alter table {table} attach partition {part} for values from ({}) to ({})", instant(from), instant(to)),
     ] {
         run_ddl(connection, statement).await?;
     }

@@ -321,7 +321,8 @@ pub fn wanted_from(job: &Job, now: DateTime<Utc>) -> DateTime<Utc> {
 pub fn scope(job: &Job, stream: &JobStream, now: DateTime<Utc>, run: i64, range: Option<Window>) -> Scope {
     let kept_from = job.warehouse.kept_from(now);
     Scope {
-        from: range.map_or_else(|| wanted_from(job, now), |range| kept_from.map_or(range.start, |at| at.max(range.start))),
+        from: range
+            .map_or_else(|| wanted_from(job, now), |range| kept_from.map_or(range.start, |at| at.max(range.start))),
         range_end: range.map(|range| range.end),
         limit: Scope::limit(now, job.settle),
         lookback: stream.lookback,

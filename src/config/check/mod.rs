@@ -101,19 +101,7 @@ pub(super) fn check(
     let notify = notify::check(raw.notify.unwrap_or_default(), &known_names, &mut report);
 
     let unread = Vec::new();
-    let config = Config {
-        database,
-        embedded,
-        warehouse,
-        server,
-        notify,
-        worker,
-        history,
-        log,
-        mart,
-        connections,
-        jobs,
-        unread,
-    };
+    let config =
+        Config { database, embedded, warehouse, server, notify, worker, history, log, mart, connections, jobs, unread };
     (config, report.into_faults())
 }

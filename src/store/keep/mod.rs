@@ -101,7 +101,10 @@ pub(super) async fn forget_slices(
     .execute(&mut *conn)
     .in_time()
     .await?;
-    sqlx::query!("delete from tidegate.seen_row where slice_id = any($1)", slices).execute(&mut *conn).in_time().await?;
+    sqlx::query!("delete from tidegate.seen_row where slice_id = any($1)", slices)
+        .execute(&mut *conn)
+        .in_time()
+        .await?;
     sqlx::query!("delete from tidegate.slice where id = any($1)", slices).execute(&mut *conn).in_time().await?;
     // A trigger noted that they are to be read again.
     sqlx::query!(

@@ -20,11 +20,7 @@ pub async fn old(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Option
 }
 
 /// Whether a slice of the partition is held, is being read, or reaches into what is kept.
-async fn is_needed(
-    conn: &mut PgConnection,
-    expired: Expired<'_>,
-    partition: &Partition,
-) -> Result<bool, sqlx::Error> {
+async fn is_needed(conn: &mut PgConnection, expired: Expired<'_>, partition: &Partition) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         select exists (
@@ -64,13 +60,14 @@ pub async fn take_away(
     if !still.contains(partition) {
         return Ok(false);
     }
-    let part = ident::table(&partition.schema, &partition.name);
-    // After this, no row can come into it.
-    let lock = format!("lock table {part} in access exclusive mode");
+    // After this, no row can come into the partition. The table is locked first, as its readers do: in the other order,
+    // a deadlock could cost a reader its query.
+    let lock = format!("lock table only {} in access exclusive mode", ident::table(schema, table));
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
     if is_needed(&mut transaction, expired, partition).await? {
         return Ok(false);
     }
+    let part = ident::table(&partition.schema, &partition.name);
     sqlx::raw_sql(AssertSqlSafe(format!("drop table {part}"))).execute(&mut *transaction).await?;
     let slices = sqlx::query_scalar!(
         "

@@ -1,18 +1,24 @@
 //! A table that has rows becomes a partitioned one without copying, and keeps everything that belongs to it.
 
+use std::time::Duration;
+
 use chrono::{Datelike as _, Months, NaiveDate, Utc};
 use sqlx::{Connection as _, Executor as _};
 
 use super::{divided, partitions, run, texts};
+use crate::load::fingerprints;
 use crate::load::plant::{Plant, numbered, whole};
+use crate::support::world::{Recipe, assert_equal};
+use crate::support::{Process, World, ago, eventually};
 
 const TABLE: &str = "lynn.survey_result";
+const LONG: Duration = Duration::from_mins(1);
 
 /// A plant with some days of rows.
 async fn plant() -> Plant {
     let plant = Plant::new().await;
     for number in [0, 1, 40] {
-        plant.read(whole(number), &[numbered(0..150)]).await;
+        fingerprints::read(&plant, whole(number), &[numbered(0..150)], 1).await;
     }
     plant
 }
@@ -97,12 +103,13 @@ async fn a_table_with_rows_is_divided_with_all_that_belongs_to_it() {
             format!("survey_result_until_{name}: (MINVALUE) TO ({bound})"),
         ]
     );
-    let count = "select rows::text || ' ' || (select more from public.partition_view_of_view) from public.partition_view";
+    let count =
+        "select rows::text || ' ' || (select more from public.partition_view_of_view) from public.partition_view";
     assert_eq!(texts(&plant.pool, count).await, ["450 451"], "the views read the new table");
     plant.read(whole(2), &[numbered(0..50)]).await;
     assert_eq!(texts(&plant.pool, count).await, ["500 501"]);
     // Rows that are read again are known by their fingerprints.
-    let again = plant.read(whole(0), &[numbered(0..150)]).await;
+    let again = fingerprints::read(&plant, whole(0), &[numbered(0..150)], 1).await;
     assert_eq!((again.rows_unchanged, again.rows_inserted), (150, 0));
     let event = texts(&plant.pool, "select summary from tidegate.event where kind = 'table'").await;
     assert_eq!(event, ["the table lynn.survey_result was divided into monthly partitions by _window_start"]);
@@ -115,7 +122,7 @@ async fn a_table_to_which_something_is_bound_stays_as_it_is() {
     for (obstacle, removal) in [
         ("create materialized view public.m as select n from lynn.survey_result", "drop materialized view public.m"),
         (
-            "create function public.f() returns setof lynn.survey_result language sql as 'select null'",
+            "create function public.f() returns setof lynn.survey_result language sql as 'select * from lynn.survey_result'",
             "drop function public.f()",
         ),
         ("create table public.r (row lynn.survey_result)", "drop table public.r"),
@@ -124,10 +131,13 @@ async fn a_table_to_which_something_is_bound_stays_as_it_is() {
             create trigger t before insert on lynn.survey_result for each row execute function public.t()",
             "drop function public.t() cascade",
         ),
-        ("create unique index u on lynn.survey_result (_row_key)", "drop index lynn.u"),
+        ("create unique index u on lynn.survey_result (_loaded_at, _row_key)", "drop index lynn.u"),
         ("create publication p for table lynn.survey_result", "drop publication p"),
         ("create table public.c () inherits (lynn.survey_result)", "drop table public.c"),
-        ("alter table lynn.survey_result enable row level security", "alter table lynn.survey_result disable row level security"),
+        (
+            "alter table lynn.survey_result enable row level security",
+            "alter table lynn.survey_result disable row level security",
+        ),
     ] {
         let plant = plant().await;
         run(&plant.pool, obstacle).await;
@@ -192,4 +202,38 @@ async fn a_load_goes_on_while_its_table_is_divided() {
     assert!(divided(&plant).await);
     reader.page(&numbered(10..20), None).await.unwrap();
     assert_eq!(plant.rows(whole(5)).await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_kill_while_a_table_is_divided_loses_nothing() {
+    // While the constraint is checked, and before the transaction ends that puts the other table in its place.
+    for lock in ["lock table lynn.navigation_marks in share update exclusive mode", "lock table tidegate.event"] {
+        let world = World::with(Recipe { start: ago(3).date_naive(), ..Recipe::default() }).await;
+        world.sync_ok().await;
+        let before = world.rows_where("navigation_marks", "_window_start < date_trunc('day', now())").await;
+        world.edit_config(|text| format!("warehouse: {{ partition: month }}\n{text}"));
+        let mut obstacle = world.database.connect().await;
+        obstacle.execute(sqlx::AssertSqlSafe(format!("begin; {lock}"))).await.unwrap();
+        let mut process = Process::start(&world.config_path(), &["sync"], &[]);
+        let waits = "select exists (
+            select from pg_stat_activity
+            where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+        )";
+        eventually(LONG, async || (process.has_ended() || world.scalar::<bool>(waits).await).then_some(())).await;
+        process.kill();
+        obstacle.execute("rollback").await.unwrap();
+        obstacle.close().await.unwrap();
+        run(
+            &world.database.pool(),
+            "update tidegate.run set lease_until = now() - interval '1 ms' where state = 'running'",
+        )
+        .await;
+        world.sync_ok().await;
+        let kind = "select relkind::text from pg_class where oid = 'lynn.navigation_marks'::regclass";
+        assert_eq!(world.scalar::<String>(kind).await, "p", "{lock}");
+        let checks = "select count(*) from pg_constraint where contype = 'c' and conname like 'tidegate_until%'";
+        assert_eq!(world.scalar::<i64>(checks).await, 0);
+        let after = world.rows_where("navigation_marks", "_window_start < date_trunc('day', now())").await;
+        assert_equal("navigation_marks", &after, &before);
+    }
 }

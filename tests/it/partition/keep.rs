@@ -10,6 +10,7 @@ use tidegate::store::keep::windows::{self, Step};
 use tidegate::store::keep::{self, Expired, partitions as keep_partitions};
 
 use super::{divided, partitions, run, texts};
+use crate::load::fingerprints;
 use crate::load::plant::{CONNECTION, Plant, numbered, whole};
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;
@@ -35,7 +36,7 @@ async fn plant(is_divided: bool) -> Plant {
         assert!(divided(&plant).await);
     }
     for number in [0, 1, 31, 61] {
-        plant.read(whole(number), &[numbered(0..120)]).await;
+        fingerprints::read(&plant, whole(number), &[numbered(0..120)], 1).await;
     }
     plant
 }
@@ -88,7 +89,10 @@ async fn partitions_that_are_wholly_old_are_dropped_with_their_slices() {
     let plant = plant(true).await;
     assert_eq!(drop_partitions(&plant, "2024-03-31").await, [""; 0], "March is not over");
     assert_eq!(drop_partitions(&plant, "2024-05-01").await, ["survey_result_2024_03", "survey_result_2024_04"]);
-    assert_eq!((days(&plant).await, slices(&plant).await), (vec!["2024-05-01".to_owned()], vec!["2024-05-01".to_owned()]));
+    assert_eq!(
+        (days(&plant).await, slices(&plant).await),
+        (vec!["2024-05-01".to_owned()], vec!["2024-05-01".to_owned()])
+    );
     assert_eq!(plant.count("select count(distinct slice_id) from tidegate.fingerprint").await, 1);
     let wanted = "select wanted_from::date::text || ' ' || coalesce(reset_at::text, 'not reset') from tidegate.stream";
     assert_eq!(texts(&plant.pool, wanted).await, ["2024-05-01 not reset"]);
@@ -147,9 +151,12 @@ async fn rows_of_a_table_that_is_not_divided_are_deleted_in_batches() {
     let plant = plant(false).await;
     assert_eq!(delete_rows(&plant, "2024-03-01", 100).await, [0]);
     assert_eq!(delete_rows(&plant, "2024-05-01", 100).await, [100, 100, 100, 60]);
-    assert_eq!((days(&plant).await, slices(&plant).await), (vec!["2024-05-01".to_owned()], vec!["2024-05-01".to_owned()]));
+    assert_eq!(
+        (days(&plant).await, slices(&plant).await),
+        (vec!["2024-05-01".to_owned()], vec!["2024-05-01".to_owned()])
+    );
     assert_eq!(status(&plant.pool).await[0].split_whitespace().take(2).collect::<Vec<_>>(), ["2024-05-01", "f"]);
-    let again = plant.read(whole(61), &[numbered(0..120)]).await;
+    let again = fingerprints::read(&plant, whole(61), &[numbered(0..120)], 1).await;
     assert_eq!(again.rows_unchanged, 120);
 }
 
@@ -186,10 +193,15 @@ async fn entities_are_deleted_by_their_own_time_with_their_children() {
     .await;
     let mut session = plant.pool.acquire().await.unwrap();
     let own = |name: &str| (name.to_owned(), name.to_owned());
-    let children =
-        [ChildTable { name: "session_label_links".to_owned(), key: vec![own("project_short_name"), own("session_id")] }];
+    let children = [ChildTable {
+        name: "session_label_links".to_owned(),
+        key: vec![own("project_short_name"), own("session_id")],
+    }];
     let of = Expired { schema: "jaicp", table: "sessions", kept_from: at("2024-02-01") };
-    assert_eq!(windows::has_columns(&mut session, of, &["nothing", "start_time"]).await.unwrap().unwrap(), "start_time");
+    assert_eq!(
+        windows::has_columns(&mut session, of, &["nothing", "start_time"]).await.unwrap().unwrap(),
+        "start_time"
+    );
     let mut step = async || entities::rows(&mut session, of, "start_time", &children, 20).await.unwrap();
     assert_eq!(step().await, Step { rows: 20, more: true });
     assert_eq!(step().await, Step { rows: 7, more: false });
@@ -219,7 +231,8 @@ async fn p11_the_daemon_drops_what_is_old_and_nothing_counts_as_missing() {
     for sections in ["", "warehouse: { partition: month }\n"] {
         let world = world(sections).await;
         world.sync_ok().await;
-        assert_eq!(world.scalar::<i64>("select count(*) from lynn.navigation_marks").await, 400);
+        let before = "select count(*) from lynn.navigation_marks where _window_start < date_trunc('day', now())";
+        assert_eq!(world.scalar::<i64>(before).await, 400);
         world.edit_config(|text| {
             let keep = sections.replace('\n', "").replace(" }", ", keep: 1 month }");
             let keep = if keep.is_empty() { "warehouse: { keep: 1 month }".to_owned() } else { keep };
@@ -230,7 +243,8 @@ async fn p11_the_daemon_drops_what_is_old_and_nothing_counts_as_missing() {
         let kept = (ago(0) - from).num_days() * 4;
         let left = "select count(*) from lynn.navigation_marks where _window_start < date_trunc('day', now())";
         eventually(SOON, async || (world.scalar::<i64>(left).await == kept).then_some(())).await;
-        let status = "select concat_ws(' ', covers_from = wanted_from, has_gap, state, covers_from) from tidegate.stream_state";
+        let status =
+            "select concat_ws(' ', covers_from = wanted_from, has_gap, state, covers_from) from tidegate.stream_state";
         let wanted = format!("t f on time {}", from.format("%Y-%m-%d 00:00:00+00"));
         eventually(SOON, async || (world.scalar::<String>(status).await == wanted).then_some(())).await;
         let missing = "select count(*) from mart.day_status where state = 'missing'";

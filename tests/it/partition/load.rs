@@ -5,6 +5,7 @@ use tidegate::load::sql::MergeSql;
 use tidegate::store::task::Progress;
 
 use super::{divided, partitions, texts};
+use crate::load::fingerprints;
 use crate::load::plant::{Plant, day, numbered, stream, whole};
 
 /// Two plants with the same stream; the table of the second one is divided.
@@ -32,8 +33,8 @@ fn counts(progress: &Progress) -> [i64; 6] {
 
 /// Reads a day into both tables, which must be equal afterwards. Returns what was counted.
 async fn read(plants: &[Plant; 2], number: i64, pages: &[Vec<String>]) -> [i64; 6] {
-    let plain = counts(&plants[0].read(whole(number), pages).await);
-    let divided = counts(&plants[1].read(whole(number), pages).await);
+    let plain = counts(&fingerprints::read(&plants[0], whole(number), pages, 1).await);
+    let divided = counts(&fingerprints::read(&plants[1], whole(number), pages, 1).await);
     assert_eq!(plain, divided, "{number}");
     assert_eq!(plants[0].rows(whole(number)).await, plants[1].rows(whole(number)).await, "{number}");
     plain
@@ -133,8 +134,9 @@ async fn rows_that_are_replaced_in_a_partition_are_found_by_their_places() {
     let claim = plant.claim().await;
     plant.resumed(&claim, whole(0)).await;
     assert!(divided(&plant).await);
-    plant.read(whole(0), &[numbered(0..500)]).await;
-    plant.read(whole(40), &[numbered(0..500)]).await;
+    plant.read(whole(0), &[numbered(0..6000)]).await;
+    plant.read(whole(40), &[numbered(0..6000)]).await;
+    sqlx::query("analyze lynn.survey_result").execute(&plant.pool).await.unwrap();
     let claim = plant.claim().await;
     let reader = plant.resumed(&claim, whole(0)).await;
     let replace = MergeSql::new(&reader.loader.table, false).replace.unwrap();
