@@ -29,7 +29,7 @@ async fn partitions(pool: &PgPool, table: &str) -> Vec<String> {
     let query = format!(
         "select relname || ': ' || pg_get_expr(relpartbound, oid)
         from pg_inherits inner join pg_class on oid = inhrelid
-        where inhparent = '{table}'::regclass
+        where inhparent = '{table}'::regclass and relispartition
         order by relname"
     );
     let bounds = texts(pool, &query).await;

@@ -24,7 +24,7 @@ async fn rows(warehouse: &Warehouse) -> Vec<String> {
     let mut rows = Vec::new();
     for table in tables {
         let query = format!(
-            "select '{table} ' || (to_jsonb(t) - '{{_run_id,_loaded_at,observed_at,cleaned_at,window_end}}'::text[])::text from {table} as t order by 1"
+            "select '{table} ' || (to_jsonb(t) - '{{_run_id,_loaded_at,observed_at,cleaned_at,window_end,extracted_at}}'::text[])::text from {table} as t order by 1"
         );
         rows.extend(texts(&pool, &query).await);
     }
