@@ -211,8 +211,8 @@ impl Pass<'_> {
         Ok(end)
     }
 
-    /// Works until nothing is left. Pauses as long as a step took, so that loads have the database to themselves half of
-    /// the time.
+    /// Works until nothing is left. Pauses as long as a step took, so that loads have the database to themselves half
+    /// of the time.
     async fn drain(
         &self,
         conn: &mut PgConnection,

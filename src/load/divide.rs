@@ -22,8 +22,8 @@ pub(super) const CONSTRAINT: &str = "tidegate_until_";
 /// SQLSTATE of rows that a constraint does not allow.
 const CHECK_VIOLATION: &str = "23514";
 
-/// Divides the table of `stream` by months, if that is `wanted` and its rows belong to windows. Returns whether the table
-/// was changed. What stands in the way is logged, and the table stays as it is.
+/// Divides the table of `stream` by months, if that is `wanted` and its rows belong to windows. Returns whether the
+/// table was changed. What stands in the way is logged, and the table stays as it is.
 pub async fn arrange(connection: &mut PgConnection, stream: &Stream, wanted: bool) -> Result<bool, LoadError> {
     if stream.mode != Mode::ReplaceWindow {
         return Ok(false);
