@@ -14,6 +14,23 @@ pub struct ChildTable {
     pub key: Vec<(String, String)>,
 }
 
+impl ChildTable {
+    /// Deletes the rows whose parents are in `gone`.
+    fn delete_orphans(&self, schema: &str) -> String {
+        let same = |(own, theirs): &(String, String)| format!("child.{} = gone.{}", quote(theirs), quote(own));
+        let same: Vec<String> =
+            ["child._connection = gone._connection".to_owned()].into_iter().chain(self.key.iter().map(same)).collect();
+        format!(
+            "    delete from {} as child
+    using gone
+    where
+        {}",
+            qualified(schema, &self.name),
+            same.join("\n        and ")
+        )
+    }
+}
+
 /// Deletes up to `limit` rows whose time is in `column` and too old, with their rows in child tables. Rows without a
 /// time stay.
 pub async fn rows(
@@ -28,29 +45,13 @@ pub async fn rows(
     let mut keys: Vec<&str> = children.iter().flat_map(|child| &child.key).map(|(own, _)| own.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
-    let keys: String = keys.iter().map(|name| format!(", {}", quote(name))).collect();
-    let orphans: String = children
+    let keys: Vec<String> = keys.iter().map(|name| format!(", {}", quote(name))).collect();
+    let orphans: Vec<String> = children
         .iter()
         .enumerate()
-        .map(|(number, child)| {
-            let target = qualified(expired.schema, &child.name);
-            let of_parent: String = child
-                .key
-                .iter()
-                .map(|(own, theirs)| format!("\n        and child.{} = gone.{}", quote(theirs), quote(own)))
-                .collect();
-            format!(
-                ",
-
-orphans_{number} as (
-    delete from {target} as child
-    using gone
-    where
-        child._connection = gone._connection{of_parent}
-)"
-            )
-        })
+        .map(|(number, child)| format!(",\n\norphans_{number} as (\n{}\n)", child.delete_orphans(expired.schema)))
         .collect();
+    let (keys, orphans) = (keys.concat(), orphans.concat());
     let statement = format!(
         "with gone as (
     delete from {table}
