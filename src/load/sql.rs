@@ -243,7 +243,7 @@ impl StatementParts<'_> {
             order = self.order().map_or_else(String::new, |order| format!("    {order}\n")),
             conflict = self.conflict(),
             assignments = assignments.join(", "),
-            returned = if table.partitioned { "1 as written" } else { "xmax = 0 as inserted" },
+            returned = if self.table.partitioned { "1 as written" } else { "xmax = 0 as inserted" },
             counts = self.merge_counts(window_key),
         )
     }
