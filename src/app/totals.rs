@@ -31,7 +31,7 @@ pub async fn compare(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut conn = pool.acquire().in_time().await?;
     let compared = reconciliation::compare(pool, &mut conn).await;
     if !matches!(compared, Ok(false)) {
-        // A transaction may be open, or a request to cancel may still arrive.
+        // A transaction may be open.
         conn.close_on_drop();
     }
     compared.map(|_| ())

@@ -1,8 +1,8 @@
 //! Gives tables what they lack for many rows: the index by business time, and the parameters of autovacuum.
 //!
-//! A table gets both when it is created; an empty table gets the index together with the column. This pass is for tables
-//! that have rows already. Each table gets each of them once, which is noted in `tidegate.table_upkeep`: what the
-//! operator removes or sets afterwards stays as it is.
+//! A table gets both when it is created; an empty table gets the index together with the column. This pass is for
+//! tables that have rows already. Each table gets each of them once, which is noted in `tidegate.table_upkeep`: what
+//! the operator removes or sets afterwards stays as it is.
 //!
 //! An index is built concurrently, so that no load waits for it. Such a build waits for transactions, so it may take
 //! long, and leaves an invalid index when it fails, which the next pass replaces.

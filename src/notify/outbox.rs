@@ -32,8 +32,8 @@ type Attempt = AbortOnDropHandle<Result<Option<Outcome>, sqlx::Error>>;
 /// The attempts that this process makes now, by the name of the target.
 pub(super) type UnderWay = BTreeMap<String, Attempt>;
 
-/// A message is given up after so many attempts whose process ended before it had recorded an outcome: sending it may be
-/// what ends the process. The pauses after them are longer each time.
+/// A message is given up after so many attempts whose process ended before it had recorded an outcome: sending it may
+/// be what ends the process. The pauses after them are longer each time.
 const CUT_OFF_MAX: i32 = 20;
 /// Why it is given up.
 const CUT_OFF: &str = "the process ended before there was an outcome";

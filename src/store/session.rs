@@ -6,7 +6,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -341,39 +340,30 @@ async fn lost(pool: &PgPool, backend: i32) {
 }
 
 /// Does long work of the session `backend` that can be done later, in one transaction. If another session waits for a
-/// lock of it, cancels it and returns `None`: a load that adds a column waits only for seconds, and readers of the table
-/// wait behind it. After the end, the caller closes the session, because a late request may still cancel a statement.
+/// lock of it, cancels it and returns `None`: a load that adds a column waits only for seconds, and readers of the
+/// table wait behind it.
 pub async fn yielding<T>(
     pool: &PgPool,
     backend: i32,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<Option<T>, sqlx::Error> {
-    let cancelled = AtomicBool::new(false);
+    let mut cancelled = false;
     // Boxed, as above.
-    let work = Box::pin(work);
-    let outcome = tokio::select! {
-        biased;
-        outcome = work => outcome.map(Some),
-        () = give_way(pool, backend, &cancelled) => Ok(None),
+    let mut work = Box::pin(work);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut work => break outcome,
+            () = sleep(YIELD_EVERY) => {
+                // To its end, so that it cancels nothing that the session does later. If the server does not respond,
+                // the work notices.
+                cancelled |= cancel_if_waited_for(pool, backend).await.unwrap_or(false);
+            }
+        }
     };
     match outcome {
-        Err(sqlx::Error::Database(error))
-            if cancelled.load(Ordering::Relaxed) && error.code().as_deref() == Some(CANCELLED) =>
-        {
-            Ok(None)
-        }
-        outcome => outcome,
-    }
-}
-
-/// Cancels what the session does whenever another one waits for its locks. Never ends.
-async fn give_way(pool: &PgPool, backend: i32, cancelled: &AtomicBool) {
-    loop {
-        sleep(YIELD_EVERY).await;
-        // If the server does not respond, the work notices.
-        if cancel_if_waited_for(pool, backend).await.unwrap_or(false) {
-            cancelled.store(true, Ordering::Relaxed);
-        }
+        Err(sqlx::Error::Database(error)) if cancelled && error.code().as_deref() == Some(CANCELLED) => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 

@@ -240,7 +240,7 @@ async fn unfinished_readings_that_no_job_continues_are_given_up() {
     )
     .await;
     sqlx::raw_sql(
-        "update tidegate.stream set jobs = '{hourly}' where stream = 'read';
+        "update tidegate.stream set jobs = case when stream = 'read' then array['hourly'] else '{}' end;
         update tidegate.slice set reading_run = 2 where stream = 'lately';
         update tidegate.slice set reading_pages = 3, cursor = 'page 3', reading_seen = 1;
         insert into tidegate.seen_row (slice_id, row_key) select id, gen_random_uuid() from tidegate.slice",
