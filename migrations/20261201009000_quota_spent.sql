@@ -9,8 +9,7 @@ create table tidegate.quota_spent (
     first_ends_at timestamptz,
     last_ends_at timestamptz,
     constraint quota_spent_pkey primary key (limit_id),
-    constraint quota_spent_limit_fkey foreign key (limit_id) references tidegate.quota_limit (id) on delete cascade,
-    constraint quota_spent_used_check check (used >= 0)
+    constraint quota_spent_limit_fkey foreign key (limit_id) references tidegate.quota_limit (id) on delete cascade
 )
 -- Each call changes its row; with room on the page, no index changes with it.
 with (fillfactor = 50);
@@ -33,7 +32,8 @@ begin
     if tg_op <> 'INSERT' then
         update tidegate.quota_spent as spent
         set
-            used = spent.used - less.used,
+            -- The sums are for pages and metrics: if they were wrong, no call must fail for it.
+            used = greatest(spent.used - less.used, 0),
             first_ends_at = (select min(ends_at) from tidegate.quota_use where limit_id = spent.limit_id),
             last_ends_at = (select max(ends_at) from tidegate.quota_use where limit_id = spent.limit_id)
         from (select limit_id, sum(used)::bigint as used from changed_from group by limit_id) as less

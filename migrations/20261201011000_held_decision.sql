@@ -48,7 +48,13 @@ comment on function tidegate.slices_released() is 'Keeps the number of released 
 create trigger slices_released
 after update of released on tidegate.slice
 for each row
-when (old.released is distinct from new.released and new.held_since is not null)
+when (
+    old.released is distinct from new.released
+    and new.held_since is not null
+    -- A slice that was read again is counted with all others of its stream.
+    and old.held_since is not distinct from new.held_since
+    and old.finished_at is not distinct from new.finished_at
+)
 execute function tidegate.slices_released();
 
 update tidegate.stream

@@ -19,10 +19,12 @@ comment on column tidegate.table_upkeep.index_attribute is 'Number (attnum) of t
 comment on column tidegate.table_upkeep.index_at is 'When the index of this column was created, or found';
 
 -- These indexes have one range of time per range of blocks. Where several connections are loaded, most ranges contain
--- almost all times. The daemon builds better ones, without blocking loads.
+-- almost all times. The daemon builds better ones, without blocking loads. One that a long query reads stays: it takes
+-- little, and this must not wait while others wait behind it.
 do $$
 declare
     former record;
+    waits constant text := current_setting('lock_timeout');
 begin
     for former in
         select index.indexrelid::regclass as name
@@ -48,8 +50,15 @@ begin
             and not class.relispartition
             and pg_has_role(class.relowner, 'usage')
     loop
-        execute format('drop index %s', former.name);
+        begin
+            perform set_config('lock_timeout', '1s', true);
+            execute format('drop index %s', former.name);
+        exception
+            when lock_not_available then
+                raise notice 'index % stays, because its table is in use', former.name;
+        end;
     end loop;
+    perform set_config('lock_timeout', waits, true);
 end;
 $$;
 

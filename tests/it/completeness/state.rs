@@ -225,10 +225,18 @@ async fn p11_a_stream_whose_held_slices_are_released_needs_no_decision_and_is_la
     // A reading that is held again has used its release up.
     let again = "update tidegate.slice set released = false where window_start < '2026-01-02 00:00Z'";
     assert_eq!(change(again).await, "held, late");
+    let counts = "select held_slices || ' ' || released_slices from tidegate.stream";
+    let read_again = "update tidegate.slice
+        set released = false, held_since = clock_timestamp(), finished_at = clock_timestamp() where held_since is not null";
+    for _ in 0..2 {
+        execute(&pool, &release("")).await;
+        assert_eq!(text(&pool, counts).await.unwrap(), "2 2");
+        execute(&pool, read_again).await;
+        assert_eq!(text(&pool, counts).await.unwrap(), "2 0");
+    }
     let over = "update tidegate.slice
         set held_since = null, held_reason = null, held_rows_there = null, held_rows_reported = null, released = false";
     assert_eq!(change(over).await, "late, late");
-    let counts = "select held_slices || ' ' || released_slices from tidegate.stream";
     assert_eq!(text(&pool, counts).await.unwrap(), "0 0");
     execute(&pool, "delete from tidegate.slice").await;
     assert_eq!(text(&pool, counts).await.unwrap(), "0 0");
