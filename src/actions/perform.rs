@@ -74,7 +74,7 @@ pub(super) fn range(asked: &Asked<'_>, job: &Job) -> Result<Option<Window>, Acti
             return Err(QueryError::of(missing, "write both the first day and the day after the last").into());
         }
     };
-    let window = grid::past_days(from, to, job.timezone, asked.now);
+    let window = grid::range_of(job, from, to, asked.now);
     window.map(Some).map_err(|error| {
         let wrong = if matches!(error, RangeError::TooLong { .. }) { "to" } else { "from" };
         QueryError::of(wrong, &error.to_string()).into()

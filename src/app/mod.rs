@@ -9,6 +9,7 @@ mod notifying;
 mod periodic;
 mod pruning;
 mod reload;
+mod retention;
 mod streams;
 mod totals;
 mod upkeep;

@@ -1,13 +1,15 @@
-//! Deletes old history while the daemon runs, in short transactions with pauses between them.
+//! Deletes old history while the daemon runs, in short transactions with pauses between them, and then old rows of the
+//! warehouse.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::periodic::Periodic;
+use super::retention::Retention;
 use crate::config::{Config, History};
 use crate::pulse::Loop;
 use crate::schedule::timer::PeriodicTask;
@@ -37,15 +39,17 @@ const KEEP_FINGERPRINTS: Duration = Duration::from_hours(90 * 24);
 /// Prunes by the current configuration.
 pub(super) fn task(periodic: &Periodic, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
     let (pool, shutdown) = (periodic.pool.clone(), periodic.shutdown.clone());
+    let retention = Arc::new(Mutex::new(Retention::default()));
     let work = move || {
-        let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
+        let (pool, config, shutdown) = (pool.clone(), Arc::clone(&config.borrow()), shutdown.clone());
+        let retention = Arc::clone(&retention);
         async move {
-            let gone = prune(&pool, &history, &shutdown).await?;
+            let gone = prune(&pool, &config.history, &shutdown).await?;
             if gone != Pruned::default() {
                 let Pruned { runs, rejects, events, slices } = gone;
                 tracing::info!(runs, rejects, events, slices, "old history deleted");
             }
-            Ok(())
+            retention.lock().await.pass(&pool, &config, &shutdown).await
         }
     };
     periodic.task(Loop::Prune, PERIOD, FAILING, work).within(WORK_MAX)

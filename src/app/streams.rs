@@ -11,7 +11,7 @@ use crate::config::{Config, Job};
 use crate::schedule;
 use crate::store::instance;
 use crate::store::stream::{self, Planned, Readers};
-use crate::worker::grid::midnight;
+use crate::worker::wanted_from;
 
 /// Streams that one statement stores: it locks their rows. No more are in memory with all that is stored of them.
 const AT_ONCE: usize = 500;
@@ -96,7 +96,6 @@ fn streams_read(config: &Config) -> Vec<Read<'_>> {
 fn planned(((connection, name), jobs): &Read<'_>, successes: &Successes, now: DateTime<Utc>) -> Option<Planned> {
     let first = jobs.first()?;
     let entry = first.streams.iter().find(|entry| entry.stream.name == *name)?;
-    let start = |job: &&Job| midnight(job.start, job.timezone);
     let last_success_at = successes.get(&((*connection).to_owned(), (*name).to_owned())).copied();
     Some(Planned {
         connection: (*connection).to_owned(),
@@ -106,7 +105,7 @@ fn planned(((connection, name), jobs): &Read<'_>, successes: &Successes, now: Da
         anchor: first.start,
         timezone: first.timezone.name().to_owned(),
         slice: entry.slice.to_string(),
-        wanted_from: jobs.iter().map(start).min().filter(|_| entry.stream.windowed()),
+        wanted_from: jobs.iter().map(|job| wanted_from(job, now)).min().filter(|_| entry.stream.windowed()),
         jobs: jobs.iter().map(|job| job.name.clone()).collect(),
         active_jobs: jobs.iter().filter(|job| !job.paused).map(|job| job.name.clone()).collect(),
         last_success_at,

@@ -330,6 +330,15 @@ impl Stream {
         }
     }
 
+    /// Columns that may hold the time of a row that belongs to no window; by it, old rows are dropped
+    /// (`warehouse.keep`). Empty for tables of windows, for lists, and where rows have no time.
+    pub fn time_columns(&self) -> &'static [&'static str] {
+        match self.mode {
+            Mode::ReplaceWindow | Mode::Snapshot => &[],
+            Mode::Upsert | Mode::Observe => self.business_time,
+        }
+    }
+
     /// The documented column with the business time, if there is one.
     pub fn documented_time(&self) -> Option<&Column> {
         let is_time = |column: &&Column, name: &str| column.name == *name && column.kind == ColumnType::Timestamptz;

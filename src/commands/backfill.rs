@@ -4,7 +4,7 @@ use super::sync::foreground;
 use super::{BackfillArgs, CommandError, Context, Exit, names};
 use crate::clock;
 use crate::schedule::ByHand;
-use crate::worker::grid::past_days;
+use crate::worker::grid::range_of;
 
 pub(crate) async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
@@ -20,7 +20,7 @@ pub(crate) async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<
         let message = format!("every stream of `{}` is a list, so there is no past range to read again", job.name);
         return Err(CommandError::Usage(message).into());
     }
-    let range = past_days(args.from, args.to, job.timezone, clock::now());
+    let range = range_of(job, args.from, args.to, clock::now());
     let range = range.map_err(|error| CommandError::Usage(error.to_string()))?;
     let (from, to) = (range.start, range.end);
     foreground(&context, vec![(job, streams, ByHand::Backfill { from, to })], args.json).await

@@ -11,6 +11,7 @@ mod raw;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod warehouse;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,12 +39,14 @@ use check::Shared;
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use notify::{NotifyFormat, Target};
 pub use schema::json_schema;
+pub use warehouse::{Partition, Warehouse};
 
 /// The complete configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: Database,
     pub embedded: Embedded,
+    pub warehouse: Warehouse,
     pub server: Server,
     /// Whom the daemon tells of problems.
     pub notify: Vec<Target>,
@@ -169,8 +172,17 @@ pub struct Job {
     /// If a reading reports a smaller share of a slice's or list's rows, no row is deleted. In percent; 0 disables the
     /// check.
     pub hold_below: u8,
+    /// As for the whole configuration.
+    pub warehouse: Warehouse,
     /// What `tidegate push` sends. Such a job reads no stream and runs only by that command.
     pub push: Option<Box<Push>>,
+}
+
+impl Job {
+    /// The streams that are read in time windows.
+    pub fn windowed_streams(&self) -> impl Iterator<Item = &JobStream> {
+        self.streams.iter().filter(|entry| entry.stream.windowed())
+    }
 }
 
 /// Rows of the warehouse that are sent as records of a Lynn campaign (`facts/lynn.md §6.1`).

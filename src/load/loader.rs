@@ -8,10 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
-use super::LoadError;
 use super::locked_out::LockedOut;
 use super::sql::MergeSql;
 use super::table::{Cause, Table};
+use super::{LoadError, partition};
 use crate::catalogue::{Mode, Stream};
 use crate::rows::layout::Layout;
 use crate::store::cursor::Slice;
@@ -107,6 +107,24 @@ impl<'a> Loader<'a> {
         self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.position.fingerprinted));
     }
 
+    /// Prepares for further pages of a reading that was begun: the partition of its rows may have been dropped since.
+    pub async fn resume_reading(&self, reading: &SliceReading) -> Result<(), LoadError> {
+        if !self.table.partitioned {
+            return Ok(());
+        }
+        let mut connection = self.pool.acquire().await?;
+        let backend = session::backend(&mut connection).await?;
+        watched(self.pool, backend, self.make_room(&mut connection, &reading.slice)).await
+    }
+
+    /// Makes the partition of the slice's rows, if the table is partitioned and has none.
+    async fn make_room(&self, connection: &mut PgConnection, slice: &Slice) -> Result<(), LoadError> {
+        if !self.table.partitioned {
+            return Ok(());
+        }
+        partition::make_room(connection, (&self.table.schema, &self.table.name), slice.window_start).await
+    }
+
     /// Begins the reading of a slice: finds out whether it has rows already, and deletes the state of an abandoned
     /// reading.
     pub async fn begin_reading(&self, reading: &mut SliceReading) -> Result<(), LoadError> {
@@ -120,6 +138,7 @@ impl<'a> Loader<'a> {
         connection: &mut PgConnection,
         reading: &mut SliceReading,
     ) -> Result<(), LoadError> {
+        self.make_room(connection, &reading.slice).await?;
         let mut transaction = connection.begin().in_time().await?;
         reading::restart(&mut transaction, reading.slice.id).await?;
         // The rows of other modes do not belong to a window: any row of the connection may be reported again.

@@ -6,6 +6,7 @@ mod child_sql;
 mod copy;
 mod counts;
 mod create;
+pub mod divide;
 mod duplicate_sql;
 mod duplicates;
 mod end_reading;
@@ -17,6 +18,7 @@ mod locked_out;
 mod mend;
 mod merge;
 mod number_column;
+mod partition;
 mod replace;
 mod shape;
 pub mod sql;
@@ -84,10 +86,16 @@ impl LoadError {
             let found = reported.and_then(|error| Some(format!("{}.{}", error.schema()?, error.table()?)));
             return Self::Required { table: found.unwrap_or_else(|| table.to_owned()), column };
         }
+        let rule = reported.and_then(PgDatabaseError::constraint);
+        // A row for which there is no partition violates no constraint, and names the table.
+        let has_no_partition = rule.is_none() && reported.is_some_and(|error| error.table().is_some());
+        if code == CHECK && (has_no_partition || rule.is_some_and(|rule| rule.starts_with(divide::CONSTRAINT))) {
+            let detail = "a partition of it was dropped, or it is being divided into partitions".to_owned();
+            return Self::Altered { table: table.to_owned(), detail };
+        }
         let is_theirs = reported.and_then(PgDatabaseError::schema).is_none_or(|schema| schema != "tidegate");
         if (RULES.contains(&&*code) || code == REQUIRED) && is_theirs {
             let named = reported.and_then(|error| Some(format!("{}.{}", error.schema()?, error.table()?)));
-            let rule = reported.and_then(PgDatabaseError::constraint);
             return Self::Rule {
                 table: named.unwrap_or_else(|| table.to_owned()),
                 // Citus does not say which constraint of a node's table it was.
@@ -110,6 +118,9 @@ impl LoadError {
 
 /// SQLSTATE of a null in a column that is not nullable.
 const REQUIRED: &str = "23502";
+
+/// SQLSTATE of a row that a check constraint or a domain rejects, or that no partition takes.
+const CHECK: &str = "23514";
 
 /// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that could reject its own
 /// rows.

@@ -19,8 +19,10 @@ pub(super) struct Relation {
     /// How many columns it has.
     pub(super) columns: i64,
     /// Whether a row may be replaced by deleting it and inserting it again: neither triggers (also those of foreign
-    /// keys) nor rules would notice the difference, and no other partition has rows at the same places.
+    /// keys) nor rules would notice the difference.
     pub(super) is_plain: bool,
+    /// Whether it has check constraints.
+    pub(super) has_checks: bool,
     /// The time of the transaction.
     pub(super) now: DateTime<Utc>,
 }
@@ -28,6 +30,10 @@ pub(super) struct Relation {
 impl Relation {
     pub(super) fn is_table(&self) -> bool {
         matches!(&*self.kind, "r" | "p")
+    }
+
+    pub(super) fn is_partitioned(&self) -> bool {
+        self.kind == "p"
     }
 
     /// Its kind, for an error.
@@ -78,13 +84,14 @@ pub(super) async fn relation(
                 pg_class.oid::bigint
             ) as "version!",
             count(attnum) as "columns!",
-            relkind = 'r' and not relhastriggers and not relhasrules and not relrowsecurity as "is_plain!",
+            relkind in ('r', 'p') and not relhastriggers and not relhasrules and not relrowsecurity as "is_plain!",
+            relchecks > 0 as "has_checks!",
             now() as "now!"
         from pg_catalog.pg_class
         inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
         left join pg_catalog.pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
         where nspname = $1 and relname = $2
-        group by pg_class.oid, relkind, relhastriggers, relhasrules, relrowsecurity
+        group by pg_class.oid, relkind, relhastriggers, relhasrules, relrowsecurity, relchecks
         "#,
         schema,
         name,

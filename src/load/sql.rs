@@ -233,20 +233,48 @@ impl StatementParts<'_> {
         or ({present}) is distinct from ({written}){revived}
 {order}    on conflict ({conflict}) do update
     set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at{revive}
-    returning xmax = 0 as inserted
+    returning {returned}
 )
 
-select
-    count(*) filter (where inserted) as inserted,
-    count(*) filter (where not inserted) as updated,
-    (select count(*) from {source} as staged) as staged
-from merged",
+{counts}",
             present = listed(&|name, _| format!("present.{name}")),
             written = listed(&|name, keep| kept(name, keep, "present", "staged")),
             same_key = self.same_key("present", "staged"),
             order = self.order().map_or_else(String::new, |order| format!("    {order}\n")),
             conflict = self.conflict(),
             assignments = assignments.join(", "),
+            returned = if self.table.partitioned { "1 as written" } else { "xmax = 0 as inserted" },
+            counts = self.merge_counts(window_key),
+        )
+    }
+
+    /// Counts what the merge wrote. Partitioned tables return no system columns; there, the rows are new that the
+    /// statement did not find in the table when it began.
+    fn merge_counts(&self, window_key: &str) -> String {
+        let Self { table, target, source, .. } = self;
+        if !table.partitioned {
+            return format!(
+                "select
+    count(*) filter (where inserted) as inserted,
+    count(*) filter (where not inserted) as updated,
+    (select count(*) from {source} as staged) as staged
+from merged"
+            );
+        }
+        format!(
+            "select
+    found.inserted,
+    (select count(*) from merged) - found.inserted as updated,
+    found.staged
+from (
+    select
+        count(*) as staged,
+        count(*) filter (where present._connection is null) as inserted
+    from {source} as staged
+    left join {target} as present
+        on present._connection = $1{window_key} and {same_key}
+) as found",
+            same_key = self.same_key("present", "staged"),
         )
     }
 
@@ -310,6 +338,8 @@ from merged",
         self.table.mode == Mode::Snapshot
     }
 
+    /// The rows of a window are in one partition, in which a `ctid` is unique.
+    ///
     /// Each row is looked up by itself. With a join, a plan for a table without statistics may read the whole slice for
     /// every batch.
     fn replace(&self) -> String {

@@ -362,7 +362,9 @@ impl Stage {
             return Ok(at);
         }
         let target = crate::store::ident::table(&self.table.schema, &self.table.name);
-        execute(connection, format!("lock table {target} in row exclusive mode")).await?;
+        // A partition is not locked before rows come into it.
+        let only = if self.table.partitioned { "only " } else { "" };
+        execute(connection, format!("lock table {only}{target} in row exclusive mode")).await?;
         let relation = shape::relation(connection, &self.table.schema, &self.table.name).await?;
         let relation = relation.ok_or_else(|| self.table.altered("it was dropped"))?;
         self.locked_at = Some(relation.now);

@@ -42,6 +42,8 @@ pub struct Table {
     /// Arrays that fill child tables. They are staged with a row, but have no column in the table.
     pub links: Vec<Links>,
     by_field: HashMap<String, Vec<usize>>,
+    /// Whether it is divided into partitions.
+    pub partitioned: bool,
     /// Differs after every change of the columns.
     pub version: i64,
     /// Where its rows are, and so which statements suit it.
@@ -151,6 +153,7 @@ impl Table {
         let stream = &with_found_types(stream, &attributes);
         let mut table = Self::new(stream, relation.version);
         table.distribution = distribution;
+        table.partitioned = relation.is_partitioned();
         table.key_is_due = !key::is_there(connection, stream).await?;
         let definition = Definition::of(stream);
         let definition = if table.key_is_due { definition.without_key() } else { definition };
@@ -190,6 +193,7 @@ impl Table {
             columns: Vec::new(),
             links: links.collect(),
             by_field: HashMap::new(),
+            partitioned: false,
             version,
             distribution: Distribution::None,
             missing: Vec::new(),

@@ -77,6 +77,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::Warehouse;
     use crate::cron::{CatchUp, Schedule};
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -98,6 +99,7 @@ mod tests {
             timeout: Duration::from_hours(6),
             paused: false,
             hold_below: 80,
+            warehouse: Warehouse::default(),
             push: None,
         }
     }

@@ -24,7 +24,7 @@ pub use files::{cannot_read, merge, read as read_files, read_bounded, unread_fol
 pub use overrides::apply as apply_overrides;
 pub use read::{keys_of, read};
 pub use report::{Report, check_name, entries, flag, secs};
-pub use scalar::{Amount, Bool, Credential, DurationText, Entries, Integer, Keep, Offset, Percent};
+pub use scalar::{Amount, Bool, Credential, DurationText, Entries, Integer, Keep, Months, Offset, Percent};
 pub use source_file::SourceFile;
 pub use substitute::apply as substitute;
 pub use suggest::{closest, fold, hint as closest_hint, zone as closest_zone};

@@ -132,6 +132,18 @@ impl FromText for Keep {
 
 written!(Keep, json_schema!({ "type": "string", "pattern": units::KEEP_PATTERN }));
 
+/// A number of whole months; 0 is forever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Months(pub u16);
+
+impl FromText for Months {
+    fn read(text: &str) -> Result<Self, String> {
+        units::months(text).map(Self)
+    }
+}
+
+written!(Months, json_schema!({ "type": ["integer", "string"], "pattern": units::MONTHS_PATTERN }));
+
 /// An offset from UTC: milliseconds with a sign, or `+05:30`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset(pub i64);

@@ -27,6 +27,37 @@ pub(crate) const DURATION_PATTERN: &str = r"^([0-9]+(ms|s|m|h|d))+$";
 /// The JSON Schema pattern of a duration, or of `forever`.
 pub(crate) const KEEP_PATTERN: &str = r"^(forever|([0-9]+(ms|s|m|h|d))+)$";
 
+/// The JSON Schema pattern of a number of months or years.
+pub(crate) const MONTHS_PATTERN: &str = "^(0|[1-9][0-9]* ?(months?|years?))$";
+
+/// A century. More is rather a mistake than a wish.
+const MONTHS_MAX: u64 = 1_200;
+
+/// Parses a number of months, written as months or years; 0 needs no unit. The error follows the value in a fault.
+pub(super) fn months(text: &str) -> Result<u16, String> {
+    const SHAPE: &str = "write whole months or years, `36 months` or `3 years`, or `0` to keep all";
+    let wrong = || format!("is not a number of months; {SHAPE}");
+    if matches!(text, "forever" | "none") {
+        return Err("is not a number of months; to keep all, write `0`".to_owned());
+    }
+    let (number, unit) = number(text).ok_or_else(wrong)?;
+    let months = match unit.trim_start() {
+        _ if number == 0 => return Ok(0),
+        "month" | "months" => number,
+        "year" | "years" => number.saturating_mul(12),
+        "d" | "day" | "days" => {
+            let months = number.div_ceil(30);
+            return Err(format!("is in days, but whole months are kept; write `{months} months`"));
+        }
+        "" => return Err(format!("has no unit; write `{number} months` or `{number} years`")),
+        _ => return Err(wrong()),
+    };
+    u16::try_from(months)
+        .ok()
+        .filter(|_| months <= MONTHS_MAX)
+        .ok_or_else(|| "is longer than a century; to keep all, write `0`".to_owned())
+}
+
 /// Parses a duration. The error follows the value in a fault.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const SHAPE: &str = "write for instance `40ms`, `4s`, `10m`, `12h`, `7d` or `1h30m`";
@@ -110,6 +141,28 @@ mod tests {
         assert_eq!(size("1MiB"), Ok(1_048_576));
         for text in ["", "MB", "100", "100mb", "-1MB", "1.5MB", "99999999999999999999GB"] {
             assert!(size(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn months_are_whole() {
+        for (text, expected) in
+            [("0", 0), ("0 months", 0), ("36 months", 36), ("1 month", 1), ("3 years", 36), ("2years", 24)]
+        {
+            assert_eq!(months(text), Ok(expected), "{text}");
+        }
+        for (text, part) in [
+            ("90d", "write `3 months`"),
+            ("91 days", "write `4 months`"),
+            ("36", "`36 months` or `36 years`"),
+            ("forever", "write `0`"),
+            ("1.5 years", "whole months"),
+            ("-1 months", "whole months"),
+            ("", "whole months"),
+            ("101 years", "century"),
+            ("99999999999999999999 months", "century"),
+        ] {
+            assert!(months(text).unwrap_err().contains(part), "{text}: {:?}", months(text));
         }
     }
 

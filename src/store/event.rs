@@ -9,7 +9,7 @@ use super::session::Deadline as _;
 use super::task::without_nul;
 
 /// The kinds of events.
-pub const EVENT_KINDS: [&str; 5] = ["problem", "recovered", "action", "reload", "reload_refused"];
+pub const EVENT_KINDS: [&str; 6] = ["problem", "recovered", "action", "reload", "reload_refused", "table"];
 
 /// The kind of an event of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,15 @@ pub async fn reload(
     .execute(executor)
     .in_time()
     .await?;
+    Ok(())
+}
+
+/// Records that a table was divided into partitions, or that old rows of it were dropped.
+pub async fn of_table(executor: impl PgExecutor<'_>, summary: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("insert into tidegate.event (kind, summary) values ('table', $1)", summary)
+        .execute(executor)
+        .in_time()
+        .await?;
     Ok(())
 }
 

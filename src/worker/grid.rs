@@ -9,6 +9,7 @@ use chrono::{
 use chrono_tz::Tz;
 
 use crate::catalogue::SliceLength;
+use crate::config::Job;
 use crate::connector::Window;
 use crate::store::cursor::Slice;
 
@@ -113,6 +114,8 @@ pub enum RangeError {
     Ahead { from: NaiveDate },
     #[error("{to} is more than a day in the future; {tomorrow}, the day after today, reads up to now")]
     TooLong { to: NaiveDate, tomorrow: NaiveDate },
+    #[error("{from} is before {kept_from}, and older rows are dropped (`warehouse.keep`): begin on that day")]
+    NotKept { from: NaiveDate, kept_from: NaiveDate },
 }
 
 /// The range of a backfill: the days from `from` to the day before `to`, in the time zone of the job. Refuses what only
@@ -130,6 +133,16 @@ pub fn past_days(from: NaiveDate, to: NaiveDate, zone: Tz, now: DateTime<Utc>) -
         Err(RangeError::TooLong { to, tomorrow })
     } else {
         Ok(Window { start: midnight(from, zone), end: midnight(to, zone) })
+    }
+}
+
+/// The range of a backfill of a job, as [`past_days`]. Also refuses days of which nothing is kept.
+pub fn range_of(job: &Job, from: NaiveDate, to: NaiveDate, now: DateTime<Utc>) -> Result<Window, RangeError> {
+    let window = past_days(from, to, job.timezone, now)?;
+    let kept_from = job.warehouse.kept_from(now).map(|at| at.with_timezone(&job.timezone).date_naive());
+    match kept_from.filter(|kept_from| from < *kept_from) {
+        Some(kept_from) => Err(RangeError::NotKept { from, kept_from }),
+        None => Ok(window),
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use accounts::{Account, AccountError, Accounts};
 pub use run::WorkerContext;
 pub use slice::MemoryBudget;
-pub use task::scope;
+pub use task::{scope, wanted_from};
 
 use crate::config::Config;
 use crate::pulse::Loop;

@@ -13,12 +13,12 @@ use super::report::Reporter;
 use super::slice::{self, Ended, MemoryBudget, SliceReader};
 use crate::catalogue::Stream;
 use crate::clock;
-use crate::config::{Job, JobStream, NewFields};
+use crate::config::{Job, JobStream, NewFields, Partition};
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::loader::{Loader, SliceReading};
 use crate::load::table::{Cause, Table};
-use crate::load::{LoadError, key};
+use crate::load::{LoadError, divide, key};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
@@ -140,7 +140,12 @@ impl TaskRunner<'_> {
         let keyed = key::of_table(&mut connection, stream, &self.stream.types, self.distribution, cause);
         let stream = &watched(self.pool, backend, keyed).await?;
         let opened = Table::open(&mut connection, stream, &self.stream.types, self.distribution, cause);
-        let table = watched(self.pool, backend, opened).await?;
+        let mut table = watched(self.pool, backend, opened).await?;
+        let by_month = self.job.warehouse.partition == Partition::Month;
+        if watched(self.pool, backend, divide::arrange(&mut connection, stream, by_month)).await? {
+            let opened = Table::open(&mut connection, stream, &self.stream.types, self.distribution, cause);
+            table = watched(self.pool, backend, opened).await?;
+        }
         drop(connection);
         let latest_wins = RowKey::of(stream).latest_wins();
         let may_add = self.stream.new_fields == NewFields::Add;
@@ -380,10 +385,18 @@ impl TaskRunner<'_> {
     }
 }
 
+/// Start of the data that a job asks for: its `start`, or a later time from which rows are kept.
+pub fn wanted_from(job: &Job, now: DateTime<Utc>) -> DateTime<Utc> {
+    let start = midnight(job.start, job.timezone);
+    job.warehouse.kept_from(now).map_or(start, |kept_from| kept_from.max(start))
+}
+
 /// What a run of `job` reads of a stream at `now`. `range`: of a backfill.
 pub fn scope(job: &Job, stream: &JobStream, now: DateTime<Utc>, run: i64, range: Option<Window>) -> Scope {
+    let kept_from = job.warehouse.kept_from(now);
     Scope {
-        from: range.map_or_else(|| midnight(job.start, job.timezone), |range| range.start),
+        from: range
+            .map_or_else(|| wanted_from(job, now), |range| kept_from.map_or(range.start, |at| at.max(range.start))),
         range_end: range.map(|range| range.end),
         limit: Scope::limit(now, job.settle),
         lookback: stream.lookback,

@@ -25,6 +25,7 @@ mod lynn;
 mod mart;
 mod notify;
 mod outbound;
+mod partition;
 mod programs;
 mod quota;
 mod references;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::Tz;
 use sqlx::PgPool;
 use tidegate::catalogue::SliceLength;
-use tidegate::config::{Job, JobStream, NewFields};
+use tidegate::config::{Job, JobStream, NewFields, Warehouse};
 use tidegate::connector;
 use tidegate::cron::{CatchUp, Schedule};
 use tidegate::schedule::{ByHand, Calendar, Enqueued, end_waits, enqueue_due, enqueue_manual};
@@ -81,6 +81,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
         timeout: Pause::from_hours(1),
         paused: false,
         hold_below: 80,
+        warehouse: Warehouse::default(),
         push: None,
     }
 }

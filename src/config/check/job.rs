@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{Datelike as _, NaiveDate};
 use chrono_tz::Tz;
 
-use super::super::{Job, JobStream, NewFields, raw};
+use super::super::{Job, JobStream, NewFields, Warehouse, raw};
 use super::{Shared, push, types};
 use crate::catalogue::{Key, SliceLength, Stream, Text, column_name};
 use crate::connector::{self, Connection};
@@ -81,6 +81,8 @@ pub(super) fn check(
         timeout: report.duration(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
         paused: flag(raw.paused, false),
         hold_below: raw.hold_below.map_or(HOLD_BELOW, |Percent(percent)| percent),
+        // Set when all jobs are known.
+        warehouse: Warehouse::default(),
         push: None,
     })
 }
@@ -129,6 +131,7 @@ fn sending(
         timeout: secs(TIMEOUT_SECS),
         paused: false,
         hold_below: HOLD_BELOW,
+        warehouse: Warehouse::default(),
         push: Some(Box::new(push)),
     })
 }

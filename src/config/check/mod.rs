@@ -12,6 +12,7 @@ mod notify;
 mod push;
 mod sections;
 mod types;
+mod warehouse;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,7 @@ pub(super) fn check(
     let root = KeyPath::default();
     let raw: raw::Root = read(tree, &root, &[], "", &mut report);
     let embedded = sections::embedded(raw.embedded.unwrap_or_default(), &mut report);
+    let warehouse = warehouse::check(&raw.warehouse.unwrap_or_default());
     let server = sections::server(raw.server.unwrap_or_default(), &mut report);
     let worker = sections::worker(&raw.worker.unwrap_or_default(), &mut report);
     let database = database::check(raw.database.unwrap_or_default(), &worker, &mut report);
@@ -82,6 +84,7 @@ pub(super) fn check(
     let connections: BTreeMap<_, _> =
         known.into_iter().filter_map(|(name, connection)| Some((name, connection?))).collect();
     for job in jobs.values_mut() {
+        job.warehouse = warehouse;
         let Some(connection) = connections.get(&job.connection) else { continue };
         for entry in &mut job.streams {
             let used =
@@ -91,11 +94,14 @@ pub(super) fn check(
         }
     }
 
+    warehouse::check_lookback(warehouse, &jobs, &mut report);
+
     let names_of = |section: &str| entries(tree.get(section)).map(|(name, _)| name).collect();
     let known_names = notify::Known { connections: names_of("connections"), jobs: names_of("jobs") };
     let notify = notify::check(raw.notify.unwrap_or_default(), &known_names, &mut report);
 
     let unread = Vec::new();
-    let config = Config { database, embedded, server, notify, worker, history, log, mart, connections, jobs, unread };
+    let config =
+        Config { database, embedded, warehouse, server, notify, worker, history, log, mart, connections, jobs, unread };
     (config, report.into_faults())
 }

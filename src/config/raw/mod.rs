@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{LogFormat, MetricsPer, NotifyFormat, SslMode};
-use crate::settings::{Bool, Credential, DurationText, Entries, Integer, Keep};
+use super::{LogFormat, MetricsPer, NotifyFormat, Partition, SslMode};
+use crate::settings::{Bool, Credential, DurationText, Entries, Integer, Keep, Months};
 use crate::store::distribution::Distribution;
 use crate::store::topic::Topic;
 
@@ -25,6 +25,8 @@ pub(super) struct Root {
     pub(super) database: Option<Database>,
     /// The private Postgres that is used when `database` names no server.
     pub(super) embedded: Option<Embedded>,
+    /// How tables are divided, and how long their rows are kept.
+    pub(super) warehouse: Option<Warehouse>,
     /// The HTTP server for status page, metrics and health.
     pub(super) server: Option<Server>,
     /// Whom the daemon tells of problems, and of their end.
@@ -79,6 +81,17 @@ pub(super) struct Embedded {
     /// The folder of the embedded Postgres cluster.
     #[schemars(extend("default" = "./data/postgres"))]
     pub(super) data_dir: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Warehouse {
+    /// `month` divides tables of windows by the month of `_window_start`; `none` leaves every table as it is.
+    #[schemars(extend("default" = "none"))]
+    pub(super) partition: Option<Partition>,
+    /// For how long rows are kept, in whole months or years: `36 months`. `0` keeps all.
+    #[schemars(extend("default" = 0))]
+    pub(super) keep: Option<Months>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

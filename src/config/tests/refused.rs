@@ -69,6 +69,14 @@ const SECTIONS: &[Case] = &[
         &[("connections:", "history: { keep_runs: 1h, keep_rejects: always, keep: 90d }\nconnections:")],
     ),
     case(
+        "a warehouse that keeps days, and is divided by weeks",
+        &[("connections:", "warehouse: { partition: week, keep: 90d }\nconnections:")],
+    ),
+    case(
+        "a warehouse that keeps less than is read again",
+        &[("connections:", "warehouse: { keep: 1 month }\nconnections:"), ("start:", "lookback: 40d\n    start:")],
+    ),
+    case(
         "a password that breaks the database URL",
         &[("connections:", "database: { url: \"postgres://u:hunter2/x@h:5432/d\" }\nconnections:")],
     ),

@@ -127,7 +127,7 @@ pub(crate) async fn prepare(loader: &Loader<'_>, reading: &mut SliceReading) -> 
     if reading.slice.position.run.is_some() {
         let whole = reading.slice.position.pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {
-            return Ok(());
+            return loader.resume_reading(reading).await;
         }
         tracing::warn!(
             window_start = %reading.slice.window_start,

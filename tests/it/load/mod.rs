@@ -6,7 +6,7 @@ mod changed;
 mod children;
 mod chosen;
 mod fence;
-mod fingerprints;
+pub mod fingerprints;
 mod forms;
 mod grow;
 mod held;

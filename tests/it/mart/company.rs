@@ -49,12 +49,17 @@ impl Warehouse {
 
     /// With every job run once, over these days.
     pub async fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
+        Self::with("", from, to).await
+    }
+
+    /// The same with further sections of the configuration.
+    pub async fn with(sections: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
         let warehouse = Self { world: World::of("demo", options()).await, from, to };
         let control = warehouse.world.control();
         for vendor in Vendor::ALL {
             control.data(vendor).freeze(to);
         }
-        warehouse.configure();
+        warehouse.configure(sections);
         warehouse.sync().await;
         warehouse
     }
@@ -71,13 +76,13 @@ impl Warehouse {
         Views::default().refresh(&self.world.database.pool(), &config.mart).await;
     }
 
-    fn configure(&self) {
+    fn configure(&self, sections: &str) {
         let folder = self.world.folder.path();
         let settings = format!(
             "database: {{ url: \"{}\", max_connections: 8 }}
 server: {{ listen: 127.0.0.1:0 }}
 worker: {{ concurrency: 5, lease: 10s }}
-",
+{sections}",
             self.world.database.url()
         );
         std::fs::write(folder.join("tidegate.yaml"), settings).unwrap();
