@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
@@ -213,19 +214,22 @@ fn enqueue_task(
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
     PeriodicTask::new(Loop::Enqueue.name(), ENQUEUE_PERIOD, move || {
-        let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
+        let (shared, config, wake) = (Arc::clone(&shared), config.clone(), Arc::clone(&wake));
         let (work, shutdown) = (Arc::clone(&work), shutdown.clone());
         async move {
             let (calendar, trouble) = &mut *work.lock().await;
             for pass in 1..=PASSES {
-                let enqueued = enqueue(&shared.pool, &config, calendar).await;
+                // For each pass: a reload between them may have removed or paused a job.
+                let current = Arc::clone(&config.borrow());
+                let enqueued = enqueue(&shared.pool, &current, calendar).await;
                 shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
-                match enqueued {
-                    Ok(count) => {
+                let now = match enqueued {
+                    Ok((count, now)) => {
                         trouble.over(TROUBLE);
                         if count > 0 {
-                            wake.notify_waiters();
+                            wake_workers(&wake);
                         }
+                        now
                     }
                     Err(error) => {
                         if let Some(error) = error.downcast_ref::<sqlx::Error>() {
@@ -234,12 +238,13 @@ fn enqueue_task(
                         trouble.warn(TROUBLE, &*error);
                         return;
                     }
-                }
+                };
                 if calendar.others_enqueue() && pause(&shutdown, OTHERS_PAUSE).await {
-                    wake.notify_waiters();
+                    wake_workers(&wake);
                 }
-                let now = crate::clock::now();
-                let wait = calendar.next_look(now).and_then(|next| (next - now).to_std().ok());
+                // What came due since this pass began is due at once.
+                let next = calendar.next_look(now);
+                let wait = next.map(|next| (next - crate::clock::now()).to_std().unwrap_or_default());
                 let Some(wait) = wait.filter(|wait| *wait < ENQUEUE_PERIOD) else { return };
                 if pass == PASSES || !pause(&shutdown, wait + FIRING_MARGIN).await {
                     return;
@@ -247,6 +252,12 @@ fn enqueue_task(
             }
         }
     })
+}
+
+/// Wakes the workers that wait, and the next one that begins to wait: it may have found nothing just before.
+fn wake_workers(wake: &Notify) {
+    wake.notify_waiters();
+    wake.notify_one();
 }
 
 /// Waits. Returns false if the process shuts down.
@@ -379,7 +390,8 @@ pub(super) fn is_same(known: &Weak<Config>, config: &Arc<Config>) -> bool {
     std::ptr::eq(known.as_ptr(), Arc::as_ptr(config))
 }
 
-async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<usize> {
+/// Returns the number of runs, and the time for which they were due.
+async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<(usize, DateTime<Utc>)> {
     let mut connection = pool.acquire().await?;
     let now = clock(&mut connection).await?;
     if crate::clock::went_back() {
@@ -392,5 +404,5 @@ async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> any
     for firing in &enqueued {
         tracing::info!(run = firing.run_id, job = firing.job, scheduled_for = %firing.scheduled_for, "enqueued");
     }
-    Ok(enqueued.len())
+    Ok((enqueued.len(), now))
 }

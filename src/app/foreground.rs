@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Alive, owner};
+use super::{Alive, owner, views};
 use crate::config::Config;
 use crate::mart;
 use crate::metrics::Metrics;
@@ -41,8 +40,10 @@ pub struct Foreground {
     owner: String,
     /// Has the quotas that were used, until they are stored.
     shared: Arc<WorkerContext>,
-    /// The workers hold the other end.
-    config: watch::Sender<Arc<Config>>,
+    /// Makes the views of the mart again after runs.
+    following: JoinHandle<()>,
+    /// Keeps the configuration channel open.
+    _config: watch::Sender<Arc<Config>>,
 }
 
 impl Foreground {
@@ -70,6 +71,7 @@ impl Foreground {
             let _never = beating.keep(&jobs, &connections).await;
         });
         let (sender, receiver) = watch::channel(config);
+        let following = tokio::spawn(views::follow(Arc::clone(&shared), receiver.clone(), shutdown.clone()));
         let workers = Pool {
             shared: Arc::clone(&shared),
             config: receiver,
@@ -79,7 +81,7 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, alive, beats, owner, shared, config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, beats, owner, shared, following, _config: sender }
     }
 
     /// Reads the tasks of the runs until all have ended and passes each state to `show`. Returns the last state.
@@ -87,8 +89,8 @@ impl Foreground {
         look(&self.pool, &self.runs, &self.left, show).await
     }
 
-    /// Lets runs in progress reach a checkpoint, and makes the views of the mart again if runs changed columns. Returns
-    /// the owner name of the runs that did not reach one in time, if any.
+    /// Lets runs in progress reach a checkpoint. Returns the owner name of the runs that did not reach one in time, if
+    /// any.
     pub async fn stop(self) -> String {
         self.shutdown.cancel();
         let abort = self.workers.abort_handle();
@@ -96,11 +98,8 @@ impl Foreground {
             abort.abort();
         }
         self.beats.abort();
+        self.following.abort();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.shared.hours.store(&self.pool)).await;
-        if self.shared.mart.outdated().now_or_never().is_some() {
-            let settings = self.config.borrow().mart.clone();
-            self.shared.mart.refresh(&self.pool, &settings).await;
-        }
         self.alive.leave().await;
         self.owner
     }

@@ -106,6 +106,25 @@ impl<'s> NextFirings<'s> {
     }
 }
 
+/// A pattern that has the years of `lender` until this is dropped, also by a panic.
+struct Lent<'a> {
+    cron: &'a mut Cron,
+    lender: &'a mut Cron,
+}
+
+impl<'a> Lent<'a> {
+    fn to(cron: &'a mut Cron, lender: &'a mut Cron) -> Self {
+        std::mem::swap(&mut cron.pattern.years, &mut lender.pattern.years);
+        Self { cron, lender }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        std::mem::swap(&mut self.cron.pattern.years, &mut self.lender.pattern.years);
+    }
+}
+
 impl Pattern {
     fn parse(expression: &str) -> Result<Self, ScheduleError> {
         let mut cron = super::expression::parse(expression)?;
@@ -124,11 +143,10 @@ impl Pattern {
             if every_year.is_none() {
                 *every_year = super::expression::parse("* * * * *").ok();
             }
-            let years = &mut every_year.as_mut()?.pattern.years;
+            let lender = every_year.as_mut()?;
             let mut cron = self.cron.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut cron.pattern.years, years);
-            let next = cron.find_next_occurrence(&wall.and_utc(), false);
-            std::mem::swap(&mut cron.pattern.years, years);
+            let lent = Lent::to(&mut cron, lender);
+            let next = lent.cron.find_next_occurrence(&wall.and_utc(), false);
             next.ok().map(|next| next.naive_utc())
         })
     }

@@ -20,7 +20,7 @@ const QUIET_MAX: Duration = Duration::seconds(60);
 #[derive(Debug, Default)]
 pub struct Calendar {
     entries: HashMap<Box<str>, Entry>,
-    /// Limits how often the errors of each job are logged. Has only jobs that had one.
+    /// Limits how often the errors of each job are logged. Has only jobs with an error the last time.
     trouble: HashMap<String, Repeats>,
     /// Whether another process enqueued something, the last time that this one looked.
     pub(super) others_enqueue: bool,
@@ -88,6 +88,16 @@ impl Calendar {
         let trouble = self.trouble.entry(job.name.clone()).or_default();
         let span = tracing::info_span!("job", job = job.name);
         span.in_scope(|| trouble.warn("the job could not be enqueued; it is retried", error));
+    }
+
+    /// Whether `job` could not be enqueued the last time.
+    pub(super) fn is_in_trouble(&self, job: &Job) -> bool {
+        self.trouble.contains_key(&job.name)
+    }
+
+    /// Records that Postgres refused nothing of `job`.
+    pub(super) fn can_enqueue(&mut self, job: &Job) {
+        self.trouble.remove(&job.name);
     }
 
     /// What is known of a job, valid while its settings are unchanged.

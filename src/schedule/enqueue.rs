@@ -31,6 +31,8 @@ use crate::store::{lock, progress};
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
 /// Firings that are enqueued in one transaction. Each commit waits for the disk.
 const BATCH: usize = 200;
+/// How long a process may keep its batch locked without a statement.
+const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// Jobs that are stored by one statement when they are first seen.
 const MET_AT_ONCE: usize = 1_000;
 /// Firings this recent still count when an expression changes. While replicas are being replaced, each sees the other's
@@ -127,34 +129,75 @@ impl Calendar {
                 Err(error) => return Err(error),
             }
         }
-        for new in new.chunks(MET_AT_ONCE) {
-            meet(conn, new, now).await?;
-        }
+        // A job that was refused before must not spoil a batch, and comes last.
+        let (apart, together): (Vec<_>, Vec<_>) = due.into_iter().partition(|firing| self.is_in_trouble(firing.job));
         let mut enqueued = Vec::new();
-        for due in due.chunks(BATCH) {
-            enqueued.extend(self.enqueue(conn, due).await?);
+        for batch in together.chunks(BATCH).chain(apart.chunks(1)) {
+            match self.enqueue(conn, batch).await {
+                Ok(more) => enqueued.extend(more),
+                Err(error) if enqueued.is_empty() => return Err(error),
+                // The runs that are there can begin. The next pass returns the error, if it persists.
+                Err(_) => return Ok(enqueued),
+            }
         }
-        Ok(enqueued)
+        match self.meet_all(conn, &new, now).await {
+            Err(error) if enqueued.is_empty() => Err(error),
+            Ok(()) | Err(_) => Ok(enqueued),
+        }
     }
 
     /// Enqueues firings. If Postgres refuses them, each by itself, so that an error of one job does not stop others.
     async fn enqueue(&mut self, conn: &mut PgConnection, due: &[Firing<'_>]) -> Result<Vec<Enqueued>, sqlx::Error> {
-        let mut enqueued = Vec::new();
         match enqueue_firings(conn, due).await {
-            Ok(all) => enqueued = all,
-            Err(error) if is_refusal(&error) => {
-                for firing in due {
-                    match enqueue_firings(conn, std::slice::from_ref(firing)).await {
-                        Ok(one) => enqueued.extend(one),
-                        Err(error) if is_refusal(&error) => self.cannot_enqueue(firing.job, &error),
-                        Err(error) => return Err(error),
+            Ok(enqueued) => {
+                self.others_enqueue |= enqueued.len() < due.len();
+                due.iter().for_each(|firing| self.can_enqueue(firing.job));
+                return Ok(enqueued);
+            }
+            Err(error) if !is_refusal(&error) => return Err(error),
+            Err(error) if due.len() == 1 => {
+                due.iter().for_each(|firing| self.cannot_enqueue(firing.job, &error));
+                return Ok(Vec::new());
+            }
+            Err(_) => {}
+        }
+        let mut enqueued = Vec::new();
+        for firing in due {
+            match enqueue_firings(conn, std::slice::from_ref(firing)).await {
+                Ok(one) => {
+                    self.others_enqueue |= one.is_empty();
+                    enqueued.extend(one);
+                }
+                Err(error) if is_refusal(&error) => self.cannot_enqueue(firing.job, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(enqueued)
+    }
+
+    /// Stores jobs that were not seen before. If Postgres refuses them, each by itself.
+    async fn meet_all(
+        &mut self,
+        conn: &mut PgConnection,
+        new: &[Candidate<'_>],
+        now: DateTime<Utc>,
+    ) -> Result<(), sqlx::Error> {
+        for new in new.chunks(MET_AT_ONCE) {
+            match meet(conn, new, now).await {
+                Ok(()) => {}
+                Err(error) if is_refusal(&error) => {
+                    for one in new.chunks(1) {
+                        match meet(conn, one, now).await {
+                            Ok(()) => {}
+                            Err(error) if is_refusal(&error) => self.cannot_enqueue(one[0].job, &error),
+                            Err(error) => return Err(error),
+                        }
                     }
                 }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
-        self.others_enqueue |= enqueued.len() < due.len();
-        Ok(enqueued)
+        Ok(())
     }
 }
 
@@ -455,6 +498,12 @@ async fn enqueue_firings(conn: &mut PgConnection, firings: &[Firing<'_>]) -> Res
     let names: Vec<String> = firings.iter().map(|firing| firing.job.name.clone()).collect();
     let times: Vec<DateTime<Utc>> = firings.iter().map(|firing| firing.at).collect();
     let mut transaction = conn.begin().in_time().await?;
+    // If this process falls silent, Postgres must release the jobs for the others soon.
+    let silence = SILENCE_MAX.as_millis().to_string();
+    sqlx::query!("select set_config('idle_in_transaction_session_timeout', $1, true)", silence)
+        .fetch_one(&mut *transaction)
+        .in_time()
+        .await?;
     // A separate statement, so that the next one sees everything that the previous lock holders committed. A replica
     // that finds a row locked has nothing to do: the holder enqueues.
     let locked = sqlx::query_scalar!(

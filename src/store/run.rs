@@ -49,8 +49,8 @@ pub fn interval(duration: Duration) -> PgInterval {
 const CANDIDATES: [i64; 2] = [100, 10_000];
 /// How often to begin again if other workers have claimed all candidates meanwhile.
 const CLAIM_ATTEMPTS: u32 = 3;
-/// More due runs of other processes than this are not passed over.
-const PASSED_MAX: i64 = 1_000_000;
+/// More due runs of other processes than this, about half a second's reading, are not passed over.
+const PASSED_MAX: i64 = 200_000;
 
 /// Claims the next run that is due, or one whose lease has expired, of a job for which `is_ours`. `only` restricts it
 /// to these runs.
@@ -85,34 +85,45 @@ async fn candidates(
 ) -> Result<Vec<i64>, sqlx::Error> {
     let [mut count, next] = CANDIDATES;
     let mut passed = 0;
+    let mut last: Option<(i32, DateTime<Utc>, i64)> = None;
     while passed < PASSED_MAX {
+        let (priority, due_at, id) =
+            last.map_or((None, None, None), |(priority, due_at, id)| (Some(priority), Some(due_at), Some(id)));
         let due = sqlx::query!(
             "
-            select id, job
+            select
+                id,
+                job,
+                priority,
+                due_at
             from tidegate.run
             where
                 ($1::bigint[] is null or id = any($1))
+                and ($3::int is null or priority < $3 or (priority = $3 and (due_at, id) > ($4::timestamptz, $5::bigint)))
                 and (
                     (state in ('queued', 'waiting') and due_at <= clock_timestamp())
                     or (state = 'running' and lease_until < clock_timestamp())
                 )
             order by priority desc, due_at, id
             limit $2
-            offset $3
             ",
             only,
             count,
-            passed,
+            priority,
+            due_at,
+            id,
         )
         .fetch_all(&mut *conn)
         .in_time()
         .await?;
+        let end = due.last().map(|run| (run.priority, run.due_at, run.id));
         let is_last = i64::try_from(due.len()).is_ok_and(|found| found < count);
         let ours: Vec<i64> = due.into_iter().filter(|run| is_ours(&run.job)).map(|run| run.id).collect();
         if is_last || !ours.is_empty() {
             return Ok(ours);
         }
         passed += count;
+        last = end;
         count = next;
     }
     Ok(Vec::new())

@@ -106,7 +106,7 @@ async fn all_tasks(shared: &WorkerContext, config: &Config, claim: &Claim, shutd
 async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
     let _going = shared.pulse.go(Loop::Renew);
     // A short run ends before its first renewal. Workers that only have short runs must not seem to renew nothing.
-    shared.pulse.beat(Loop::Renew, true);
+    shared.pulse.begin_well(Loop::Renew);
     let period = renewal_period(lease);
     let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

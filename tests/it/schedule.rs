@@ -233,6 +233,42 @@ async fn p8_a_job_that_postgres_refuses_does_not_stop_those_that_are_due_with_it
 }
 
 #[tokio::test]
+async fn p8_a_job_that_postgres_refuses_again_and_again_spoils_no_batch() {
+    let database = Database::fresh().await;
+    let jobs: Vec<Job> = (0..5).map(|number| job(&format!("job-{number}"), "*/5 * * * *", CatchUp::Latest)).collect();
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    let new = [job("a-new-one", "*/5 * * * *", CatchUp::Latest), job("another", "*/5 * * * *", CatchUp::Latest)];
+    let all: Vec<&Job> = jobs.iter().copied().chain(&new).collect();
+    let mut calendar = Calendar::default();
+    let mut conn = database.pool.acquire().await.unwrap();
+    calendar.enqueue_due(&mut conn, &jobs, at("2026-01-01T00:00:00Z")).await.unwrap();
+    for constraint in [
+        "alter table tidegate.run add constraint refused check (job <> 'job-2')",
+        "alter table tidegate.job add constraint refused check (name <> 'a-new-one')",
+    ] {
+        sqlx::query(constraint).execute(&database.pool).await.unwrap();
+    }
+    for now in ["2026-01-01T00:05:00Z", "2026-01-01T00:10:00Z"] {
+        let enqueued = calendar.enqueue_due(&mut conn, &all, at(now)).await.unwrap();
+        let names: Vec<&str> = enqueued.iter().map(|run| &*run.job).filter(|name| *name != "another").collect();
+        assert_eq!(names, ["job-0", "job-1", "job-3", "job-4"]);
+        assert!(!calendar.others_enqueue(), "a refusal is not another process");
+        database.end_runs("succeeded").await;
+    }
+    let transactions: i64 = sqlx::query_scalar(
+        "select count(distinct xmin::text) from tidegate.task
+        inner join tidegate.run on run.id = task.run_id where scheduled_for = '2026-01-01T00:10:00Z'",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(transactions, 1, "the others are enqueued together");
+    sqlx::query("alter table tidegate.run drop constraint refused").execute(&database.pool).await.unwrap();
+    let enqueued = calendar.enqueue_due(&mut conn, &all, at("2026-01-01T00:10:01Z")).await.unwrap();
+    assert_eq!(enqueued.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["job-2"]);
+}
+
+#[tokio::test]
 async fn p8_a_job_whose_last_run_is_unfinished_is_left_out_of_those_that_are_due_with_it() {
     let database = Database::fresh().await;
     let jobs: Vec<Job> = (0..3).map(|number| job(&format!("job-{number}"), "*/5 * * * *", CatchUp::Latest)).collect();
