@@ -96,20 +96,7 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.server.listen);
         let shutdown = CancellationToken::new();
         let wake = Arc::new(Notify::new());
-        let owner = owner();
-        let shared = Arc::new(WorkerContext {
-            hours: Hours::default(),
-            pool: database.pool.clone(),
-            accounts: Accounts::default(),
-            metrics: Arc::new(Metrics::new(detail(&config))),
-            memory: MemoryBudget::for_runs(config.worker.concurrency),
-            pulse: Arc::new(Pulse::default()),
-            trouble: Repeats::default(),
-            mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
-            owner,
-            distribution: config.database.distribution,
-        });
-        shared.metrics.configure(names(&config));
+        let shared = Arc::new(worker_context(&config, database));
         let (sender, receiver) = watch::channel(config);
         let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics), shared.owner.clone())?);
         let sources = StatusSources {
@@ -201,6 +188,24 @@ impl Daemon {
             reload.abort();
         }
         tracing::info!("daemon stopped");
+    }
+}
+
+fn worker_context(config: &Config, database: &Database) -> WorkerContext {
+    let owner = owner();
+    let metrics = Arc::new(Metrics::new(detail(config)));
+    metrics.configure(names(config));
+    WorkerContext {
+        hours: Hours::default(),
+        pool: database.pool.clone(),
+        accounts: Accounts::default(),
+        metrics,
+        memory: MemoryBudget::for_runs(config.worker.concurrency),
+        pulse: Arc::new(Pulse::default()),
+        trouble: Repeats::default(),
+        mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
+        owner,
+        distribution: config.database.distribution,
     }
 }
 
@@ -325,7 +330,7 @@ fn alive_task(
             if orphans.is_ok() {
                 // Hundreds of connections take seconds, for which the end of the process need not wait.
                 let stating = async { state_limits(&shared, &config, &mut *stated.lock().await, &trouble).await };
-                let _cut_off = shutdown.run_until_cancelled(stating).await;
+                let _cut_off = Box::pin(shutdown.run_until_cancelled(stating)).await;
             }
             match orphans {
                 Ok(orphans) => {

@@ -90,7 +90,7 @@ pub(super) async fn stated(
         let spans = Spans::of(limit);
         let wanted = (units(limit.amount), interval(limit.per), interval(spans.reach), interval(spans.width));
         let row = rows.iter().find(|row| row.name == limit.name && row.unit == limit.unit.name())?;
-        let found = (row.amount, row.per.clone(), row.reach.clone(), row.width.clone());
+        let found = (row.amount, row.per, row.reach, row.width);
         (found == wanted).then(|| LimitRow { id: row.id, limit: limit.clone() })
     };
     Ok(limits.iter().map(row_of).collect::<Option<Vec<_>>>().map(|rows| (ledger, rows)))

@@ -151,12 +151,16 @@ impl Calendar {
         match enqueue_firings(conn, due).await {
             Ok(enqueued) => {
                 self.others_enqueue |= enqueued.len() < due.len();
-                due.iter().for_each(|firing| self.can_enqueue(firing.job));
+                for firing in due {
+                    self.can_enqueue(firing.job);
+                }
                 return Ok(enqueued);
             }
             Err(error) if !is_refusal(&error) => return Err(error),
             Err(error) if due.len() == 1 => {
-                due.iter().for_each(|firing| self.cannot_enqueue(firing.job, &error));
+                for firing in due {
+                    self.cannot_enqueue(firing.job, &error);
+                }
                 return Ok(Vec::new());
             }
             Err(_) => {}

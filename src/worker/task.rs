@@ -180,6 +180,11 @@ impl TaskRunner<'_> {
                 }
             }
         }
+        self.outcome(stream).await
+    }
+
+    /// How the task ends after all slices that were due have been read.
+    async fn outcome(&self, stream: &Stream) -> Result<TaskEnd, TaskError> {
         let backfill = range(self.claim).map(|range| (range.start, range.end));
         let held = held::of_stream(self.pool, &self.claim.connection, &stream.name, backfill).await?;
         if let Some(why) = held {
