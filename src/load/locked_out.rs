@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::grow::LOCK_TIMEOUT;
 use super::loader::Loader;
 use super::table::{DDL_LOCK_TIMEOUT, run_ddl};
-use super::{LoadError, code};
+use super::{LOCK_TIMEOUT, LoadError, code};
 use crate::rows::layout::Layout;
 use crate::store::ident::table as qualified;
 use crate::store::session::{self, Deadline as _, watched};

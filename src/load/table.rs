@@ -137,7 +137,8 @@ impl Table {
         if table.missing.is_empty() {
             return Ok(table);
         }
-        table.mend(connection, stream, types, cause).await?;
+        let mended = table.mend(connection, stream, types, cause).await;
+        mended.map_err(|error| error.or_locked(&table))?;
         let table = Self::read(connection, stream, distribution).await?;
         if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it disappear repeatedly")) }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::Connection as _;
+use tidegate::schedule::end_waits;
 
 use super::*;
 use crate::support::daemon::SOON;
@@ -31,6 +32,29 @@ async fn p12_a_reader_that_locks_a_table_stops_no_load_and_the_column_is_added_l
     assert_eq!(world.sync().await[0].state, "succeeded");
     let column = "select count(*) from lynn.current_interactions where new_field = 'x' and _extra is null";
     assert_eq!(world.scalar::<i64>(column).await, changed, "the next reading brings the values to their column");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_column_that_was_dropped_from_a_locked_table_is_waited_for_and_the_error_names_the_lock() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    world.sync_ok().await;
+    let before: i64 = world.scalar("select count(*) from lynn.navigation_marks").await;
+    let pool = world.database.pool();
+    sqlx::raw_sql("alter table lynn.navigation_marks drop column intent").execute(&pool).await.unwrap();
+    let mut reader = world.database.connect().await;
+    let mut transaction = reader.begin().await.unwrap();
+    sqlx::raw_sql("lock table lynn.navigation_marks in access share mode").execute(&mut *transaction).await.unwrap();
+    let (tasks, ()) = tokio::join!(world.sync_ok(), async {
+        let waits = "select error || '; ' || hint from tidegate.task
+            where waiting_for = 'table' and error like '%lynn.navigation_marks%has locked it%'";
+        let said: String =
+            eventually(SOON, async || sqlx::query_scalar(waits).fetch_optional(&pool).await.unwrap()).await;
+        assert!(said.contains("end the transaction that keeps the table locked"), "{said}");
+        transaction.rollback().await.unwrap();
+        end_waits(&mut world.database.connect().await).await.unwrap();
+    });
+    assert_eq!(tasks[0].state, "succeeded");
+    assert_eq!(world.scalar::<i64>("select count(*) from lynn.navigation_marks").await, before);
 }
 
 const LACKING: &str = "select count(*) from tidegate.slice where lacks_columns_since is not null";
