@@ -61,7 +61,7 @@ impl Direct {
         match kind {
             RowKind::New => self.new,
             RowKind::Changed => self.changed.as_ref().is_some_and(|replace| replace.takes(row)),
-            RowKind::Known | RowKind::Shared => false,
+            RowKind::Known | RowKind::Repeated | RowKind::Shared => false,
         }
     }
 }
@@ -221,7 +221,11 @@ impl Stage {
         if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
             return Ok(Direct::default());
         }
-        let changed = if self.replaces { Replace::of(&self.sql, &self.table, &columns) } else { None };
+        // Of records with one key the last counts. If the first were replaced, its row would be written, and counted,
+        // though the last may be what the table has.
+        let repeats = chunks.iter().flat_map(|chunk| &chunk.kinds).any(|kind| *kind == RowKind::Repeated);
+        let replaces = self.replaces && !repeats;
+        let changed = if replaces { Replace::of(&self.sql, &self.table, &columns) } else { None };
         let direct = Direct { new: true, changed };
         let rows = in_order(chunks, self.order(&columns), |row, kind| direct.takes(row, kind));
         if rows.is_empty() {
