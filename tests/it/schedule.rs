@@ -256,7 +256,7 @@ async fn p8_a_job_that_postgres_refuses_again_and_again_spoils_no_batch() {
         database.end_runs("succeeded").await;
     }
     let transactions: i64 = sqlx::query_scalar(
-        "select count(distinct xmin::text) from tidegate.task
+        "select count(distinct task.xmin::text) from tidegate.task
         inner join tidegate.run on run.id = task.run_id where scheduled_for = '2026-01-01T00:10:00Z'",
     )
     .fetch_one(&database.pool)
