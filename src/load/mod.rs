@@ -75,7 +75,7 @@ pub enum LoadError {
 impl LoadError {
     /// Names the table if its structure could not be changed because another session has locked it.
     #[must_use]
-    fn or_locked(self, table: &Table) -> Self {
+    fn or_locked(self, table: &table::Table) -> Self {
         match self {
             Self::Database(error) if code(&error).as_deref() == Some(LOCK_TIMEOUT) => {
                 Self::Locked { table: format!("{}.{}", table.schema, table.name) }
