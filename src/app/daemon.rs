@@ -16,6 +16,7 @@ use super::streams::StoredPlan;
 use super::{Database, Reload, notifying, pruning, totals, upkeep, views};
 use crate::config::{Config, MetricsPer};
 use crate::http::HttpError;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::{Detail, Metrics, RunOutcome};
 use crate::notify::{Notifier, Timing};
@@ -94,6 +95,7 @@ impl Daemon {
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::new(detail(&config))),
             memory: MemoryBudget::for_runs(config.worker.concurrency),
+            locked_tables: LockedTables::default(),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),

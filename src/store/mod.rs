@@ -17,6 +17,7 @@ pub mod history;
 pub mod ident;
 pub mod instance;
 pub mod known;
+pub mod lacking;
 pub mod lock;
 pub mod migrate;
 pub mod migrations;
