@@ -147,8 +147,8 @@ impl Loader<'_> {
         PageWriter::of(self.stream, layout)
     }
 
-    /// Writes rows of a slice and, if they are the last, notes that it is done, in one transaction. Returns false if this
-    /// worker no longer holds the run or the stream: then nothing was written.
+    /// Writes rows of a slice and, if they are the last, notes that it is done, in one transaction. Returns false if
+    /// this worker no longer holds the run or the stream: then nothing was written.
     async fn store(
         &self,
         connection: &mut PgConnection,

@@ -1,9 +1,9 @@
 //! Columns that a table should get while another session keeps it locked.
 //!
-//! Until it gets them, values of new fields go to `_extra`; [`fill`](super::fill) moves them to their columns later. The
-//! columns are tried again, ever more seldom: each attempt waits for the lock, and all other sessions wait behind it.
-//! What is known of a locked table is shared by all connections of the process that load it. In between, and for
-//! each of them, it is only checked whether the lock could be had at once.
+//! Until it gets them, values of new fields go to `_extra`; [`fill`](super::fill) moves them to their columns later.
+//! The columns are tried again, ever more seldom: each attempt waits for the lock, and all other sessions wait behind
+//! it. All connections of the process share what is known of a locked table: between two attempts, they only check
+//! whether the lock is free.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

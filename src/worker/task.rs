@@ -41,7 +41,9 @@ const EXPORTS_MAX: i64 = 2;
 /// How long a task waits if that many are running.
 const EXPORT_BUSY_SECS: i64 = 15;
 
-/// How often it is logged how far values were moved to their columns.
+/// How long a task moves values to their columns before it leaves the rest to the next run.
+const FILL_MAX: Duration = Duration::from_mins(10);
+/// How often it is logged how far that has come.
 const FILL_LOGGED_EVERY: Duration = Duration::from_secs(30);
 
 /// Everything that the work on a task needs.
@@ -228,8 +230,9 @@ impl TaskRunner<'_> {
             return Ok(None);
         }
         let table = format!("{}.{}", loader.table.schema, loader.table.name);
-        let (mut fill, mut logged) = (Fill::default(), Instant::now());
-        loop {
+        let (mut fill, begun) = (Fill::default(), Instant::now());
+        let mut logged = begun;
+        while begun.elapsed() < FILL_MAX {
             match loader.fill(&self.stream.types, self.adds_columns(), &mut fill).await? {
                 Step::More => {}
                 Step::Done => break,
@@ -255,7 +258,7 @@ impl TaskRunner<'_> {
             }
         }
         let Fill { slices, rows, .. } = fill;
-        if slices > 0 {
+        if rows > 0 {
             tracing::info!(table, slices, rows, "values that waited in _extra for their columns were moved there");
         }
         Ok(None)

@@ -1,7 +1,7 @@
 //! Assigns the values of a stored row's `_extra` to columns that its table got later, by the rules for records.
 //!
-//! The result is that of a record with these values, as far as `jsonb` kept them: it spells a number and the white space
-//! of an array in its own way, which only a column of text shows.
+//! The result is that of a record with these values, as far as `jsonb` kept them: it spells a number and the white
+//! space of an array in its own way, which only a column of text shows.
 
 use super::{FLATTEN_DEPTH_MAX, PageWriter};
 use crate::rows::binary;
