@@ -17,8 +17,6 @@ pub struct Refilled {
     /// The values of the [added](crate::rows::layout::Layout::added) fields as fields of COPY's binary format; null for
     /// a column that keeps what it has.
     pub values: Vec<u8>,
-    /// How many fields that are.
-    pub fields: usize,
     /// The remaining `_extra`, in the same format.
     pub extra: Vec<u8>,
 }
@@ -66,8 +64,7 @@ impl PageWriter {
     fn encode_refilled(&mut self, values: &str) -> Option<Refilled> {
         // An empty string whose field still has no column is not kept, as in any other row.
         let mut moved = self.extra.empty().len();
-        let first = self.layout.fields().len() - self.layout.added().len();
-        let mut at = first;
+        let mut at = self.layout.fields().len() - self.layout.added().len();
         // A value may add a variant, whose position is after its field.
         while at < self.layout.fields().len() {
             match self.slots.get(at).copied().flatten().filter(|place| *place != PRESENT) {
@@ -95,7 +92,7 @@ impl PageWriter {
         }
         let mut extra = Vec::new();
         self.extra.write(values, &mut extra);
-        Some(Refilled { values: self.row.clone(), fields: at - first, extra })
+        Some(Refilled { values: self.row.clone(), extra })
     }
 }
 
@@ -125,9 +122,8 @@ mod tests {
 
     /// The columns and `_extra` of a row, as text.
     fn refilled(writer: &mut PageWriter, stored: &str, has_value: &[bool]) -> Option<Vec<Option<String>>> {
-        let Refilled { values, fields, extra } = writer.refill(stored, has_value)?;
+        let Refilled { values, extra } = writer.refill(stored, has_value)?;
         let added = writer.layout().added();
-        assert_eq!(fields, added.len());
         let (mut values, mut extra) = (values.as_slice(), extra.as_slice());
         let mut row: Vec<_> = added.iter().map(|field| shown(field.kind, &mut values)).collect();
         assert!(values.is_empty());

@@ -8,6 +8,7 @@ use tidegate::load::{LoadError, LockedTables};
 use tidegate::rows::layout::Layout;
 use tidegate::rows::page::{PageWriter, RowWindow};
 use tidegate::store::run::Claim;
+use tidegate::store::task::Progress;
 
 use super::grow::{json, only, strings};
 use super::modes::{entities, everything, list};
@@ -16,14 +17,14 @@ use super::plant::{Plant, whole};
 const LACKING: &str = "select count(*) from tidegate.slice where lacks_columns_since is not null";
 
 /// Reads a slice as if its table were locked: new fields get no columns.
-async fn read_locked(plant: &Plant, window: RowWindow, records: &[&str]) {
+async fn read_locked(plant: &Plant, window: RowWindow, records: &[&str]) -> Progress {
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, window).await;
     let layout = Layout::new(&reader.loader.stream.columns, false).with_children(&reader.loader.stream.children);
     let mut layout = layout.with_types(&plant.types);
     reader.loader.table.teach(&mut layout, reader.loader.stream);
     reader.writer = PageWriter::of(reader.loader.stream, layout).awaiting_columns();
-    reader.page(records, None).await.unwrap();
+    reader.page(records, None).await.unwrap()
 }
 
 /// Moves the values as a run does that has read its slices.
@@ -98,6 +99,15 @@ async fn p5_values_that_fit_no_column_stay_in_extra_and_a_column_keeps_what_it_h
     assert_eq!((row["session"].as_str(), row["new"].as_str()), ("s", "1"));
     let stays = r#"{"SESSION":"again","timestamp":"soon","new":[2],"odd":{"_raw":"NaN"}}"#;
     assert_eq!(json(&row["_extra"]), json(stays));
+}
+
+#[tokio::test]
+async fn p5_a_slice_is_marked_only_if_values_wait_for_a_column() {
+    let plant = Plant::documented().await;
+    let progress = read_locked(&plant, whole(0), &[r#"{"session":"s","timestamp":"soon"}"#]).await;
+    assert_eq!((progress.values_extra, plant.count(LACKING).await), (1, 0), "a documented column exists");
+    let progress = read_locked(&plant, whole(1), &[r#"{"session":"s","new":""}"#]).await;
+    assert_eq!((progress.values_extra, plant.count(LACKING).await), (1, 1), "a column of text would hold it");
 }
 
 #[tokio::test]
