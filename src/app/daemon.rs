@@ -17,6 +17,7 @@ use super::streams::StoredPlan;
 use super::{Database, Reload, notifying, pruning, totals, upkeep, views};
 use crate::config::{Config, MetricsPer};
 use crate::http::HttpError;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::{Detail, Metrics, RunOutcome};
 use crate::notify::{Notifier, Timing};
@@ -201,6 +202,7 @@ fn worker_context(config: &Config, database: &Database) -> WorkerContext {
         accounts: Accounts::default(),
         metrics,
         memory: MemoryBudget::for_runs(config.worker.concurrency),
+        locked_tables: LockedTables::default(),
         pulse: Arc::new(Pulse::default()),
         trouble: Repeats::default(),
         mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Alive, owner, views};
 use crate::config::Config;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
@@ -57,6 +58,7 @@ impl Foreground {
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
             memory: MemoryBudget::for_runs(config.worker.concurrency),
+            locked_tables: LockedTables::default(),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             mart: views,

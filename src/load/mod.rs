@@ -10,6 +10,7 @@ pub mod divide;
 mod duplicate_sql;
 mod duplicates;
 mod end_reading;
+pub mod fill;
 mod grow;
 mod hold;
 pub mod key;
@@ -36,6 +37,7 @@ use std::borrow::Cow;
 use sqlx::postgres::PgDatabaseError;
 
 pub use self::create::{ColumnDefinition, Definition};
+pub use self::locked_out::LockedTables;
 use crate::store::session;
 
 /// Why rows could not be loaded into their table.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use sqlx::{FromRow, Row as _};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::apart_sql::ApartSql;
@@ -333,9 +334,13 @@ impl Stage {
     ) -> Result<(), LoadError> {
         let before = self.table.clone();
         if self.locked_at.is_some() {
+            if !loader.locked_tables.may_wait(&self.table) {
+                return Err(loader.stay_locked_out(layout));
+            }
+            let begun = Instant::now();
             let cause = Cause { run: loader.claim.id, connection: &loader.claim.connection };
             let outcome = self.table.grow(connection, loader.stream, layout, cause).await;
-            loader.note_attempt(layout, &outcome);
+            loader.note_attempt(layout, begun, &outcome);
             outcome?;
         } else {
             let mut other = loader.pool.acquire().await?;

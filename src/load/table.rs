@@ -25,7 +25,7 @@ use crate::store::ident::table as qualified;
 use crate::store::lock;
 
 /// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
-pub(super) const DDL_LOCK_TIMEOUT: &str = "3s";
+const DDL_LOCK_TIMEOUT: &str = "3s";
 
 /// A warehouse table and which vendor field fills which column.
 #[derive(Debug, Clone)]

@@ -393,10 +393,14 @@ found as (
             stream.table_name
         ),
         'end the transactions that use the table for long (pg_stat_activity); the next run then adds the columns and '
-        || 'reads these slices again'
+        || 'moves the values to them'
     from tidegate.slice as lacking
     inner join tidegate.stream on lacking.connection = stream.connection and lacking.stream = stream.stream
-    where lacking.lacks_columns_since is not null and stream.jobs <> '{}'
+    where
+        lacking.lacks_columns_since is not null
+        -- The values of a slice that is held wait for the decision about it.
+        and lacking.held_since is null
+        and stream.jobs <> '{}'
     group by lacking.connection, lacking.stream, stream.jobs, stream.table_schema, stream.table_name
     -- A short lock is over when the next run reads.
     having min(lacking.lacks_columns_since) < now() - interval '10 minutes'

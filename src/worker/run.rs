@@ -15,6 +15,7 @@ use super::task::{TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
@@ -45,6 +46,8 @@ pub struct WorkerContext {
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryBudget,
+    /// Tables that another session kept locked when they should get columns.
+    pub locked_tables: LockedTables,
     pub pulse: Arc<Pulse>,
     /// Warnings about what fails repeatedly.
     pub trouble: Repeats,
@@ -272,6 +275,7 @@ async fn one(
         exported: &exported,
         jobs: &config.jobs,
         memory: &shared.memory,
+        locked_tables: &shared.locked_tables,
         shutdown,
     };
     runner.run().await
