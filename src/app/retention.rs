@@ -94,6 +94,28 @@ impl Retention {
     }
 }
 
+/// Sentences about what a daemon with this configuration drops in its next pass, one for each table.
+pub async fn announced(conn: &mut PgConnection, config: &Config) -> Result<Vec<String>, sqlx::Error> {
+    let now = schedule::clock(conn).await?;
+    let Some(kept_from) = config.warehouse.kept_from(now) else { return Ok(Vec::new()) };
+    let mut sentences = Vec::new();
+    for ((schema, table), stream) in tables(config) {
+        if stream.mode == Mode::Snapshot {
+            continue;
+        }
+        let Some(waiting) = keep::waiting(conn, Expired { schema, table, kept_from }).await? else { continue };
+        let slices = if waiting.slices == 1 { "1 slice".to_owned() } else { format!("{} slices", waiting.slices) };
+        sentences.push(format!(
+            "{schema}.{table}: {slices} from {} on, with {} rows when they were last read, are older than \
+             `warehouse.keep`: a running daemon drops everything before {} within a day",
+            waiting.oldest.format("%Y-%m-%d"),
+            waiting.rows,
+            kept_from.format("%Y-%m-%d"),
+        ));
+    }
+    Ok(sentences)
+}
+
 /// The tables that the jobs fill, each with a stream that fills it.
 fn tables(config: &Config) -> BTreeMap<(&'static str, &str), &Arc<Stream>> {
     let streams = config.jobs.values().flat_map(|job| &job.streams).map(|entry| &entry.stream);
