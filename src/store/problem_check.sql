@@ -273,6 +273,7 @@ grouped as (
         array_agg(placed.stream order by placed.stream) as members,
         min(unclosed.seen_first_at) as seen_first_at,
         bool_or(unclosed.opened_at is not null) as is_open,
+        bool_or(unclosed.opened_at is not null and coalesce(unclosed.muted_until <= now(), true)) as is_unmuted,
         case
             when bool_and(coalesce(unclosed.muted_until > now(), false)) filter (where unclosed.opened_at is not null)
                 then min(unclosed.muted_until)
@@ -475,6 +476,29 @@ seen as (
         hint = excluded.hint,
         seen_last_at = excluded.seen_last_at,
         missed = 0,
+        -- What is open and not muted is not hidden by joining what is.
+        muted_until = case
+            when (
+                select coalesce(grouped.is_unmuted, false)
+                from grouped
+                where
+                    grouped.kind = excluded.kind
+                    and grouped.scope = excluded.scope
+                    and grouped.cause = excluded.cause
+            ) then null
+            else problem.muted_until
+        end,
+        muted_by = case
+            when (
+                select coalesce(grouped.is_unmuted, false)
+                from grouped
+                where
+                    grouped.kind = excluded.kind
+                    and grouped.scope = excluded.scope
+                    and grouped.cause = excluded.cause
+            ) then null
+            else problem.muted_by
+        end,
         opened_at = coalesce(
             problem.opened_at,
             case
