@@ -73,38 +73,7 @@ pub async fn rejects(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) 
 /// counts even if its lease has expired: its worker may only be suspended.
 pub async fn fingerprints(conn: &mut PgConnection, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
     let mut transaction = conn.begin().await?;
-    let due = sqlx::query!(
-        r#"
-        select
-            stream.connection,
-            stream.stream,
-            to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null as "is_without_table!"
-        from tidegate.stream
-        where
-            exists (
-                select
-                from tidegate.slice
-                where
-                    slice.connection = stream.connection
-                    and slice.stream = stream.stream
-                    and slice.fingerprinted
-                    and slice.reading_run is null
-                    and (
-                        slice.finished_at < now() - $1::interval
-                        or to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null
-                    )
-            )
-            and not exists (
-                select from tidegate.run where run.id = stream.holder_run and run.finished_at is null
-            )
-        limit $2
-        for update of stream skip locked
-        "#,
-        interval(keep),
-        limit,
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
+    let due = idle_streams(&mut transaction, keep, limit).await?;
     let connections: Vec<String> = due.iter().map(|stream| stream.connection.clone()).collect();
     let names: Vec<String> = due.iter().map(|stream| stream.stream.clone()).collect();
     let is_without_table: Vec<bool> = due.iter().map(|stream| stream.is_without_table).collect();
@@ -151,6 +120,50 @@ pub async fn fingerprints(conn: &mut PgConnection, keep: Duration, limit: i64) -
     .await?;
     transaction.commit().await?;
     Ok(done.rows_affected())
+}
+
+/// A stream that no run holds.
+struct Idle {
+    connection: String,
+    stream: String,
+    is_without_table: bool,
+}
+
+/// Locks up to `limit` streams that no run holds and that have fingerprints to be deleted.
+async fn idle_streams(conn: &mut PgConnection, keep: Duration, limit: i64) -> Result<Vec<Idle>, sqlx::Error> {
+    sqlx::query_as!(
+        Idle,
+        r#"
+        select
+            stream.connection,
+            stream.stream,
+            to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null as "is_without_table!"
+        from tidegate.stream
+        where
+            exists (
+                select
+                from tidegate.slice
+                where
+                    slice.connection = stream.connection
+                    and slice.stream = stream.stream
+                    and slice.fingerprinted
+                    and slice.reading_run is null
+                    and (
+                        slice.finished_at < now() - $1::interval
+                        or to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null
+                    )
+            )
+            and not exists (
+                select from tidegate.run where run.id = stream.holder_run and run.finished_at is null
+            )
+        limit $2
+        for update of stream skip locked
+        "#,
+        interval(keep),
+        limit,
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// Gives up to `limit` unfinished readings up that no run will continue: no job reads their stream, and the run that
