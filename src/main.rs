@@ -17,7 +17,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::Run(_)) {
-        restart::with_one_arena();
+        restart::with_lean_allocator();
     }
     let mut secrets = Vec::new();
     let outcome = start(cli, &mut secrets);

@@ -155,6 +155,17 @@ impl Pulse {
         });
     }
 
+    /// Records that what the loop does was done elsewhere just now. If the loop itself failed the last time, it still
+    /// counts as failing.
+    pub fn begin_well(&self, of: Loop) {
+        let now = Instant::now();
+        self.change(of, |beat| {
+            if beat.came_round <= beat.succeeded {
+                (beat.came_round, beat.succeeded) = (Some(now), Some(now));
+            }
+        });
+    }
+
     /// The time since the loop last succeeded, or since it started; `None` while it has nothing to do.
     pub fn age(&self, of: Loop) -> Option<Duration> {
         let beat = self.of(of);
@@ -208,6 +219,15 @@ mod tests {
         let pulse = Pulse::default();
         pulse.change(of, |present| *present = beat);
         pulse
+    }
+
+    #[test]
+    fn p12_a_loop_that_fails_still_fails_when_another_of_its_kind_begins() {
+        for (came_round, succeeded, is_failing) in [(500, 500, false), (1, 500, true)] {
+            let pulse = aged(Loop::Renew, true, came_round, succeeded);
+            pulse.begin_well(Loop::Renew);
+            assert_eq!(pulse.is_failing(Loop::Renew), is_failing, "{came_round} {succeeded}");
+        }
     }
 
     #[test]

@@ -5,15 +5,25 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// How many arenas the allocator of glibc makes, instead of eight for each core.
-const ARENAS: &str = "MALLOC_ARENA_MAX";
+/// How the allocator of glibc is set up, where the environment does not say otherwise. Some large work, such as reading
+/// the configuration, would otherwise decide how much memory the process keeps.
+const ALLOCATOR: [(&str, &str); 3] = [
+    // The number of arenas, instead of eight for each core. An arena keeps what was freed for the threads that use it,
+    // so with several, each keeps the peak of some large work.
+    ("MALLOC_ARENA_MAX", "1"),
+    // Bytes from which an allocation is returned to the system as soon as it is freed, and bytes that are kept free at
+    // the end of the arena. Otherwise both grow with the largest allocation, up to 32 and 64 MiB.
+    ("MALLOC_MMAP_THRESHOLD_", "1048576"),
+    ("MALLOC_TRIM_THRESHOLD_", "1048576"),
+];
 
-/// Has all threads allocate from one arena, if this is glibc and the environment does not say otherwise. An arena keeps
-/// what was freed for the threads that use it. With several, each keeps the peak of some large work, such as reading
-/// the configuration. The memory is not worth a failure to start.
-pub fn with_one_arena() {
-    if cfg!(target_env = "gnu") && std::env::var_os(ARENAS).is_none() {
-        let _failed = restart(|command| command.env(ARENAS, "1"));
+/// Restarts the program with these settings, if this is glibc. With a number of arenas in the environment, nothing is
+/// changed. The memory is not worth a failure to start.
+pub fn with_lean_allocator() {
+    let [(arenas, _), ..] = ALLOCATOR;
+    if cfg!(target_env = "gnu") && std::env::var_os(arenas).is_none() {
+        let missing = ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
+        let _failed = restart(|command| command.envs(missing));
     }
 }
 

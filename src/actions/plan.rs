@@ -61,7 +61,7 @@ pub async fn stream(
         grid::add_again(&mut due, scope, known.values());
         due
     } else {
-        vec![Due { window: grid::list_window(), until: now, newest: true, only_lacks_columns: false }]
+        vec![Due { window: grid::list_window(), until: now, newest: true }]
     };
     let finished = |due: &&Due| known.get(&due.window.start).is_some_and(|slice| slice.read_until.is_some());
 
@@ -156,13 +156,10 @@ mod tests {
         let start: DateTime<Utc> = "2028-02-29T00:00:00Z".parse().unwrap();
         let share = |minutes: i64| {
             let window = Window { start, end: start + TimeDelta::days(1) };
-            elapsed_share(
-                &Due { window, until: start + TimeDelta::minutes(minutes), newest: true, only_lacks_columns: false },
-                144_000,
-            )
+            elapsed_share(&Due { window, until: start + TimeDelta::minutes(minutes), newest: true }, 144_000)
         };
         assert_eq!([0, 1, 720, 1438, 1440].map(share), [0, 100, 72_000, 143_800, 144_000]);
         let window = Window { start, end: start };
-        assert_eq!(elapsed_share(&Due { window, until: start, newest: true, only_lacks_columns: false }, u64::MAX), 0);
+        assert_eq!(elapsed_share(&Due { window, until: start, newest: true }, u64::MAX), 0);
     }
 }

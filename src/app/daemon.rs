@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use super::streams::StoredPlan;
 use super::{Database, Reload, notifying, pruning, totals, upkeep, views};
 use crate::config::{Config, MetricsPer};
 use crate::http::HttpError;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::{Detail, Metrics, RunOutcome};
 use crate::notify::{Notifier, Timing};
@@ -31,6 +33,12 @@ use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext, accounts};
 
 /// How often due firings are enqueued. A firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
+/// Passes within one period: if a firing comes before the next period, the second pass is at its time.
+const PASSES: u32 = 2;
+/// How long after its time a firing is looked for, so that the database's clock has reached it.
+const FIRING_MARGIN: Duration = Duration::from_millis(5);
+/// How long another process takes to enqueue what it has locked. After that, workers of this one check for runs.
+const OTHERS_PAUSE: Duration = Duration::from_millis(100);
 /// How long runs in progress may take to reach a checkpoint. The whole shutdown sequence stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
 /// How long the status port may take to end, at the same time.
@@ -61,6 +69,8 @@ pub struct Daemon {
     workers: JoinHandle<()>,
     server: JoinHandle<()>,
     reload: Option<JoinHandle<()>>,
+    /// Makes the views of the mart again after runs.
+    views: JoinHandle<()>,
     health: Arc<Health>,
 }
 
@@ -87,20 +97,7 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.server.listen);
         let shutdown = CancellationToken::new();
         let wake = Arc::new(Notify::new());
-        let owner = owner();
-        let shared = Arc::new(WorkerContext {
-            hours: Hours::default(),
-            pool: database.pool.clone(),
-            accounts: Accounts::default(),
-            metrics: Arc::new(Metrics::new(detail(&config))),
-            memory: MemoryBudget::for_runs(config.worker.concurrency),
-            pulse: Arc::new(Pulse::default()),
-            trouble: Repeats::default(),
-            mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
-            owner,
-            distribution: config.database.distribution,
-        });
-        shared.metrics.configure(names(&config));
+        let shared = Arc::new(worker_context(&config, database));
         let (sender, receiver) = watch::channel(config);
         let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics), shared.owner.clone())?);
         let sources = StatusSources {
@@ -112,10 +109,17 @@ impl Daemon {
             config: receiver.clone(),
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
-        let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
+        let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake), shutdown.clone());
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
-        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
+        let beat = alive_task(
+            Arc::clone(&shared),
+            Arc::clone(&alive),
+            receiver.clone(),
+            Arc::clone(&health),
+            shutdown.clone(),
+        );
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
+        let following = tokio::spawn(views::follow(Arc::clone(&shared), receiver.clone(), shutdown.clone()));
         let periodic =
             Periodic { pool: database.pool.clone(), pulse: Arc::clone(&shared.pulse), shutdown: shutdown.clone() };
         let totals = totals::task(&periodic);
@@ -135,6 +139,7 @@ impl Daemon {
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,
+            views: following,
             alive,
             address,
             health,
@@ -179,6 +184,7 @@ impl Daemon {
         for abort in aborts {
             abort.abort();
         }
+        self.views.abort();
         if let Some(reload) = self.reload {
             reload.abort();
         }
@@ -186,33 +192,84 @@ impl Daemon {
     }
 }
 
-fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
+fn worker_context(config: &Config, database: &Database) -> WorkerContext {
+    let owner = owner();
+    let metrics = Arc::new(Metrics::new(detail(config)));
+    metrics.configure(names(config));
+    WorkerContext {
+        hours: Hours::default(),
+        pool: database.pool.clone(),
+        accounts: Accounts::default(),
+        metrics,
+        memory: MemoryBudget::for_runs(config.worker.concurrency),
+        locked_tables: LockedTables::default(),
+        pulse: Arc::new(Pulse::default()),
+        trouble: Repeats::default(),
+        mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
+        owner,
+        distribution: config.database.distribution,
+    }
+}
+
+fn enqueue_task(
+    shared: Arc<WorkerContext>,
+    config: watch::Receiver<Arc<Config>>,
+    wake: Arc<Notify>,
+    shutdown: CancellationToken,
+) -> PeriodicTask {
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
     PeriodicTask::new(Loop::Enqueue.name(), ENQUEUE_PERIOD, move || {
-        let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
-        let work = Arc::clone(&work);
+        let (shared, config, wake) = (Arc::clone(&shared), config.clone(), Arc::clone(&wake));
+        let (work, shutdown) = (Arc::clone(&work), shutdown.clone());
         async move {
             let (calendar, trouble) = &mut *work.lock().await;
-            let enqueued = enqueue(&shared.pool, &config, calendar).await;
-            shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
-            match enqueued {
-                Ok(count) => {
-                    trouble.over(TROUBLE);
-                    if count > 0 {
-                        wake.notify_waiters();
+            for pass in 1..=PASSES {
+                // For each pass: a reload between them may have removed or paused a job.
+                let current = Arc::clone(&config.borrow());
+                let enqueued = enqueue(&shared.pool, &current, calendar).await;
+                shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
+                let now = match enqueued {
+                    Ok((count, now)) => {
+                        trouble.over(TROUBLE);
+                        if count > 0 {
+                            wake_workers(&wake);
+                        }
+                        now
                     }
+                    Err(error) => {
+                        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+                            session::judge(&shared.pool, error);
+                        }
+                        trouble.warn(TROUBLE, &*error);
+                        return;
+                    }
+                };
+                if calendar.others_enqueue() && pause(&shutdown, OTHERS_PAUSE).await {
+                    wake_workers(&wake);
                 }
-                Err(error) => {
-                    if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-                        session::judge(&shared.pool, error);
-                    }
-                    trouble.warn(TROUBLE, &*error);
+                // What came due since this pass began is due at once.
+                let next = calendar.next_look(now);
+                let wait = next.map(|next| (next - crate::clock::now()).to_std().unwrap_or_default());
+                let Some(wait) = wait.filter(|wait| *wait < ENQUEUE_PERIOD) else { return };
+                if pass == PASSES || !pause(&shutdown, wait + FIRING_MARGIN).await {
+                    return;
                 }
             }
         }
     })
+}
+
+/// Wakes the workers that wait, and the next one that begins to wait: it may have found nothing just before.
+fn wake_workers(wake: &Notify) {
+    wake.notify_waiters();
+    wake.notify_one();
+}
+
+/// Waits. Returns false if the process shuts down.
+async fn pause(shutdown: &CancellationToken, wait: Duration) -> bool {
+    shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
 }
 
 /// What has metrics of its own.
@@ -230,6 +287,7 @@ fn alive_task(
     alive: Arc<Alive>,
     config: watch::Receiver<Arc<Config>>,
     health: Arc<Health>,
+    shutdown: CancellationToken,
 ) -> PeriodicTask {
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
@@ -242,7 +300,7 @@ fn alive_task(
     PeriodicTask::new(Loop::Alive.name(), alive::PERIOD, move || {
         let (trouble, plan, digest) = (Arc::clone(&trouble), Arc::clone(&plan), Arc::clone(&digest));
         let stated = Arc::clone(&stated);
-        let health = Arc::clone(&health);
+        let (health, shutdown) = (Arc::clone(&health), shutdown.clone());
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
@@ -272,7 +330,9 @@ fn alive_task(
             }
             shared.pulse.beat(Loop::Alive, orphans.is_ok());
             if orphans.is_ok() {
-                state_limits(&shared, &config, &mut *stated.lock().await, &trouble).await;
+                // Hundreds of connections take seconds, for which the end of the process need not wait.
+                let stating = async { state_limits(&shared, &config, &mut *stated.lock().await, &trouble).await };
+                let _cut_off = Box::pin(shutdown.run_until_cancelled(stating)).await;
             }
             match orphans {
                 Ok(orphans) => {
@@ -337,7 +397,8 @@ pub(super) fn is_same(known: &Weak<Config>, config: &Arc<Config>) -> bool {
     std::ptr::eq(known.as_ptr(), Arc::as_ptr(config))
 }
 
-async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<usize> {
+/// Returns the number of runs, and the time for which they were due.
+async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<(usize, DateTime<Utc>)> {
     let mut connection = pool.acquire().await?;
     let now = clock(&mut connection).await?;
     if crate::clock::went_back() {
@@ -350,5 +411,5 @@ async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> any
     for firing in &enqueued {
         tracing::info!(run = firing.run_id, job = firing.job, scheduled_for = %firing.scheduled_for, "enqueued");
     }
-    Ok(enqueued.len())
+    Ok((enqueued.len(), now))
 }

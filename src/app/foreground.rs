@@ -8,8 +8,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Alive, owner};
+use super::{Alive, owner, views};
 use crate::config::Config;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
@@ -39,7 +40,9 @@ pub struct Foreground {
     beats: JoinHandle<()>,
     owner: String,
     /// Has the quotas that were used, until they are stored.
-    hours: Arc<WorkerContext>,
+    shared: Arc<WorkerContext>,
+    /// Makes the views of the mart again after runs.
+    following: JoinHandle<()>,
     /// Keeps the configuration channel open.
     _config: watch::Sender<Arc<Config>>,
 }
@@ -55,6 +58,7 @@ impl Foreground {
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
             memory: MemoryBudget::for_runs(config.worker.concurrency),
+            locked_tables: LockedTables::default(),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             mart: views,
@@ -69,6 +73,7 @@ impl Foreground {
             let _never = beating.keep(&jobs, &connections).await;
         });
         let (sender, receiver) = watch::channel(config);
+        let following = tokio::spawn(views::follow(Arc::clone(&shared), receiver.clone(), shutdown.clone()));
         let workers = Pool {
             shared: Arc::clone(&shared),
             config: receiver,
@@ -78,7 +83,7 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, alive, beats, owner, hours: shared, _config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, beats, owner, shared, following, _config: sender }
     }
 
     /// Reads the tasks of the runs until all have ended and passes each state to `show`. Returns the last state.
@@ -95,7 +100,8 @@ impl Foreground {
             abort.abort();
         }
         self.beats.abort();
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.hours.hours.store(&self.pool)).await;
+        self.following.abort();
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.shared.hours.store(&self.pool)).await;
         self.alive.leave().await;
         self.owner
     }

@@ -121,7 +121,7 @@ async fn drain(
             Past::Events => event::prune(pool, keep, limit.into()).await?,
             Past::Problems => problem::prune(pool, keep, limit.into()).await?,
             Past::Notifications => notification::prune(pool, keep, limit.into()).await?,
-            Past::Fingerprints => prune::fingerprints(pool, keep, limit.into()).await?,
+            Past::Fingerprints => prune::fingerprints(&mut *pool.acquire().await?, keep, limit.into()).await?,
             Past::Readings => prune::readings(&mut *pool.acquire().await?, keep, limit.into()).await?,
         };
         sum += gone;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::names::names;
 use crate::config::Config;
 use crate::connector::Connection;
-use crate::schedule::watch::{Change, ConfigWatch};
+use crate::schedule::watch::{Change, ConfigWatch, FilesDigest};
 use crate::server::Health;
 use crate::store::event::{self, Reloaded};
 use crate::store::trouble::chain;
@@ -37,6 +37,8 @@ struct Refused {
 pub struct Reload {
     pub path: PathBuf,
     pub env: BTreeMap<String, String>,
+    /// The files before they were loaded for the start, if that is known.
+    pub loaded: Option<FilesDigest>,
 }
 
 impl Reload {
@@ -56,7 +58,8 @@ impl Reload {
             }
         };
         // No notification covers a change between the initial load and the start of the watch.
-        let mut refused = self.take(None, None, &config, &shared, &health).await;
+        let is_loaded = self.loaded.as_ref().is_some_and(|loaded| loaded == changes.seen());
+        let mut refused = if is_loaded { None } else { self.take(None, None, &config, &shared, &health).await };
         loop {
             let change = tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -22,6 +22,9 @@ use crate::store::{event, session};
 const ROWS_AT_A_TIME: i64 = 5_000;
 /// A pass ends after this; the rest is dropped in the next one.
 const PASS_MAX: Duration = Duration::from_mins(20);
+/// How often one pass tries what was in use, and the pause between.
+const ROUNDS: u32 = 5;
+const ROUND_PAUSE: Duration = Duration::from_secs(5);
 /// How often a table is checked in which nothing is left to drop. What is too old changes once a month.
 const AGAIN: Duration = Duration::from_hours(24);
 /// Entities stay for this much longer than the windows that are compared with them.
@@ -62,6 +65,23 @@ impl Retention {
         let now = schedule::clock(&mut conn).await?;
         drop(conn);
         let Some(kept_from) = config.warehouse.kept_from(now) else { return Ok(()) };
+        for round in 1..=ROUNDS {
+            let is_done = self.round(&pass, config, kept_from).await?;
+            if is_done || round == ROUNDS || !pass.goes_on() {
+                break;
+            }
+            // Something was in use. A short query, or the build of an index, may have ended then.
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(ROUND_PAUSE) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through all tables once. Returns whether nothing is left to drop.
+    async fn round(&mut self, pass: &Pass<'_>, config: &Config, kept_from: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+        let mut is_done = true;
         for ((schema, table), stream) in tables(config) {
             let key = (schema, table.to_owned());
             if self.done.get(&key).is_some_and(|(from, at)| *from == kept_from && at.elapsed() < AGAIN) {
@@ -77,7 +97,7 @@ impl Retention {
                 Ok(End::Done) => {
                     self.done.insert(key, (kept_from, Instant::now()));
                 }
-                Ok(End::Later) => {}
+                Ok(End::Later) => is_done = false,
                 Err(error) if session::is_lost(&error) => return Err(error),
                 // The other tables do not depend on it.
                 Err(error) => tracing::warn!(
@@ -87,11 +107,33 @@ impl Retention {
                 ),
             }
             if !pass.goes_on() {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(is_done)
     }
+}
+
+/// Sentences about what a daemon with this configuration drops in its next pass, one for each table.
+pub async fn announced(conn: &mut PgConnection, config: &Config) -> Result<Vec<String>, sqlx::Error> {
+    let now = schedule::clock(conn).await?;
+    let Some(kept_from) = config.warehouse.kept_from(now) else { return Ok(Vec::new()) };
+    let mut sentences = Vec::new();
+    for ((schema, table), stream) in tables(config) {
+        if stream.mode == Mode::Snapshot {
+            continue;
+        }
+        let Some(waiting) = keep::waiting(conn, Expired { schema, table, kept_from }).await? else { continue };
+        let slices = if waiting.slices == 1 { "1 slice".to_owned() } else { format!("{} slices", waiting.slices) };
+        sentences.push(format!(
+            "{schema}.{table}: {slices} from {} on, with {} rows when they were last read, are older than \
+             `warehouse.keep`: a running daemon drops everything before {} within a day",
+            waiting.oldest.format("%Y-%m-%d"),
+            waiting.rows,
+            kept_from.format("%Y-%m-%d"),
+        ));
+    }
+    Ok(sentences)
 }
 
 /// The tables that the jobs fill, each with a stream that fills it.

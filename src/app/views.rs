@@ -14,6 +14,8 @@ use crate::worker::WorkerContext;
 
 /// How often the views are compared with the columns of the tables, which takes one query.
 const PERIOD: Duration = Duration::from_secs(30);
+/// How long to wait after a pass that followed runs: hundreds of first runs may make their tables at once.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Longer than one pass. Storing the rows of one relation may take half an hour.
 const WORK_MAX: Duration = Duration::from_hours(2);
 
@@ -38,4 +40,22 @@ pub(super) fn task(
         }
     })
     .within(WORK_MAX)
+}
+
+/// Makes the views again after runs of this process have changed columns, until `shutdown`. Apart from [`task`], which
+/// may be storing rows for long, and from the workers, which have the next runs to start.
+pub(super) async fn follow(
+    shared: Arc<WorkerContext>,
+    config: watch::Receiver<Arc<Config>>,
+    shutdown: CancellationToken,
+) {
+    while shutdown.run_until_cancelled(shared.mart.outdated()).await.is_some() {
+        let settings = config.borrow().mart.clone();
+        let pass = async {
+            shared.mart.refresh(&shared.pool, &settings).await;
+            tokio::time::sleep(PAUSE).await;
+        };
+        // A pass that is cut off leaves each view as it was or as it should be.
+        let _ = shutdown.run_until_cancelled(pass).await;
+    }
 }

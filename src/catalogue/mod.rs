@@ -3,6 +3,7 @@
 //! The catalogue drives the merge SQL, `tidegate streams`, the column comments and the check that migrations and
 //! catalogue agree. It does not know HTTP, SQL or the configuration.
 
+pub mod likely;
 mod naming;
 mod shared;
 

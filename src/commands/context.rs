@@ -11,6 +11,7 @@ use super::failure::CommandError;
 use crate::app::Database;
 use crate::config::Config;
 use crate::postgres::Embedded;
+use crate::schedule::watch::FilesDigest;
 use crate::secret::Secret;
 use crate::settings::Faults;
 use crate::store::migrate;
@@ -28,6 +29,8 @@ pub struct Context {
     pub refused: Option<Arc<Faults>>,
     /// The path from `--config` or `TIDEGATE_CONFIG`, for commands that read the files again.
     pub config_path: PathBuf,
+    /// The files of the configuration before they were read, for the daemon, which reads them again when they change.
+    pub files: Option<FilesDigest>,
     /// Cancelled by the first Ctrl-C or SIGTERM.
     pub cancel: CancellationToken,
 }

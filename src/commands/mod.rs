@@ -46,6 +46,7 @@ pub use self::args::*;
 pub use self::context::Context;
 pub use self::failure::CommandError;
 use crate::config::{self, Config};
+use crate::schedule::watch::FilesDigest;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,7 @@ pub fn may_embed(context: &Context, command: &Command) -> bool {
 pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
     let env = config::process_env();
     let mut refused = None;
+    let files = matches!(cli.command, Command::Run(_)).then(|| FilesDigest::of(&cli.config));
     let config = match &cli.command {
         Command::Schema(args) => {
             let mut text = Vec::new();
@@ -126,7 +128,7 @@ pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
         _ => Config::load(&cli.config, &env)?,
     };
     let (config, cancel) = (Arc::new(config), CancellationToken::new());
-    let context = Context { config, refused, config_path: cli.config, cancel };
+    let context = Context { config, refused, config_path: cli.config, files, cancel };
     Ok(Prepared::Ready(context, cli.command))
 }
 

@@ -16,8 +16,8 @@ pub(crate) async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit
         tracing::info!(%psql, "the embedded Postgres is running");
     }
     // Not kept here: after a reload, nothing needs it any more.
-    let Context { config, config_path, cancel, .. } = context;
-    let reload = Reload { path: config_path, env: config::process_env() };
+    let Context { config, config_path, files, cancel, .. } = context;
+    let reload = Reload { path: config_path, env: config::process_env(), loaded: files };
     let started = tokio::select! {
         started = Box::pin(Daemon::start(config, Some(reload), &database)) => started,
         // Migrations may take minutes. Each is a transaction, so that nothing is half done.

@@ -57,14 +57,26 @@ pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
         6 => 0,
         count => return Err(ScheduleError::FieldCount(count)),
     };
+    // Parsing takes croner 5,000 steps, one for each year. So only a wrong expression is parsed field by field.
+    if fields.iter().all(|text| is_plain(text))
+        && let Some(cron) = read(spelled)
+    {
+        return Ok(cron);
+    }
     for (field, text) in FIELDS.iter().zip(0_usize..).skip(first).zip(&fields) {
         let (field, place) = field;
         if !understood(place, text) {
             return Err(ScheduleError::Field { field: field.name, text: (*text).to_owned(), remedy: field.remedy });
         }
     }
-    // Every field is valid by itself, so the whole is. If croner disagrees, the field count is the likeliest cause.
-    read(spelled).ok_or(ScheduleError::FieldCount(fields.len()))
+    // Every field is valid by itself, so the whole should be. The field count is the likeliest cause.
+    Err(ScheduleError::FieldCount(fields.len()))
+}
+
+/// Whether the field has nothing that croner accepts and Tidegate does not: empty list items, which croner ignores, and
+/// `@`, after which it looks for a nickname.
+fn is_plain(text: &str) -> bool {
+    !text.contains('@') && !text.split(',').any(str::is_empty)
 }
 
 fn nickname(given: &str) -> Option<&'static str> {
@@ -80,8 +92,7 @@ fn nickname(given: &str) -> Option<&'static str> {
 
 /// Whether `text` is a valid field at `place` if all other fields are `*`.
 fn understood(place: usize, text: &str) -> bool {
-    // croner ignores empty list items, and looks for a nickname after `@`.
-    if text.contains('@') || text.split(',').any(str::is_empty) {
+    if !is_plain(text) {
         return false;
     }
     let mut fields = ["*"; FIELDS.len()];

@@ -12,9 +12,10 @@
 //! firing whose gap ends on a date that does not match). So croner only evaluates times without a zone, and this module
 //! maps them to instants.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Duration, DurationRound, MappedLocalTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
@@ -49,19 +50,25 @@ pub struct Schedule {
     timezone: Tz,
 }
 
+thread_local! {
+    /// The years of all expressions, which have no field for them. croner has a byte for each year until 5000, 5 kB for
+    /// each expression, so its patterns lend them from here while they are evaluated.
+    static EVERY_YEAR: RefCell<Option<Cron>> = const { RefCell::new(None) };
+}
+
 /// An expression without a zone.
 struct Pattern {
     /// As written.
     expression: String,
-    cron: Cron,
+    /// Without years.
+    cron: Mutex<Cron>,
     /// Whether the hour field is every hour.
     rhythm: bool,
     /// Whether it ever fires; `0 0 31 2 *` does not.
     possible: bool,
 }
 
-/// Parses the expressions of many schedules, each once. Equal ones share the result, because croner's has a byte for
-/// each year until 5000.
+/// Parses the expressions of many schedules, each once. Equal ones share the result.
 #[derive(Default)]
 pub struct Schedules(HashMap<String, Arc<Pattern>>);
 
@@ -99,11 +106,31 @@ impl<'s> NextFirings<'s> {
     }
 }
 
+/// A pattern that has the years of `lender` until this is dropped, also by a panic.
+struct Lent<'a> {
+    cron: &'a mut Cron,
+    lender: &'a mut Cron,
+}
+
+impl<'a> Lent<'a> {
+    fn to(cron: &'a mut Cron, lender: &'a mut Cron) -> Self {
+        std::mem::swap(&mut cron.pattern.years, &mut lender.pattern.years);
+        Self { cron, lender }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        std::mem::swap(&mut self.cron.pattern.years, &mut self.lender.pattern.years);
+    }
+}
+
 impl Pattern {
     fn parse(expression: &str) -> Result<Self, ScheduleError> {
-        let cron = super::expression::parse(expression)?;
+        let mut cron = super::expression::parse(expression)?;
         let rhythm = cron.pattern.hours.values().len() == HOURS;
-        let mut pattern = Self { expression: expression.to_owned(), cron, rhythm, possible: true };
+        drop(std::mem::take(&mut cron.pattern.years));
+        let mut pattern = Self { expression: expression.to_owned(), cron: Mutex::new(cron), rhythm, possible: true };
         // The calendar repeats, so an expression that does not fire from here on never fires. croner's search ends at
         // the year 5000.
         pattern.possible = pattern.next(NaiveDateTime::default()).is_some();
@@ -112,7 +139,16 @@ impl Pattern {
 
     /// The next time of the expression on a clock without a zone.
     fn next(&self, wall: NaiveDateTime) -> Option<NaiveDateTime> {
-        self.cron.find_next_occurrence(&wall.and_utc(), false).ok().map(|next| next.naive_utc())
+        EVERY_YEAR.with_borrow_mut(|every_year| {
+            if every_year.is_none() {
+                *every_year = super::expression::parse("* * * * *").ok();
+            }
+            let lender = every_year.as_mut()?;
+            let mut cron = self.cron.lock().unwrap_or_else(PoisonError::into_inner);
+            let lent = Lent::to(&mut cron, lender);
+            let next = lent.cron.find_next_occurrence(&wall.and_utc(), false);
+            next.ok().map(|next| next.naive_utc())
+        })
     }
 }
 
@@ -261,5 +297,19 @@ mod tests {
         let here = known.parse("0 3 * * *", Tz::UTC).unwrap();
         assert!(Arc::ptr_eq(&lima.pattern, &here.pattern));
         assert_eq!(here.timezone(), Tz::UTC);
+    }
+
+    #[test]
+    fn p8_threads_that_share_a_schedule_find_the_same_firings() {
+        let mut schedules = Schedules::default();
+        let schedule = schedules.parse("15 3 29 2 *", Tz::UTC).unwrap();
+        let from = DateTime::<Utc>::UNIX_EPOCH;
+        let expected = schedule.next_after(from);
+        assert_eq!(expected.map(|at| at.to_rfc3339()).as_deref(), Some("1972-02-29T03:15:00+00:00"));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| assert_eq!(schedule.next_after(from), expected)));
+            }
+        });
     }
 }

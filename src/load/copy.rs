@@ -67,6 +67,12 @@ impl Copy {
         Self { statement, head, skipped, numbered_from: None }
     }
 
+    /// To a table whose columns are those of the rows, in their order.
+    pub(super) fn of_all(table: &str, columns: usize) -> Self {
+        let statement = format!("copy {table} from stdin (format binary)");
+        Self { statement, head: fields(columns), skipped: 0, numbered_from: None }
+    }
+
     /// Sends rows; returns their number.
     pub(super) async fn send(&self, connection: &mut PgConnection, rows: &[&[u8]]) -> Result<i32, sqlx::Error> {
         let mut copy = connection.copy_in_raw(&self.statement).await?;

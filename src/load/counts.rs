@@ -15,6 +15,8 @@ pub(super) struct PageCounts {
     seen: i64,
     rejected: i64,
     astray: u64,
+    /// Values that are in `_extra` until their fields get columns.
+    waiting: u64,
 }
 
 impl PageCounts {
@@ -23,6 +25,7 @@ impl PageCounts {
         self.progress.rows_outside += signed(counts.outside);
         self.progress.values_extra += signed(counts.extra);
         self.astray += counts.astray;
+        self.waiting += counts.waiting;
         self.rejected += signed(rejects as u64);
     }
 
@@ -48,6 +51,10 @@ impl PageCounts {
         self.seen
     }
 
+    pub(super) const fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     pub(super) const fn rejected(&self) -> i64 {
         self.rejected
     }
@@ -55,7 +62,7 @@ impl PageCounts {
     /// Ends the page. Returns how many of its rows lie far outside their window.
     pub(super) const fn end_page(&mut self) -> u64 {
         self.progress.pages += 1;
-        (self.rows, self.seen, self.rejected) = (0, 0, 0);
+        (self.rows, self.seen, self.rejected, self.waiting) = (0, 0, 0, 0);
         std::mem::replace(&mut self.astray, 0)
     }
 }

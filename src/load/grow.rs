@@ -10,9 +10,6 @@ use crate::catalogue::{ColumnNames, ColumnType, Stream};
 use crate::rows::layout::{Field, Layout};
 use crate::store::ident::{literal, quote, table as qualified};
 
-/// SQLSTATE of a lock that was not granted in time.
-pub(super) const LOCK_TIMEOUT: &str = "55P03";
-
 impl Table {
     /// Adds columns and widens columns of numbers so that every field of `layout` has one, in a transaction of its own.
     ///
@@ -26,12 +23,8 @@ impl Table {
         layout: &Layout,
         cause: Cause<'_>,
     ) -> Result<(), LoadError> {
-        match self.grow_to(connection, stream, layout, cause).await {
-            Err(LoadError::Database(error)) if super::code(&error).as_deref() == Some(LOCK_TIMEOUT) => {
-                Err(LoadError::Locked { table: format!("{}.{}", self.schema, self.name) })
-            }
-            outcome => outcome,
-        }
+        let grown = self.grow_to(connection, stream, layout, cause).await;
+        grown.map_err(|error| error.or_locked(self))
     }
 
     async fn grow_to(

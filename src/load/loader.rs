@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tokio::time::Instant;
 
-use super::locked_out::LockedOut;
+use super::locked_out::{LockedTables, is_free};
 use super::sql::MergeSql;
 use super::table::{Cause, Table};
 use super::{LoadError, partition};
@@ -43,8 +44,10 @@ pub struct Loader<'a> {
     pub skipping: Arc<AtomicBool>,
     /// In percent. A reading that reports a smaller share of a slice's rows deletes nothing.
     pub hold_below: u8,
-    /// Columns that the table should have, but is locked.
-    pub(super) locked_out: Option<LockedOut>,
+    /// The tables that are known to be locked. Shared by the tasks of a process.
+    pub locked_tables: LockedTables,
+    /// The fields for which the table should have columns, but is locked.
+    pub(super) locked_out: Option<Layout>,
 }
 
 /// The rows of a slice or list, as a condition on `$1` connection, `$2` window start and `$3` window end.
@@ -96,6 +99,7 @@ impl<'a> Loader<'a> {
             comparing: false,
             skipping,
             hold_below: HOLD_BELOW,
+            locked_tables: LockedTables::default(),
             locked_out: None,
         }
     }
@@ -256,11 +260,16 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Adds columns for the fields of the layout, in a transaction of its own.
+    /// Adds columns for the fields of the layout, in a transaction of its own. Does not wait for a table that was
+    /// locked lately.
     pub(super) async fn grow(&mut self, connection: &mut PgConnection, layout: &Layout) -> Result<(), LoadError> {
+        if !self.locked_tables.may_wait(&self.table) && !is_free(connection, &self.table).await? {
+            return Err(self.stay_locked_out(layout));
+        }
+        let begun = Instant::now();
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         let outcome = self.table.grow(connection, self.stream, layout, cause).await;
-        self.note_attempt(layout, &outcome);
+        self.note_attempt(layout, begun, &outcome);
         outcome
     }
 }

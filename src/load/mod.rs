@@ -10,6 +10,7 @@ pub mod divide;
 mod duplicate_sql;
 mod duplicates;
 mod end_reading;
+pub mod fill;
 mod grow;
 mod hold;
 pub mod key;
@@ -36,6 +37,7 @@ use std::borrow::Cow;
 use sqlx::postgres::PgDatabaseError;
 
 pub use self::create::{ColumnDefinition, Definition};
+pub use self::locked_out::LockedTables;
 use crate::store::session;
 
 /// Why rows could not be loaded into their table.
@@ -73,6 +75,17 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Names the table if its structure could not be changed because another session has locked it.
+    #[must_use]
+    fn or_locked(self, table: &table::Table) -> Self {
+        match self {
+            Self::Database(error) if code(&error).as_deref() == Some(LOCK_TIMEOUT) => {
+                Self::Locked { table: format!("{}.{}", table.schema, table.name) }
+            }
+            other => other,
+        }
+    }
+
     /// Names the table and the column in an error whose cause is the table's definition.
     #[must_use]
     pub fn about(self, table: &str) -> Self {
@@ -131,6 +144,9 @@ const RAISED: &str = "P0001";
 /// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object;
 /// a wrong type; a duplicate name; no unique index for the key; a binary value that is invalid for the column's type.
 const ALTERED: [&str; 10] = ["42703", "42P01", "3F000", "42883", "42704", "42804", "42P07", "42P10", "22P03", "0A000"];
+
+/// SQLSTATE of a lock that was not granted in time.
+pub(crate) const LOCK_TIMEOUT: &str = "55P03";
 
 /// The SQLSTATE of an error that Postgres returned.
 pub(crate) fn code(error: &sqlx::Error) -> Option<String> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use sqlx::{FromRow, Row as _};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::apart_sql::ApartSql;
@@ -61,7 +62,7 @@ impl Direct {
         match kind {
             RowKind::New => self.new,
             RowKind::Changed => self.changed.as_ref().is_some_and(|replace| replace.takes(row)),
-            RowKind::Known | RowKind::Shared => false,
+            RowKind::Known | RowKind::Repeated | RowKind::Shared => false,
         }
     }
 }
@@ -221,7 +222,11 @@ impl Stage {
         if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
             return Ok(Direct::default());
         }
-        let changed = if self.replaces { Replace::of(&self.sql, &self.table, &columns) } else { None };
+        // Of records with one key the last counts. If the first were replaced, its row would be written, and counted,
+        // though the last may be what the table has.
+        let repeats = chunks.iter().flat_map(|chunk| &chunk.kinds).any(|kind| *kind == RowKind::Repeated);
+        let replaces = self.replaces && !repeats;
+        let changed = if replaces { Replace::of(&self.sql, &self.table, &columns) } else { None };
         let direct = Direct { new: true, changed };
         let rows = in_order(chunks, self.order(&columns), |row, kind| direct.takes(row, kind));
         if rows.is_empty() {
@@ -329,9 +334,13 @@ impl Stage {
     ) -> Result<(), LoadError> {
         let before = self.table.clone();
         if self.locked_at.is_some() {
+            if !loader.locked_tables.may_wait(&self.table) {
+                return Err(loader.stay_locked_out(layout));
+            }
+            let begun = Instant::now();
             let cause = Cause { run: loader.claim.id, connection: &loader.claim.connection };
             let outcome = self.table.grow(connection, loader.stream, layout, cause).await;
-            loader.note_attempt(layout, &outcome);
+            loader.note_attempt(layout, begun, &outcome);
             outcome?;
         } else {
             let mut other = loader.pool.acquire().await?;

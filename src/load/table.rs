@@ -25,7 +25,7 @@ use crate::store::ident::table as qualified;
 use crate::store::lock;
 
 /// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
-pub(super) const DDL_LOCK_TIMEOUT: &str = "3s";
+const DDL_LOCK_TIMEOUT: &str = "3s";
 
 /// A warehouse table and which vendor field fills which column.
 #[derive(Debug, Clone)]
@@ -137,7 +137,8 @@ impl Table {
         if table.missing.is_empty() {
             return Ok(table);
         }
-        table.mend(connection, stream, types, cause).await?;
+        let mended = table.mend(connection, stream, types, cause).await;
+        mended.map_err(|error| error.or_locked(&table))?;
         let table = Self::read(connection, stream, distribution).await?;
         if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it disappear repeatedly")) }
     }

@@ -48,7 +48,7 @@ pub(super) async fn free_name(
 }
 
 /// The preferred name, and another one for a schema that has a relation of that name.
-fn names(table: &str, column: &str) -> [String; 2] {
+pub(super) fn names(table: &str, column: &str) -> [String; 2] {
     let hash = format!("_{:016x}_time", xxh3_64(format!("{table}\n{column}").as_bytes()));
     let begin = &table[..table.floor_char_boundary(NAME_BYTES_MAX - hash.len())];
     let hashed = format!("{begin}{hash}");

@@ -236,8 +236,7 @@ impl PageLoad<'_, '_> {
             seen: before.seen + self.counts.seen(),
             rejected: before.rejected + self.counts.rejected(),
             doubt: before.doubt.clone().or_else(|| self.doubt.take()),
-            lacks_columns: before.lacks_columns
-                || (self.loader.lacks_columns() && self.counts.progress.values_extra > 0),
+            lacks_columns: before.lacks_columns || self.counts.waiting() > 0,
             bytes: before.bytes + bytes,
             cursor: end.next,
             fingerprinted: fingerprints.whole,

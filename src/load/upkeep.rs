@@ -5,7 +5,8 @@
 //! the operator removes or sets afterwards stays as it is.
 //!
 //! An index is built concurrently, so that no load waits for it. Such a build waits for transactions, so it may take
-//! long, and leaves an invalid index when it fails, which the next pass replaces.
+//! long, and leaves an invalid index when it fails, which the next attempt replaces. After each failure the pause is
+//! longer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,7 +56,7 @@ struct Part {
     is_partitioned: bool,
     has_parameters: bool,
     has_index: bool,
-    /// Invalid indexes of the column, quoted where necessary.
+    /// Names of invalid indexes of the column. They are in the schema of the table.
     invalid: Vec<String>,
 }
 
@@ -117,7 +118,12 @@ async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<()
     }
     let Some(column) = &table.column else { return connection.close().await };
     for part in parts.iter().filter(|part| !part.is_partitioned && !part.has_index) {
-        build(&mut connection, part, column).await?;
+        if let Err(error) = build(&mut connection, part, column).await {
+            if !is_busy(&error) && !session::is_lost(&error) {
+                note_failure(pool, full_name, table.oid).await?;
+            }
+            return Err(error);
+        }
         sum.indexes += 1;
     }
     // Takes over the indexes of the partitions.
@@ -134,9 +140,11 @@ async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<()
 /// Builds the index of a table that has rows. Loads continue, also while this waits.
 async fn build(connection: &mut PgConnection, part: &Part, column: &str) -> Result<(), sqlx::Error> {
     let (schema, table) = (&*part.schema, &*part.name);
-    for invalid in &part.invalid {
+    // Those of the operator, who may be building one, stay.
+    let own = time_index::names(table, column);
+    for invalid in part.invalid.iter().filter(|name| own.contains(name)) {
         // If another process is building it, this waits until its time is up.
-        run_ddl(connection, format!("drop index concurrently {invalid}")).in_time().await?;
+        run_ddl(connection, format!("drop index concurrently {}", qualified(schema, invalid))).in_time().await?;
     }
     let name = time_index::free_name(connection, (schema, table), column).in_time().await?;
     tracing::info!(table = format!("{schema}.{table}"), column, "the index by time is being built");
@@ -205,6 +213,12 @@ async fn lacking(connection: &mut PgConnection, streams: &[&Stream]) -> Result<V
                     and noted.attnum = upkeep.index_attribute
                     and not noted.attisdropped
             )
+            -- A time further ahead than a pause was stored while the clock was ahead.
+            and coalesce(
+                upkeep.next_attempt_at <= clock_timestamp()
+                or upkeep.next_attempt_at > clock_timestamp() + interval '1 day',
+                true
+            )
         where upkeep.parameters_at is null or found.name is not null
         order by wanted.schema, wanted.name
         "#,
@@ -234,7 +248,7 @@ async fn parts(connection: &mut PgConnection, oid: i64, column: Option<&str>) ->
             ) as "has_parameters!",
             coalesce(bool_or(index.indisvalid and index.indpred is null), false) as "has_index!",
             coalesce(
-                array_agg(index.indexrelid::regclass::text) filter (
+                array_agg(index_class.relname::text) filter (
                     where not index.indisvalid and index.indpred is null and index.indnatts = 1
                 ),
                 '{}'
@@ -245,6 +259,7 @@ async fn parts(connection: &mut PgConnection, oid: i64, column: Option<&str>) ->
             on attribute.attrelid = class.oid and attribute.attname = $2 and not attribute.attisdropped
         left join pg_catalog.pg_index as index
             on index.indrelid = class.oid and index.indkey[0] = attribute.attnum
+        left join pg_catalog.pg_class as index_class on index_class.oid = index.indexrelid
         where
             class.oid = $1::bigint::oid
             or (
@@ -286,6 +301,30 @@ async fn note_parameters(
     Ok(())
 }
 
+/// Notes that a build failed. The next one begins after a pause of 20 minutes, which doubles each time, up to a day.
+async fn note_failure(pool: &PgPool, (schema, name): (&str, &str), oid: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.table_upkeep as known (table_schema, table_name, table_oid, failures, next_attempt_at)
+        values ($1, $2, $3, 1, clock_timestamp() + interval '20 minutes')
+        on conflict (table_schema, table_name) do update
+        set
+            table_oid = excluded.table_oid,
+            parameters_at = case when known.table_oid = excluded.table_oid then known.parameters_at end,
+            failures = known.failures + 1,
+            next_attempt_at
+            = clock_timestamp() + least(interval '20 minutes' * power(2, least(known.failures, 10)), interval '1 day')
+        ",
+        schema,
+        name,
+        oid,
+    )
+    .execute(pool)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
 async fn note_index(
     connection: &mut PgConnection,
     (schema, name): (&str, &str),
@@ -303,7 +342,9 @@ async fn note_index(
             table_oid = excluded.table_oid,
             parameters_at = case when known.table_oid = excluded.table_oid then known.parameters_at end,
             index_attribute = excluded.index_attribute,
-            index_at = excluded.index_at
+            index_at = excluded.index_at,
+            failures = 0,
+            next_attempt_at = null
         ",
         schema,
         name,

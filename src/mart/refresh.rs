@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::Settings;
 use super::applied::{self, Applied, Maker, Role};
@@ -44,6 +44,8 @@ pub struct Views {
     memory: Mutex<Memory>,
     /// Held while rows are stored.
     storing: Mutex<()>,
+    /// Notified when a run has changed columns.
+    changed: Notify,
 }
 
 /// Which stored rows are computed anew.
@@ -74,7 +76,17 @@ impl Views {
     /// Of a process of that kind and name.
     pub fn of(role: Role, name: &str) -> Self {
         let maker = Maker { role, name: name.to_owned() };
-        Self { memory: Mutex::new(Memory { maker, ..Memory::default() }), storing: Mutex::default() }
+        Self { memory: Mutex::new(Memory { maker, ..Memory::default() }), ..Self::default() }
+    }
+
+    /// Notes that a run has changed columns. Several changes before [`outdated`](Self::outdated) returns count as one.
+    pub fn outdate(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until a run has changed columns since this last returned.
+    pub async fn outdated(&self) {
+        self.changed.notified().await;
     }
 
     /// Makes what is missing or different. `settings` are those of this process, which may not be the ones in force.

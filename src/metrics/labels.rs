@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use super::{NotificationOutcome, RowChange, RunOutcome};
+use super::{NotificationOutcome, RowChange};
 use crate::http::CallOutcome;
 use crate::quota::CallKind;
 
@@ -88,18 +88,6 @@ pub(super) struct LoopLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct StateLabels {
     pub(super) state: String,
-}
-
-pub(super) fn run_labels(job: &str, outcome: RunOutcome) -> RunLabels {
-    RunLabels { tidegate_job: job.into(), outcome: outcome.label() }
-}
-
-/// They share the name.
-pub(super) fn runs_of(job: &str) -> impl Iterator<Item = RunLabels> {
-    let job: Arc<str> = job.into();
-    RunOutcome::ALL
-        .into_iter()
-        .map(move |outcome| RunLabels { tidegate_job: Arc::clone(&job), outcome: outcome.label() })
 }
 
 pub(super) fn call_labels(connection: &str, kind: CallKind, outcome: CallOutcome) -> CallLabels {

@@ -8,6 +8,7 @@ mod detail;
 mod gauges;
 mod labels;
 mod names;
+mod runs;
 
 pub use detail::Detail;
 pub use gauges::Gauges;
@@ -28,10 +29,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::labels::{
-    CallLabels, ConnectionLabels, KindLabels, LimitLabels, NotificationLabels, RowLabels, RunLabels, StreamLabels,
-    call_labels, calls_of, connection_labels, limit_labels, notification_labels, notifications_to, row_labels,
-    run_labels, runs_of, stream_labels,
+    CallLabels, ConnectionLabels, KindLabels, LimitLabels, NotificationLabels, RowLabels, StreamLabels, call_labels,
+    calls_of, connection_labels, limit_labels, notification_labels, notifications_to, row_labels, stream_labels,
 };
+use self::runs::Runs;
 
 use crate::http::CallOutcome;
 use crate::quota::CallKind;
@@ -165,7 +166,7 @@ type Ratio = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     detail: Detail,
     registry: Registry,
-    runs: Family<RunLabels, Counter>,
+    runs: Runs,
     run_start_delay_seconds: Histogram,
     run_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
     rows: Family<RowLabels, Counter>,
@@ -178,7 +179,7 @@ pub struct Metrics {
     checkpoint_seconds: Histogram,
     quota_wait_seconds: Family<LimitLabels, Seconds>,
     notifications: Family<NotificationLabels, Counter>,
-    /// Whose metrics exist: what is configured, and what was counted since it was removed.
+    /// Whose metrics exist, apart from jobs: what is configured, and what was counted since it was removed.
     names: Mutex<Names>,
     auth_failures: Counter,
 }
@@ -195,7 +196,7 @@ impl Metrics {
         let mut metrics = Self {
             detail,
             registry: Registry::default(),
-            runs: Family::default(),
+            runs: Runs::default(),
             run_start_delay_seconds: Histogram::new(START_DELAY_BUCKETS),
             run_seconds: Family::new_with_constructor(|| Histogram::new(RUN_BUCKETS)),
             rows: Family::default(),
@@ -258,18 +259,10 @@ impl Metrics {
 
     /// Creates the metrics of what is configured with the value 0, and removes those of what no longer is.
     pub fn configure(&self, configured: Names) {
-        let configured = self.detail.names(configured);
+        let mut configured = self.detail.names(configured);
         let mut names = self.names();
-        for job in names.jobs.difference(&configured.jobs) {
-            for labels in runs_of(job) {
-                self.runs.remove(&labels);
-            }
-        }
-        for job in &configured.jobs {
-            for labels in runs_of(job) {
-                self.runs.get_or_create(&labels).inc_by(0);
-            }
-        }
+        // Those counters know their jobs themselves.
+        self.runs.configure(&std::mem::take(&mut configured.jobs));
         for target in names.targets.difference(&configured.targets) {
             for labels in notifications_to(target) {
                 self.notifications.remove(&labels);
@@ -339,9 +332,7 @@ impl Metrics {
 
     /// Counts a run that ended.
     pub fn run_ended(&self, job: &str, outcome: RunOutcome) {
-        let job = self.detail.part(job);
-        self.names().note_job(job);
-        self.runs.get_or_create(&run_labels(job, outcome)).inc();
+        self.runs.count(self.detail.part(job), outcome);
     }
 
     /// Records that a run has its first worker, `delay` after it was due.

@@ -20,10 +20,6 @@ pub struct ConnectionNames {
 
 // Names are noted with every event and are nearly always known, so nothing is allocated for these.
 impl Names {
-    pub(super) fn note_job(&mut self, job: &str) {
-        note(&mut self.jobs, job);
-    }
-
     pub(super) fn note_target(&mut self, target: &str) {
         note(&mut self.targets, target);
     }

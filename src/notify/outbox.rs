@@ -17,6 +17,7 @@ use crate::clock;
 use crate::config::{Config, NotifyFormat, Target};
 use crate::store::notification::{self, Kind};
 use crate::store::notification_attempt::{self, Message, Pauses};
+use crate::store::notification_target::Turn;
 use crate::store::session::Deadline as _;
 use crate::store::{activity, notification_target, problem};
 use crate::text;
@@ -92,7 +93,7 @@ impl Notifier {
             }
             claimed?
         };
-        let Some((message, body)) = claimed else { return Ok(None) };
+        let Some((message, body, turn)) = claimed else { return Ok(None) };
         let document = match target.format {
             NotifyFormat::Slack => {
                 Document { content_type: "application/json", headers: Vec::new(), body: body.to_string() }
@@ -104,7 +105,7 @@ impl Notifier {
         self.metrics.notified(&target.name, outcome.counted());
         let mut conn = pool.acquire().in_time().await?;
         self.record(&mut conn, config, target, &message, outcome).await?;
-        notification_target::end_turn(&mut *conn, &target.name, self.timing.spacing).await?;
+        notification_target::end_turn(&mut *conn, &target.name, turn, self.timing.spacing).await?;
         Ok(Some(outcome))
     }
 
@@ -115,13 +116,13 @@ impl Notifier {
         config: &Config,
         target: &Target,
         only: Option<Uuid>,
-    ) -> Result<Option<(Message, Value)>, sqlx::Error> {
+    ) -> Result<Option<(Message, Value, Turn)>, sqlx::Error> {
         let mut transaction = conn.begin().in_time().await?;
         let only =
             if only.is_some() { only } else { notification_attempt::due_test(&mut *transaction, &target.name).await? };
-        if !notification_target::take_turn(&mut transaction, &target.name, self.timing.turn(), only.is_some()).await? {
-            return Ok(None);
-        }
+        let turn =
+            notification_target::take_turn(&mut transaction, &target.name, self.timing.turn(), only.is_some()).await?;
+        let Some(turn) = turn else { return Ok(None) };
         let mut is_changed = false;
         let message = loop {
             let claimed = notification_attempt::claim(&mut *transaction, &target.name, self.timing.lease, only).await?;
@@ -139,7 +140,7 @@ impl Notifier {
                 Some(message) => break message,
                 None => {
                     if is_changed {
-                        notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
+                        notification_target::end_turn(&mut *transaction, &target.name, turn, Duration::ZERO).await?;
                         transaction.commit().in_time().await?;
                     }
                     return Ok(None);
@@ -158,11 +159,11 @@ impl Notifier {
             Some(_) => {}
             None => {
                 notification_attempt::remove(&mut *transaction, message.id).await?;
-                notification_target::end_turn(&mut *transaction, &target.name, Duration::ZERO).await?;
+                notification_target::end_turn(&mut *transaction, &target.name, turn, Duration::ZERO).await?;
             }
         }
         transaction.commit().in_time().await?;
-        Ok(body.map(|body| (message, body)))
+        Ok(body.map(|body| (message, body, turn)))
     }
 
     async fn record(

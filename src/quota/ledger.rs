@@ -167,6 +167,9 @@ impl Ledger {
         key: &LedgerKey,
         limits: Vec<Limit>,
     ) -> Result<(i64, Vec<LimitRow>), sqlx::Error> {
+        if let Some(stated) = statement::stated(&self.pool, owner, &self.connection, key.as_str(), &limits).await? {
+            return Ok(stated);
+        }
         let mut transaction = self.pool.begin().in_time().await?;
         // The update also takes the lock under which all rows of a ledger change.
         let ledger = sqlx::query_scalar!(

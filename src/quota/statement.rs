@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::changed::wake;
 use super::ledger::{LimitRow, count, duration, interval, units};
+use super::limit::Limit;
 use super::window::Spans;
 use crate::store::instance;
 use crate::store::session::Deadline as _;
@@ -35,6 +36,64 @@ pub struct Dispute {
     pub other_connection: String,
     pub there: Stated,
     pub in_force: Stated,
+}
+
+/// The id of the ledger of `key` and the rows of `limits`, if the process `owner` states exactly these for the
+/// connection and they are in force: then nothing needs to be written. A process states the limits of all its
+/// connections when it starts, so the first run of each only reads.
+pub(super) async fn stated(
+    pool: &PgPool,
+    owner: &str,
+    connection: &str,
+    key: &str,
+    limits: &[Limit],
+) -> Result<Option<(i64, Vec<LimitRow>)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            l.ledger_id,
+            l.id,
+            l.name,
+            l.unit,
+            stated.amount,
+            stated.per,
+            stated.reach,
+            stated.width,
+            ledger.key = $3
+            and $2 = any(ledger.connections)
+            and (l.amount, l.per, l.reach, l.width)
+            is not distinct from (stated.amount, stated.per, stated.reach, stated.width) as "is_in_force!"
+        from tidegate.quota_statement as stated
+        inner join tidegate.quota_limit as l on l.id = stated.limit_id
+        inner join tidegate.quota_ledger as ledger on ledger.id = l.ledger_id
+        where
+            stated.owner = $1
+            and stated.connection = $2
+            -- Another process might take a silent one for ended.
+            and exists (
+                select from tidegate.instance
+                where instance.owner = $1 and instance.seen_at > clock_timestamp() - interval '30 seconds'
+            )
+        "#,
+        owner,
+        connection,
+        key,
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await?;
+    if rows.len() != limits.len() || !rows.iter().all(|row| row.is_in_force) {
+        return Ok(None);
+    }
+    let Some(ledger) = rows.first().map(|row| row.ledger_id) else { return Ok(None) };
+    let row_of = |limit: &Limit| {
+        let spans = Spans::of(limit);
+        let wanted = (units(limit.amount), interval(limit.per), interval(spans.reach), interval(spans.width));
+        let row = rows.iter().find(|row| row.name == limit.name && row.unit == limit.unit.name())?;
+        let found = (row.amount, row.per, row.reach, row.width);
+        (found == wanted).then(|| LimitRow { id: row.id, limit: limit.clone() })
+    };
+    Ok(limits.iter().map(row_of).collect::<Option<Vec<_>>>().map(|rows| (ledger, rows)))
 }
 
 /// Replaces what the process `owner` states for a connection, and puts the resulting limits into force. Returns whether

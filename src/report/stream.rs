@@ -47,8 +47,8 @@ pub struct StreamPage {
     pub newest_data_until: Option<DateTime<Utc>>,
     pub has_gap: bool,
     pub held_slices: i32,
-    /// Slices that have values of new fields in `_extra`, because another session had locked the table. They are read
-    /// again when the table can get its columns.
+    /// Slices that have values of new fields in `_extra`, because another session had locked the table. They are
+    /// moved when the table has got its columns.
     pub slices_lacking_columns: i64,
     /// Since when.
     pub lacks_columns_since: Option<DateTime<Utc>>,

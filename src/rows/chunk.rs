@@ -109,8 +109,12 @@ pub struct RecordCounts {
     pub outside: u64,
     /// Records far outside their slice; they are kept.
     pub astray: u64,
-    /// Values kept in `_extra`.
+    /// Values kept in `_extra`, for any reason.
     pub extra: u64,
+    /// Those of them whose fields may get columns later ([`awaiting_columns`]).
+    ///
+    /// [`awaiting_columns`]: super::page::PageWriter::awaiting_columns
+    pub waiting: u64,
 }
 
 /// A record that the slices or parts on both sides of a boundary may report.

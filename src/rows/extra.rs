@@ -1,16 +1,33 @@
 //! The `_extra` column: fields without a column, and values that do not fit theirs.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
 use super::binary;
+use super::encode::EMPTY;
 use super::jsonb;
+use super::unescape::unescape;
 
 /// Byte offsets of a value in its record.
 pub type Span = (u32, u32);
+
+/// The place of an empty string that is written although it is in [`Extra::empty`].
+const EMPTY_PLACE: Span = (u32::MAX, u32::MAX);
+/// The member with the original text of a value that `jsonb` cannot hold.
+const RAW: &str = "_raw";
+/// The member with the values of a repeated field.
+const VALUES: &str = "_values";
+/// What stands for NUL in a name.
+const NUL: &str = "\\u0000";
 
 /// The values of one record that no column holds; reused from record to record.
 #[derive(Debug, Default)]
 pub struct Extra {
     entries: Vec<(Span, Span)>,
-    /// Fields without a column that hold an empty string. They are not written, but are part of the record's content.
+    /// Fields without a column that hold an empty string. They are part of the record's content, but are written only
+    /// after [`Self::keep_empty`].
     empty: Vec<Span>,
     names: String,
     json: Vec<u8>,
@@ -43,10 +60,15 @@ impl Extra {
         self.empty.iter().map(|name| cut(&self.names, *name))
     }
 
+    /// Has the empty strings written too: their fields have no column yet, but may get one of text.
+    pub fn keep_empty(&mut self) {
+        self.entries.extend(self.empty.drain(..).map(|name| (name, EMPTY_PLACE)));
+    }
+
     fn name(&mut self, field: &str) -> Span {
         let start = self.names.len();
         if field.contains('\0') {
-            self.names.push_str(&field.replace('\0', "\\u0000"));
+            self.names.push_str(&field.replace('\0', NUL));
         } else {
             self.names.push_str(field);
         }
@@ -76,14 +98,14 @@ impl Extra {
             push_quoted(cut(names, same[0].0), json);
             json.push(b':');
             match same {
-                [(_, value)] => push_value(cut(record, *value), json),
+                [(_, value)] => push_value(value_at(record, *value), json),
                 several => {
-                    json.extend_from_slice(b"{\"_values\":[");
+                    json.extend_from_slice(format!("{{\"{VALUES}\":[").as_bytes());
                     for (number, (_, value)) in several.iter().enumerate() {
                         if number > 0 {
                             json.push(b',');
                         }
-                        push_value(cut(record, *value), json);
+                        push_value(value_at(record, *value), json);
                     }
                     json.extend_from_slice(b"]}");
                 }
@@ -103,11 +125,60 @@ pub fn cut(text: &str, (start, end): Span) -> &str {
     &text[start as usize..end as usize]
 }
 
+/// A field and one of its values, as [`Extra::write`] had it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stored<'e> {
+    pub field: String,
+    pub raw: Cow<'e, str>,
+    /// Whether the value is JSON. Others, such as `NaN`, fit no column.
+    pub is_json: bool,
+    /// Whether the name is that of the vendor. A NUL in it was replaced.
+    pub is_named: bool,
+}
+
+/// Reads what [`Extra::write`] wrote, from the text of the column. Returns `None` if it is not an object: then it was
+/// written by others.
+pub fn read(column: &str) -> Option<Vec<Stored<'_>>> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(column).ok()?;
+    let mut stored = Vec::with_capacity(fields.len());
+    for (field, value) in fields {
+        let repeated = member::<Vec<&RawValue>>(value.get(), VALUES).filter(|values| values.len() > 1);
+        for value in repeated.unwrap_or_else(|| vec![value]) {
+            let raw = original(value.get()).map_or(Cow::Borrowed(value.get()), Cow::Owned);
+            let is_json = serde_json::from_str::<&RawValue>(&raw).is_ok();
+            stored.push(Stored { field: field.clone(), raw, is_json, is_named: !field.contains(NUL) });
+        }
+    }
+    Some(stored)
+}
+
+/// The text of a value that `jsonb` cannot hold.
+fn original(value: &str) -> Option<String> {
+    let text = member::<&RawValue>(value, RAW).filter(|text| text.get().starts_with('"'))?;
+    let raw = unescape(text.get())?.into_owned();
+    // Otherwise it is an object of the vendor that looks like ours.
+    (!jsonb::holds(&raw)).then_some(raw)
+}
+
+/// The value of an object's only member, if that has this name.
+fn member<'v, T: serde::Deserialize<'v>>(value: &'v str, name: &str) -> Option<T> {
+    if !value.starts_with('{') {
+        return None;
+    }
+    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(value).ok()?;
+    let only = members.remove(name).filter(|_| members.is_empty())?;
+    serde_json::from_str(only.get()).ok()
+}
+
+fn value_at(record: &str, place: Span) -> &str {
+    if place == EMPTY_PLACE { EMPTY } else { cut(record, place) }
+}
+
 fn push_value(raw: &str, json: &mut Vec<u8>) {
     if jsonb::holds(raw) {
         json.extend_from_slice(raw.as_bytes());
     } else {
-        json.extend_from_slice(b"{\"_raw\":");
+        json.extend_from_slice(format!("{{\"{RAW}\":").as_bytes());
         push_quoted(raw, json);
         json.push(b'}');
     }
@@ -152,5 +223,40 @@ mod tests {
     #[test]
     fn p5_what_jsonb_cannot_hold_is_written_as_text() {
         assert_eq!(written(r#""\u0000""#, &[("a\0", r#""\u0000""#)]), r#"{"a\\\\u0000":{"_raw":"\\"\\\\u0000\\""}}"#);
+    }
+
+    #[test]
+    fn p5_what_was_written_is_read_again_as_the_vendor_sent_it() {
+        let shown = |column: &str| -> Vec<(String, String, bool, bool)> {
+            let stored = read(column).unwrap();
+            stored.into_iter().map(|one| (one.field, one.raw.into_owned(), one.is_json, one.is_named)).collect()
+        };
+        let one = |raw: &str, is_json| ("a".to_owned(), raw.to_owned(), is_json, true);
+        for (column, values) in [
+            ("{}", vec![]),
+            (r#"{"a": "x"}"#, vec![one(r#""x""#, true)]),
+            (r#"{"a": ""}"#, vec![one(r#""""#, true)]),
+            (r#"{"a": {"_raw": "NaN"}}"#, vec![one("NaN", false)]),
+            (r#"{"a": {"_raw": "1e999"}}"#, vec![one("1e999", true)]),
+            (r#"{"a": {"_raw": "\"\\u0000\""}}"#, vec![one(r#""\u0000""#, true)]),
+            (r#"{"a": {"_values": [7, {"_raw": "1e999"}]}}"#, vec![one("7", true), one("1e999", true)]),
+            // Objects of the vendor.
+            (r#"{"a": {"_raw": "7"}}"#, vec![one(r#"{"_raw": "7"}"#, true)]),
+            (r#"{"a": {"_values": [7]}}"#, vec![one(r#"{"_values": [7]}"#, true)]),
+            (r#"{"a\\u0000": 5}"#, vec![("a\\u0000".to_owned(), "5".to_owned(), true, false)]),
+        ] {
+            assert_eq!(shown(column), values, "{column}");
+        }
+        assert_eq!(read("[1]"), None);
+    }
+
+    #[test]
+    fn p5_an_empty_string_is_kept_if_its_field_may_get_a_column() {
+        let mut extra = Extra::default();
+        extra.push_empty("b");
+        extra.keep_empty();
+        let mut out = Vec::new();
+        extra.write("", &mut out);
+        assert_eq!(binary::tests::shown(ColumnType::Jsonb, &mut out.as_slice()).as_deref(), Some(r#"{"b":""}"#));
     }
 }

@@ -44,6 +44,8 @@ pub enum RowKind {
     Known,
     /// The batch had its key, with another content in the same columns.
     Changed,
+    /// The batch had its key, and so has an earlier record of this reading's batch.
+    Repeated,
     /// The row lies in a second that it shares with a neighbouring slice.
     Shared,
 }
@@ -206,8 +208,8 @@ impl Fingerprinter {
         if let Some(old) = self.old()
             && let Some(at) = self.find(&old, key)
         {
-            kind = RowKind::Known;
             let again = std::mem::replace(&mut self.found[at], true);
+            kind = if again { RowKind::Repeated } else { RowKind::Known };
             self.current.doubled |= again;
             let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
             let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);

@@ -203,6 +203,11 @@ impl Layout {
         &self.fields
     }
 
+    /// The fields that were found in the data, and variants. They come after the documented ones.
+    pub fn added(&self) -> &[Field] {
+        &self.fields[self.documented..]
+    }
+
     /// The position of a field, which is expected at `hint`. Letter case is ignored, since the spelling of one field
     /// varies between a vendor's responses.
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {

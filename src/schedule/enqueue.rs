@@ -16,7 +16,7 @@
 //! that an operator sets (`tidegate.pause`) has an end: until then firings wait, and afterwards `catch_up` decides
 //! about them as about any others that were missed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
 use sqlx::{Connection as _, PgConnection};
@@ -29,6 +29,12 @@ use crate::store::{lock, progress};
 
 /// How much lower a backfill's priority is than its job's, so that past ranges do not starve scheduled runs.
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
+/// Firings that are enqueued in one transaction. Each commit waits for the disk.
+const BATCH: usize = 200;
+/// How long a process may keep its batch locked without a statement.
+const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// Jobs that are stored by one statement when they are first seen.
+const MET_AT_ONCE: usize = 1_000;
 /// Firings this recent still count when an expression changes. While replicas are being replaced, each sees the other's
 /// expression as a change, and without this a firing could be lost between them.
 const CHANGE_GRACE: Duration = Duration::seconds(10);
@@ -81,8 +87,8 @@ pub async fn clock(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error
 
 /// Enqueues what is due at `now`, at most one firing of each job, and returns what this caller enqueued.
 ///
-/// Ignores jobs without a schedule; firings of paused jobs pass. Each firing is a transaction of its own: `conn` must
-/// not be inside a transaction that others wait for.
+/// Ignores jobs without a schedule; firings of paused jobs pass. Firings are enqueued in transactions of their own:
+/// `conn` must not be inside a transaction that others wait for.
 pub async fn enqueue_due(
     conn: &mut PgConnection,
     jobs: &[&Job],
@@ -99,32 +105,116 @@ impl Calendar {
         jobs: &[&Job],
         now: DateTime<Utc>,
     ) -> Result<Vec<Enqueued>, sqlx::Error> {
+        self.others_enqueue = false;
         let candidates = self.candidates(jobs, now);
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
         let names: Vec<String> = candidates.iter().map(|candidate| candidate.job.name.clone()).collect();
         let known = known_jobs(conn, &names, now).await?;
-        let mut enqueued = Vec::new();
+        let (mut new, mut due) = (Vec::new(), Vec::new());
         for candidate in candidates {
             let job = candidate.job;
             let Some(known) = known.get(&job.name) else {
-                meet(conn, job, candidate.schedule, now).await?;
+                new.push(candidate);
                 continue;
             };
             match look(conn, &candidate, known, now).await {
                 Ok(Look::Nothing) => self.rests(job, now),
-                Ok(Look::Unfinished | Look::Elsewhere) => {}
-                Ok(Look::Enqueued(run)) => enqueued.push(run),
+                Ok(Look::Unfinished) => {}
+                Ok(Look::Elsewhere) => self.others_enqueue = true,
+                Ok(Look::Due(at)) => due.push(Firing { job, at }),
                 // An error that Postgres returns for one job must not stop the others.
-                Err(error) if error.as_database_error().is_some() && !session::is_lost(&error) => {
-                    self.cannot_enqueue(job, &error);
+                Err(error) if is_refusal(&error) => self.cannot_enqueue(job, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        // A job that was refused before must not spoil a batch, and comes last.
+        let (apart, together): (Vec<_>, Vec<_>) = due.into_iter().partition(|firing| self.is_in_trouble(firing.job));
+        let mut enqueued = Vec::new();
+        for batch in together.chunks(BATCH).chain(apart.chunks(1)) {
+            match self.enqueue(conn, batch).await {
+                Ok(more) => enqueued.extend(more),
+                Err(error) if enqueued.is_empty() => return Err(error),
+                // The runs that are there can begin. The next pass returns the error, if it persists.
+                Err(_) => return Ok(enqueued),
+            }
+        }
+        match self.meet_all(conn, &new, now).await {
+            Err(error) if enqueued.is_empty() => Err(error),
+            Ok(()) | Err(_) => Ok(enqueued),
+        }
+    }
+
+    /// Enqueues firings. If Postgres refuses them, each by itself, so that an error of one job does not stop others.
+    async fn enqueue(&mut self, conn: &mut PgConnection, due: &[Firing<'_>]) -> Result<Vec<Enqueued>, sqlx::Error> {
+        match enqueue_firings(conn, due).await {
+            Ok(enqueued) => {
+                self.others_enqueue |= enqueued.len() < due.len();
+                for firing in due {
+                    self.can_enqueue(firing.job);
                 }
+                return Ok(enqueued);
+            }
+            Err(error) if !is_refusal(&error) => return Err(error),
+            Err(error) if due.len() == 1 => {
+                for firing in due {
+                    self.cannot_enqueue(firing.job, &error);
+                }
+                return Ok(Vec::new());
+            }
+            Err(_) => {}
+        }
+        let mut enqueued = Vec::new();
+        for firing in due {
+            match enqueue_firings(conn, std::slice::from_ref(firing)).await {
+                Ok(one) => {
+                    self.others_enqueue |= one.is_empty();
+                    enqueued.extend(one);
+                }
+                Err(error) if is_refusal(&error) => self.cannot_enqueue(firing.job, &error),
                 Err(error) => return Err(error),
             }
         }
         Ok(enqueued)
     }
+
+    /// Stores jobs that were not seen before. If Postgres refuses them, each by itself.
+    async fn meet_all(
+        &mut self,
+        conn: &mut PgConnection,
+        new: &[Candidate<'_>],
+        now: DateTime<Utc>,
+    ) -> Result<(), sqlx::Error> {
+        for new in new.chunks(MET_AT_ONCE) {
+            match meet(conn, new, now).await {
+                Ok(()) => {}
+                Err(error) if is_refusal(&error) => {
+                    for one in new.chunks(1) {
+                        match meet(conn, one, now).await {
+                            Ok(()) => {}
+                            Err(error) if is_refusal(&error) => self.cannot_enqueue(one[0].job, &error),
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether Postgres refused a statement and can go on with others.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some() && !session::is_lost(error)
+}
+
+/// A firing that is to become a run.
+#[derive(Debug, Clone, Copy)]
+struct Firing<'a> {
+    job: &'a Job,
+    at: DateTime<Utc>,
 }
 
 /// The outcome for one job.
@@ -135,7 +225,8 @@ enum Look {
     Unfinished,
     /// Another replica enqueues it now, or has done so.
     Elsewhere,
-    Enqueued(Enqueued),
+    /// The firing that is due.
+    Due(DateTime<Utc>),
 }
 
 async fn look(
@@ -171,13 +262,8 @@ async fn look(
     if settled_until > now {
         return Ok(Look::Elsewhere);
     }
-    let Some(firing) = schedule.due(Some(settled_until), now, job.catch_up, 1).first().copied() else {
-        return Ok(Look::Nothing);
-    };
-    Ok(match enqueue_firing(conn, job, firing).await? {
-        Some(run_id) => Look::Enqueued(Enqueued { run_id, job: job.name.clone(), scheduled_for: firing }),
-        None => Look::Elsewhere,
-    })
+    let firing = schedule.due(Some(settled_until), now, job.catch_up, 1).first().copied();
+    Ok(firing.map_or(Look::Nothing, Look::Due))
 }
 
 /// Resets the settled time of a job that was written while the clock was ahead.
@@ -331,14 +417,12 @@ async fn known_jobs(
             job.timezone,
             greatest(job.due_after, (select max(scheduled_for) from tidegate.run where run.job = job.name))
                 as "settled_until!",
-            exists (
-                select from tidegate.run
-                where run.job = job.name and run.kind = 'schedule' and run.state in ('queued', 'running', 'waiting')
+            job.name in (
+                select run.job from tidegate.run
+                where run.kind = 'schedule' and run.state in ('queued', 'running', 'waiting')
             ) as "unfinished!",
-            exists (
-                select from tidegate.pause
-                where pause.job in (job.name, '') and pause.until > $2
-            ) as "paused!"
+            job.name in (select pause.job from tidegate.pause where pause.until > $2)
+            or exists (select from tidegate.pause where pause.job = '' and pause.until > $2) as "paused!"
         from tidegate.job
         where job.name = any($1)
         "#,
@@ -363,16 +447,23 @@ async fn known_jobs(
         .collect())
 }
 
-/// Stores a job that was not seen before: its firings count from `now`. The first replica to insert it decides.
-async fn meet(conn: &mut PgConnection, job: &Job, schedule: &Schedule, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+/// Stores jobs that were not seen before: their firings count from `now`. The first replica to insert one decides.
+async fn meet(conn: &mut PgConnection, new: &[Candidate<'_>], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    let names: Vec<String> = new.iter().map(|new| new.job.name.clone()).collect();
+    let schedules: Vec<String> = new.iter().map(|new| new.schedule.expression().to_owned()).collect();
+    let timezones: Vec<String> = new.iter().map(|new| new.schedule.timezone().name().to_owned()).collect();
     sqlx::query!(
         r#"
-        insert into tidegate.job (name, schedule, timezone, due_after) values ($1, $2, $3, $4)
+        insert into tidegate.job (name, schedule, timezone, due_after)
+        select seen.name, seen.schedule, seen.timezone, $4::timestamptz
+        from unnest($1::text[], $2::text[], $3::text[]) as seen (name, schedule, timezone)
+        -- The same order in all replicas, which wait for each other's rows.
+        order by seen.name
         on conflict on constraint job_pkey do nothing
         "#,
-        job.name,
-        schedule.expression(),
-        schedule.timezone().name(),
+        &names,
+        &schedules,
+        &timezones,
         now,
     )
     .execute(conn)
@@ -405,29 +496,60 @@ async fn settle(
     Ok(())
 }
 
-/// Enqueues one firing, unless another replica is doing or has done so, or the job's last scheduled run is unfinished.
-async fn enqueue_firing(conn: &mut PgConnection, job: &Job, firing: DateTime<Utc>) -> Result<Option<i64>, sqlx::Error> {
-    let streams: Vec<String> = job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect();
+/// Enqueues firings, at most one of each job, in one transaction. Returns those that became runs. Another replica is
+/// enqueuing the others or has done so, or the job's last scheduled run is unfinished.
+async fn enqueue_firings(conn: &mut PgConnection, firings: &[Firing<'_>]) -> Result<Vec<Enqueued>, sqlx::Error> {
+    let names: Vec<String> = firings.iter().map(|firing| firing.job.name.clone()).collect();
+    let times: Vec<DateTime<Utc>> = firings.iter().map(|firing| firing.at).collect();
     let mut transaction = conn.begin().in_time().await?;
-    // A separate statement, so that the next one sees everything that the previous lock holder committed. A replica
-    // that finds the row locked has nothing to do: the holder enqueues.
-    let mine = sqlx::query_scalar!(
-        r#"select name from tidegate.job where name = $1 and due_after < $2 for update skip locked"#,
-        job.name,
-        firing,
+    // If this process falls silent, Postgres must release the jobs for the others soon.
+    let silence = SILENCE_MAX.as_millis().to_string();
+    sqlx::query!("select set_config('idle_in_transaction_session_timeout', $1, true)", silence)
+        .fetch_one(&mut *transaction)
+        .in_time()
+        .await?;
+    // A separate statement, so that the next one sees everything that the previous lock holders committed. A replica
+    // that finds a row locked has nothing to do: the holder enqueues.
+    let locked = sqlx::query_scalar!(
+        r#"
+        select job.name
+        from tidegate.job
+        inner join unnest($1::text[], $2::timestamptz[]) as firing (job, at) on job.name = firing.job
+        where job.due_after < firing.at
+        for update of job skip locked
+        "#,
+        &names,
+        &times,
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_all(&mut *transaction)
     .in_time()
     .await?;
-    if mine.is_none() {
+    if locked.is_empty() {
         transaction.rollback().in_time().await?;
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let run_id =
-        sqlx::query_file_scalar!("src/schedule/enqueue.sql", job.name, job.connection, job.priority, firing, &streams,)
-            .fetch_optional(&mut *transaction)
-            .in_time()
-            .await?;
+    let locked: HashSet<String> = locked.into_iter().collect();
+    let mine: Vec<&Firing<'_>> = firings.iter().filter(|firing| locked.contains(&firing.job.name)).collect();
+    let names: Vec<String> = mine.iter().map(|firing| firing.job.name.clone()).collect();
+    let connections: Vec<String> = mine.iter().map(|firing| firing.job.connection.clone()).collect();
+    let priorities: Vec<i32> = mine.iter().map(|firing| firing.job.priority).collect();
+    let times: Vec<DateTime<Utc>> = mine.iter().map(|firing| firing.at).collect();
+    let streams: Vec<String> = mine.iter().map(|firing| streams_of(firing.job)).collect();
+    let runs = sqlx::query_file!("src/schedule/enqueue.sql", &names, &connections, &priorities, &times, &streams)
+        .fetch_all(&mut *transaction)
+        .in_time()
+        .await?;
     transaction.commit().in_time().await?;
-    Ok(run_id)
+    let runs: HashMap<String, i64> = runs.into_iter().map(|run| (run.job, run.id)).collect();
+    let enqueued = |firing: &Firing<'_>| {
+        let run_id = *runs.get(&firing.job.name)?;
+        Some(Enqueued { run_id, job: firing.job.name.clone(), scheduled_for: firing.at })
+    };
+    Ok(firings.iter().filter_map(enqueued).collect())
+}
+
+/// The names of the job's streams, one a line.
+fn streams_of(job: &Job) -> String {
+    let names: Vec<&str> = job.streams.iter().map(|entry| &*entry.stream.name).collect();
+    names.join("\n")
 }

@@ -50,9 +50,20 @@ pub struct ConfigWatch {
     seen: FilesDigest,
 }
 
-/// Identifies a state of the files: real path, size and times of each. A ConfigMap update only swaps a symbolic link,
-/// hence the real path and inode.
-type FilesDigest = BTreeMap<PathBuf, (PathBuf, u64, u64, (i64, i64), (i64, i64))>;
+/// Identifies a state of the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesDigest(BTreeMap<PathBuf, FileDigest>);
+
+/// Real path, inode, size and times of a file. A ConfigMap update only swaps a symbolic link, hence the real path and
+/// inode.
+type FileDigest = (PathBuf, u64, u64, (i64, i64), (i64, i64));
+
+impl FilesDigest {
+    /// Of the configuration file or folder `path`, as it is now.
+    pub fn of(path: &Path) -> Self {
+        files_digest(path)
+    }
+}
 
 impl ConfigWatch {
     /// Starts to watch `path`. Later changes are reported.
@@ -75,10 +86,15 @@ impl ConfigWatch {
         .ok();
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Self { path: path.to_owned(), hangup, stirred, watcher, poll, seen: FilesDigest::new() };
+        let mut watch = Self { path: path.to_owned(), hangup, stirred, watcher, poll, seen: FilesDigest::default() };
         watch.listen();
         watch.seen = files_digest(path);
         Ok(watch)
+    }
+
+    /// The files from which on changes are reported.
+    pub const fn seen(&self) -> &FilesDigest {
+        &self.seen
     }
 
     /// Waits for the next change. Dropping the future loses nothing.
@@ -158,7 +174,7 @@ fn files_digest(path: &Path) -> FilesDigest {
     } else {
         vec![path.to_owned()]
     };
-    files
+    let digests = files
         .into_iter()
         .filter_map(|file| {
             let metadata = fs::metadata(&file).ok()?;
@@ -166,7 +182,8 @@ fn files_digest(path: &Path) -> FilesDigest {
             let times = ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
             Some((file, (real, metadata.ino(), metadata.len(), times.0, times.1)))
         })
-        .collect()
+        .collect();
+    FilesDigest(digests)
 }
 
 #[cfg(test)]
@@ -214,6 +231,15 @@ mod tests {
 
         fs::remove_file(jobs.join("b.yaml")).unwrap();
         assert_eq!(changed(&mut watch).await, Some(Change::Files));
+    }
+
+    #[tokio::test]
+    async fn a_change_before_the_watch_begins_can_be_told_from_its_digest() {
+        let folder = folder();
+        let loaded = FilesDigest::of(folder.path());
+        assert_eq!(*ConfigWatch::start(folder.path()).unwrap().seen(), loaded);
+        fs::write(folder.path().join("jobs/b.yaml"), "jobs: { b: {} }").unwrap();
+        assert_ne!(*ConfigWatch::start(folder.path()).unwrap().seen(), loaded);
     }
 
     #[tokio::test]

@@ -116,10 +116,8 @@ pub struct Slice {
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
     /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read
-    /// more than a day ago, or it lacks columns.
+    /// more than a day ago.
     pub again: bool,
-    /// Whether it is read again because it lacks columns, and for no other of these reasons.
-    pub only_lacks_columns: bool,
     /// Rows that the doubtful reading reported, if the slice is held.
     pub held_rows_reported: Option<i64>,
     /// Records that the doubtful reading rejected.
@@ -157,7 +155,6 @@ macro_rules! slice {
             reading_present: $row.reading_present,
             released: $row.released,
             again: $row.again,
-            only_lacks_columns: $row.only_lacks_columns,
             held_rows_reported: $row.held_rows_reported,
             held_records_rejected: $row.held_records_rejected,
             held_base_at: $row.held_base_at,
@@ -183,10 +180,8 @@ pub async fn slices(
             reading_lacks_columns,
             (
                 released
-                or lacks_columns_since is not null
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
-            ) as "again!",
-            (lacks_columns_since is not null and held_since is null and not released) as "only_lacks_columns!"
+            ) as "again!"
         from tidegate.slice
         where
             connection = $1
@@ -194,7 +189,6 @@ pub async fn slices(
             and (
                 window_end > $3
                 or released
-                or lacks_columns_since is not null
                 or (held_since is not null and finished_at < clock_timestamp() - interval '1 day')
             )
         order by window_start
@@ -251,10 +245,8 @@ pub async fn open_slice(
             reading_lacks_columns,
             (
                 released
-                or lacks_columns_since is not null
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
-            ) as "again!",
-            (lacks_columns_since is not null and held_since is null and not released) as "only_lacks_columns!"
+            ) as "again!"
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
         "#,

@@ -248,6 +248,8 @@ pub(super) async fn distribute_all(connection: &mut PgConnection) -> Result<(), 
 
 async fn distribute_committed(connection: &mut PgConnection, table: &Name) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().in_time().await?;
+    // Queries and loads of the table queue up behind one that waits for its lock.
+    sqlx::raw_sql("set local lock_timeout = '3s'").execute(&mut *transaction).in_time().await?;
     lock::hold(&mut transaction, &format!("structure of {}", table.shown())).await?;
     distribute(&mut transaction, &table.schema, &table.name).await?;
     transaction.commit().await

@@ -1,6 +1,6 @@
 //! Queries on `tidegate.fingerprint`: which rows the table has of a slice.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::session::Deadline as _;
@@ -112,7 +112,7 @@ pub async fn vanished(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -
 }
 
 /// Deletes batches beyond those of the reading that ends, and removes deleted rows from the others.
-pub async fn settle(connection: &mut sqlx::PgConnection, slice: i64, batches: i32) -> Result<(), sqlx::Error> {
+pub async fn settle(connection: &mut PgConnection, slice: i64, batches: i32) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.fingerprint where slice_id = $1 and batch >= $2", slice, batches)
         .execute(&mut *connection)
         .in_time()
@@ -127,6 +127,16 @@ pub async fn settle(connection: &mut sqlx::PgConnection, slice: i64, batches: i3
 /// Deletes all fingerprints of a slice.
 pub async fn forget(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.fingerprint where slice_id = $1", slice).execute(executor).in_time().await?;
+    Ok(())
+}
+
+/// Deletes all fingerprints of slices whose rows are being deleted.
+pub async fn forget_all(conn: &mut PgConnection, slices: &[i64]) -> Result<(), sqlx::Error> {
+    sqlx::query!("update tidegate.slice set fingerprinted = false where id = any($1) and fingerprinted", slices)
+        .execute(&mut *conn)
+        .in_time()
+        .await?;
+    sqlx::query!("delete from tidegate.fingerprint where slice_id = any($1)", slices).execute(conn).in_time().await?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub mod ident;
 pub mod instance;
 pub mod keep;
 pub mod known;
+pub mod lacking;
 pub mod lock;
 pub mod migrate;
 pub mod migrations;

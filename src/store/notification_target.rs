@@ -28,18 +28,25 @@ pub async fn know(executor: impl PgExecutor<'_>, targets: &[String]) -> Result<(
     Ok(())
 }
 
+/// The turn to send a target a message. A turn that lasted too long is another process's now.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// What is stored while nobody else has taken a turn.
+    until: DateTime<Utc>,
+}
+
 /// Takes the turn to send `target` a message, for `longest` unless it is ended before, so that one process sends at a
-/// time. Not while the target is paused, unless `also_paused`. Returns whether the turn has come. If the transaction
-/// is rolled back, the turn is still free.
+/// time. Not while the target is paused, unless `also_paused`. `None` if the turn has not come. If the transaction is
+/// rolled back, the turn is still free.
 pub async fn take_turn(
     transaction: &mut PgConnection,
     target: &str,
     longest: Duration,
     also_paused: bool,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<Turn>, sqlx::Error> {
     know(&mut *transaction, &[target.to_owned()]).await?;
-    let taken = sqlx::query!(
-        "
+    let taken = sqlx::query_scalar!(
+        r#"
         update tidegate.notification_target
         set next_at = clock_timestamp() + $2
         where
@@ -52,20 +59,32 @@ pub async fn take_turn(
                 or paused_until <= clock_timestamp()
                 or paused_until > clock_timestamp() + interval '2 hours'
             )
-        ",
+        returning next_at as "until!"
+        "#,
         target,
         interval(longest),
         also_paused,
     );
-    Ok(taken.execute(transaction).in_time().await?.rows_affected() > 0)
+    let until = taken.fetch_optional(transaction).in_time().await?;
+    Ok(until.map(|until| Turn { until }))
 }
 
-/// Ends the turn of this process. The next turn comes `pause` later.
-pub async fn end_turn(executor: impl PgExecutor<'_>, target: &str, pause: Duration) -> Result<(), sqlx::Error> {
+/// Ends the turn, unless another process has taken the next one. That comes `pause` later.
+pub async fn end_turn(
+    executor: impl PgExecutor<'_>,
+    target: &str,
+    turn: Turn,
+    pause: Duration,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update tidegate.notification_target set next_at = clock_timestamp() + $2 where target = $1",
+        "
+        update tidegate.notification_target
+        set next_at = clock_timestamp() + $2
+        where target = $1 and next_at = $3
+        ",
         target,
         interval(pause),
+        turn.until,
     )
     .execute(executor)
     .in_time()

@@ -273,6 +273,7 @@ grouped as (
         array_agg(placed.stream order by placed.stream) as members,
         min(unclosed.seen_first_at) as seen_first_at,
         bool_or(unclosed.opened_at is not null) as is_open,
+        bool_or(unclosed.opened_at is not null and coalesce(unclosed.muted_until <= now(), true)) as is_unmuted,
         case
             when bool_and(coalesce(unclosed.muted_until > now(), false)) filter (where unclosed.opened_at is not null)
                 then min(unclosed.muted_until)
@@ -393,10 +394,14 @@ found as (
             stream.table_name
         ),
         'end the transactions that use the table for long (pg_stat_activity); the next run then adds the columns and '
-        || 'reads these slices again'
+        || 'moves the values to them'
     from tidegate.slice as lacking
     inner join tidegate.stream on lacking.connection = stream.connection and lacking.stream = stream.stream
-    where lacking.lacks_columns_since is not null and stream.jobs <> '{}'
+    where
+        lacking.lacks_columns_since is not null
+        -- The values of a slice that is held wait for the decision about it.
+        and lacking.held_since is null
+        and stream.jobs <> '{}'
     group by lacking.connection, lacking.stream, stream.jobs, stream.table_schema, stream.table_name
     -- A short lock is over when the next run reads.
     having min(lacking.lacks_columns_since) < now() - interval '10 minutes'
@@ -471,6 +476,29 @@ seen as (
         hint = excluded.hint,
         seen_last_at = excluded.seen_last_at,
         missed = 0,
+        -- What is open and not muted is not hidden by joining what is.
+        muted_until = case
+            when (
+                select coalesce(grouped.is_unmuted, false)
+                from grouped
+                where
+                    grouped.kind = excluded.kind
+                    and grouped.scope = excluded.scope
+                    and grouped.cause = excluded.cause
+            ) then null
+            else problem.muted_until
+        end,
+        muted_by = case
+            when (
+                select coalesce(grouped.is_unmuted, false)
+                from grouped
+                where
+                    grouped.kind = excluded.kind
+                    and grouped.scope = excluded.scope
+                    and grouped.cause = excluded.cause
+            ) then null
+            else problem.muted_by
+        end,
         opened_at = coalesce(
             problem.opened_at,
             case

@@ -71,49 +71,31 @@ pub async fn rejects(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) 
 ///
 /// Streams that a run holds are left out, since it may be about to compare rows with them. A run that has not ended
 /// counts even if its lease has expired: its worker may only be suspended.
-pub async fn fingerprints(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+pub async fn fingerprints(conn: &mut PgConnection, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
+    let mut transaction = conn.begin().await?;
+    let due = idle_streams(&mut transaction, keep, limit).await?;
+    let connections: Vec<String> = due.iter().map(|stream| stream.connection.clone()).collect();
+    let names: Vec<String> = due.iter().map(|stream| stream.stream.clone()).collect();
+    let is_without_table: Vec<bool> = due.iter().map(|stream| stream.is_without_table).collect();
+    // A statement of its own, which sees a run that took a stream just before the lock.
     let done = sqlx::query!(
         "
-        with due as (
-            select stream.connection, stream.stream, bound.until
-            from tidegate.stream
-            cross join lateral (
-                select
-                    case
-                        when to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null
-                            then 'infinity'::timestamptz
-                        else now() - $1::interval
-                    end as until
-            ) as bound
-            where
-                exists (
-                    select
-                    from tidegate.slice
-                    where
-                        slice.connection = stream.connection
-                        and slice.stream = stream.stream
-                        and slice.fingerprinted
-                        and slice.finished_at < bound.until
-                        and slice.reading_run is null
-                )
-                and not exists (
-                    select from tidegate.run where run.id = stream.holder_run and run.finished_at is null
-                )
-            limit $2
-            for update of stream skip locked
-        ),
-
-        past as (
+        with past as (
             select slice.id
-            from due
+            from unnest($1::text[], $2::text[], $3::boolean[]) as due (connection, stream, is_without_table)
+            inner join tidegate.stream on stream.connection = due.connection and stream.stream = due.stream
             inner join tidegate.slice
                 on
                     slice.connection = due.connection
                     and slice.stream = due.stream
                     and slice.fingerprinted
-                    and slice.finished_at < due.until
                     and slice.reading_run is null
-            limit $2
+                    and (due.is_without_table or slice.finished_at < now() - $4::interval)
+            where
+                not exists (
+                    select from tidegate.run where run.id = stream.holder_run and run.finished_at is null
+                )
+            limit $5
             for update of slice skip locked
         ),
 
@@ -128,12 +110,60 @@ pub async fn fingerprints(executor: impl PgExecutor<'_>, keep: Duration, limit: 
         from past
         where slice.id = past.id
         ",
+        &connections,
+        &names,
+        &is_without_table,
         interval(keep),
         limit,
     )
-    .execute(executor)
+    .execute(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(done.rows_affected())
+}
+
+/// A stream that no run holds.
+struct Idle {
+    connection: String,
+    stream: String,
+    is_without_table: bool,
+}
+
+/// Locks up to `limit` streams that no run holds and that have fingerprints to be deleted.
+async fn idle_streams(conn: &mut PgConnection, keep: Duration, limit: i64) -> Result<Vec<Idle>, sqlx::Error> {
+    sqlx::query_as!(
+        Idle,
+        r#"
+        select
+            stream.connection,
+            stream.stream,
+            to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null as "is_without_table!"
+        from tidegate.stream
+        where
+            exists (
+                select
+                from tidegate.slice
+                where
+                    slice.connection = stream.connection
+                    and slice.stream = stream.stream
+                    and slice.fingerprinted
+                    and slice.reading_run is null
+                    and (
+                        slice.finished_at < now() - $1::interval
+                        or to_regclass(format('%I.%I', stream.table_schema, stream.table_name)) is null
+                    )
+            )
+            and not exists (
+                select from tidegate.run where run.id = stream.holder_run and run.finished_at is null
+            )
+        limit $2
+        for update of stream skip locked
+        "#,
+        interval(keep),
+        limit,
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// Gives up to `limit` unfinished readings up that no run will continue: no job reads their stream, and the run that

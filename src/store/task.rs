@@ -80,6 +80,10 @@ pub async fn begin(
 }
 
 /// What one checkpoint adds to its task's statistics.
+///
+/// Inserted, updated and unchanged rows are counted for each batch of records. A row that several batches of a reading
+/// have counts in each; of records with one key in a batch, those that were loaded count once, and one that was left
+/// out because the table has its row counts as unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     pub slices_done: i32,

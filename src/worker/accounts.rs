@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::PgPool;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::connector::Source;
 use crate::connector::{Connection, Identity};
@@ -95,22 +95,36 @@ impl Account {
 /// Every account in use. All runs share its token and its connections.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    open: Mutex<HashMap<String, (Identity, Arc<Account>)>>,
+    /// Locked only to find or add an entry. Each account is opened once, without delaying the others.
+    open: Mutex<HashMap<String, Opened>>,
+}
+
+/// The account of a connection as it was configured then.
+#[derive(Debug)]
+struct Opened {
+    identity: Identity,
+    account: Arc<OnceCell<Arc<Account>>>,
 }
 
 impl Accounts {
     /// The account of `connection`, opened in the name of the process `owner`. The caller must [`pin`] it before it
     /// reads.
     pub async fn get(&self, pool: &PgPool, owner: &str, connection: &Connection) -> Result<Arc<Account>, AccountError> {
+        let account = self.entry(connection).await;
+        let open = || async { Account::open(pool, owner, connection).await.map(Arc::new) };
+        account.get_or_try_init(open).await.map(Arc::clone)
+    }
+
+    async fn entry(&self, connection: &Connection) -> Arc<OnceCell<Arc<Account>>> {
         let mut open = self.open.lock().await;
         // A run that began before a reload may have opened the connection as it was configured then.
         let identity = connection.identity();
-        if let Some((_, account)) = open.get(&connection.name).filter(|(known, _)| *known == identity) {
-            return Ok(Arc::clone(account));
+        if let Some(known) = open.get(&connection.name).filter(|known| known.identity == identity) {
+            return Arc::clone(&known.account);
         }
-        let account = Arc::new(Account::open(pool, owner, connection).await?);
-        open.insert(connection.name.clone(), (identity, Arc::clone(&account)));
-        Ok(account)
+        let account = Arc::default();
+        open.insert(connection.name.clone(), Opened { identity, account: Arc::clone(&account) });
+        account
     }
 
     /// Forgets all accounts, because the configuration changed. Runs under way keep theirs.

@@ -176,7 +176,7 @@ pub fn list_window() -> Window {
 /// The slice of a list that a run has to read at `now`. `None` if the run has read it already.
 pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
     let done = known.is_some_and(|slice| slice.position.run.is_none() && slice.finished_run >= Some(run));
-    (!done).then(|| Due { window: list_window(), until: now, newest: true, only_lacks_columns: false })
+    (!done).then(|| Due { window: list_window(), until: now, newest: true })
 }
 
 /// `before` that instant, or the earliest possible one.
@@ -195,8 +195,6 @@ pub struct Due {
     pub until: DateTime<Utc>,
     /// Whether it is the newest slice of the stream.
     pub newest: bool,
-    /// Whether it is due for no other reason than [`Slice::only_lacks_columns`].
-    pub only_lacks_columns: bool,
 }
 
 /// The slices due in `scope`, oldest first. `known`: the slices that were begun, by start.
@@ -207,7 +205,7 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
     let mut due: Vec<Due> = grid
         .slices(scope.from, until)
         .filter(|window| window.start < window.end)
-        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false, only_lacks_columns: false })
+        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
         .filter(|due| {
             let Some(slice) = known.get(&due.window.start) else { return true };
             let (Some(read_until), Some(finished_run)) = (slice.read_until, slice.finished_run) else { return true };
@@ -241,7 +239,6 @@ pub fn add_again<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<
             window: Window { start: slice.window_start, end: slice.window_end },
             until: slice.window_end.min(scope.limit),
             newest: false,
-            only_lacks_columns: slice.only_lacks_columns,
         })
         .collect();
     due.append(&mut again);

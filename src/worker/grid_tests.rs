@@ -28,7 +28,6 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         reading_present: None,
         released: false,
         again: false,
-        only_lacks_columns: false,
         held_rows_reported: None,
         held_records_rejected: 0,
         held_base_at: None,

@@ -26,7 +26,7 @@ pub use task::{scope, wanted_from};
 
 use crate::config::Config;
 use crate::pulse::Loop;
-use crate::store::run::claim;
+use crate::store::run::{Claim, claim};
 use crate::store::session;
 
 /// How often an idle worker checks for a run without being notified.
@@ -76,16 +76,17 @@ impl Pool {
     }
 
     async fn worker(self: Arc<Self>) {
-        let WorkerContext { pool, owner, pulse, trouble, .. } = &*self.shared;
+        let WorkerContext { pool, pulse, trouble, .. } = &*self.shared;
         let mut checking = Some(pulse.go(Loop::Claim));
         while !self.shutdown.is_cancelled() {
             let config = Arc::clone(&self.config.borrow());
-            let jobs: Vec<String> = config.jobs.keys().cloned().collect();
-            let claimed = claim(pool, owner, config.worker.lease, &jobs, self.only.as_deref()).await;
+            let claimed = self.claim(&config).await;
             pulse.beat(Loop::Claim, claimed.is_ok());
             let pause = match claimed {
                 Ok(Some(claimed)) => {
                     drop(checking.take());
+                    // Where one run is due, there may be others: an idle worker checks now, and then wakes the next.
+                    self.wake.notify_one();
                     Box::pin(run::work(&self.shared, &config, claimed, &self.shutdown)).await;
                     self.left.notify_one();
                     checking = Some(pulse.go(Loop::Claim));
@@ -107,5 +108,12 @@ impl Pool {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    async fn claim(&self, config: &Config) -> Result<Option<Claim>, sqlx::Error> {
+        let mut connection = self.shared.pool.acquire().await?;
+        let is_ours = |job: &str| config.jobs.contains_key(job);
+        let only = self.only.as_deref();
+        claim(&mut connection, &self.shared.owner, config.worker.lease, is_ours, only).await
     }
 }

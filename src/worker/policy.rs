@@ -6,7 +6,7 @@ use super::accounts::AccountError;
 use crate::connector::StepError;
 use crate::decode::DecodeError;
 use crate::http::HttpError;
-use crate::load::{LoadError, passes};
+use crate::load::{self, LoadError, passes};
 use crate::quota::{self, LedgerError};
 use crate::store::session;
 
@@ -232,11 +232,16 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
 pub const HELD_HINT: &str = "see `tidegate held` and ask the vendor. A held slice is read again once a day, or by `tidegate backfill`. If the vendor \
      did delete the rows, run `tidegate held release JOB --stream S` to let the next reading delete them";
 
+const LOCKED_HINT: &str = "end the transaction that keeps the table locked; the task is retried";
+
 /// One sentence for the operator that is correct for every vendor, and for lists as well as windows.
 /// [`super::hint::hint`] is more specific.
 pub fn hint(error: &TaskError) -> &'static str {
     if error.of_database().is_some_and(session::is_read_only) {
         return session::ONLY_READS_HINT;
+    }
+    if error.of_database().and_then(load::code).as_deref() == Some(load::LOCK_TIMEOUT) {
+        return LOCKED_HINT;
     }
     match error {
         TaskError::Step(error) => hint_step(error),
@@ -253,9 +258,7 @@ pub fn hint(error: &TaskError) -> &'static str {
             "run the statement, then the job again. If the statement renames the table, Tidegate creates a new one, and \
              `tidegate cursors reset` reads the rows that the vendor still has"
         }
-        TaskError::Load(LoadError::Locked { .. }) => {
-            "end the transaction that keeps the table locked; the task is retried"
-        }
+        TaskError::Load(LoadError::Locked { .. }) => LOCKED_HINT,
         TaskError::Load(LoadError::Key { .. }) => {
             "state the key that the table has; or, to load the table anew with another key, drop or rename it: the next run \
              creates it and reads all its slices"

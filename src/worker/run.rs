@@ -15,6 +15,7 @@ use super::task::{TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
+use crate::load::LockedTables;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
@@ -31,8 +32,10 @@ use crate::store::trouble::{Repeats, chain};
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_secs(3);
 const CANNOT_RENEW: &str = "leases cannot be renewed";
-/// How often the lease is renewed within its length.
+/// How often the lease is renewed within its length, …
 const RENEWALS_PER_LEASE: u32 = 3;
+/// … and at least this often, so that failures show soon, however long the lease.
+const RENEWAL_MAX: Duration = Duration::from_secs(20);
 
 /// Everything that the runs of a process share.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct WorkerContext {
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryBudget,
+    /// Tables that another session kept locked when they should get columns.
+    pub locked_tables: LockedTables,
     pub pulse: Arc<Pulse>,
     /// Warnings about what fails repeatedly.
     pub trouble: Repeats,
@@ -75,10 +80,10 @@ pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, 
     }
     .instrument(span)
     .await;
-    // After the run: it has no lease any more that would have to be renewed. Errors wait for the periodic check.
-    // A shutdown waits for it too: a command that runs one job ends right after the run.
+    // The views are not made here: a pass takes a tenth of a second, and the first run of every stream makes a table.
+    // An error waits for the periodic check.
     if run::changed_columns(&shared.pool, claim.id).await.unwrap_or(false) {
-        shared.mart.refresh(&shared.pool, &config.mart).await;
+        shared.mart.outdate();
     }
 }
 
@@ -100,10 +105,13 @@ async fn all_tasks(shared: &WorkerContext, config: &Config, claim: &Claim, shutd
     }
 }
 
-/// Renews the lease. Returns when it is lost.
+/// Renews the lease, which begins with the claim. Returns when it is lost.
 async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
     let _going = shared.pulse.go(Loop::Renew);
-    let mut beat = tokio::time::interval(lease / RENEWALS_PER_LEASE);
+    // A short run ends before its first renewal. Workers that only have short runs must not seem to renew nothing.
+    shared.pulse.begin_well(Loop::Renew);
+    let period = renewal_period(lease);
+    let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
@@ -121,6 +129,10 @@ async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
     }
 }
 
+fn renewal_period(lease: Duration) -> Duration {
+    (lease / RENEWALS_PER_LEASE).min(RENEWAL_MAX)
+}
+
 async fn tasks(
     shared: &WorkerContext,
     config: &Config,
@@ -129,9 +141,10 @@ async fn tasks(
 ) -> Result<(), sqlx::Error> {
     let deadline =
         tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
-    let mut is_idle = true;
-    for task in task::due(&shared.pool, claim.id).await? {
-        is_idle = false;
+    let due = task::due(&shared.pool, claim.id).await?;
+    let is_idle = due.is_empty();
+    let last = due.len().saturating_sub(1);
+    for (place, task) in due.into_iter().enumerate() {
         if shutdown.is_cancelled() {
             break;
         }
@@ -158,11 +171,11 @@ async fn tasks(
             say_why_lost(shared, claim).await;
             return Ok(());
         }
-        // Other runs of the stream need not wait for this run's other streams.
-        run::release_streams(&shared.pool, claim).await?;
-        if matches!(end, Some(TaskEnd::Released)) {
+        if place == last || matches!(end, Some(TaskEnd::Released)) {
             break;
         }
+        // Other runs of the stream need not wait for this run's other streams.
+        run::release_streams(&shared.pool, claim).await?;
     }
     let mut transaction = shared.pool.begin().in_time().await?;
     run::release_streams(&mut *transaction, claim).await?;
@@ -241,7 +254,6 @@ async fn one(
         }
     };
     let session = account.gate.session_for(waiter_of_task(claim.id, &task.stream), claim.priority, claim.due);
-    let jobs: Vec<String> = config.jobs.keys().cloned().collect();
     let exported = connection.streams.iter().filter(|stream| stream.exported);
     let exported: Vec<&str> = exported.map(|stream| &*stream.name).collect();
     let readers: Vec<&Job> = config.readers(&claim.connection, &task.stream).collect();
@@ -261,8 +273,9 @@ async fn one(
         attempts: task.attempts,
         readers: &readers,
         exported: &exported,
-        jobs: &jobs,
+        jobs: &config.jobs,
         memory: &shared.memory,
+        locked_tables: &shared.locked_tables,
         shutdown,
     };
     runner.run().await
@@ -277,4 +290,18 @@ fn find<'c>(
     let connection = config.connections.get(&job.connection)?;
     let stream = job.streams.iter().find(|stream| stream.stream.name == task.stream)?;
     Some((job, connection, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_a_lease_of_any_length_is_renewed_in_time_and_before_it_counts_as_failing() {
+        for secs in [5, 60, 3_600] {
+            let lease = Duration::from_secs(secs);
+            let period = renewal_period(lease);
+            assert!(period * 2 < lease && period * 2 < Loop::Renew.failing_after(), "{secs} s: every {period:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Works on one stream of one run: opens its grid and reads the slices that are due.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -16,9 +17,10 @@ use crate::clock;
 use crate::config::{Job, JobStream, NewFields, Partition};
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
+use crate::load::fill::{Fill, Step};
 use crate::load::loader::{Loader, SliceReading};
 use crate::load::table::{Cause, Table};
-use crate::load::{LoadError, divide, key};
+use crate::load::{LoadError, LockedTables, divide, key};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
@@ -39,6 +41,11 @@ const EXPORTS_MAX: i64 = 2;
 /// How long a task waits if that many are running.
 const EXPORT_BUSY_SECS: i64 = 15;
 
+/// How long a task moves values to their columns before it leaves the rest to the next run.
+const FILL_MAX: Duration = Duration::from_mins(10);
+/// How often it is logged how far that has come.
+const FILL_LOGGED_EVERY: Duration = Duration::from_secs(30);
+
 /// Everything that the work on a task needs.
 pub(crate) struct TaskRunner<'a> {
     pub pool: &'a sqlx::PgPool,
@@ -50,7 +57,7 @@ pub(crate) struct TaskRunner<'a> {
     /// The zone in whose local time windows are requested from the vendor.
     pub filter_zone: Tz,
     pub reporter: &'a Reporter<'a>,
-    pub lease: std::time::Duration,
+    pub lease: Duration,
     pub distribution: Distribution,
     pub attempts: i32,
     /// The jobs of the configuration that read the stream.
@@ -58,8 +65,9 @@ pub(crate) struct TaskRunner<'a> {
     /// The streams of the connection that are read through export jobs.
     pub exported: &'a [&'a str],
     /// The jobs that this process works on.
-    pub jobs: &'a [String],
+    pub jobs: &'a BTreeMap<String, Job>,
     pub memory: &'a MemoryBudget,
+    pub locked_tables: &'a LockedTables,
     pub shutdown: &'a CancellationToken,
 }
 
@@ -69,8 +77,6 @@ struct Load<'a> {
     writer: PageWriter,
     /// Whether the table may get columns for new fields.
     may_add: bool,
-    /// Whether it could when that was first asked.
-    can_get_columns: Option<bool>,
 }
 
 impl TaskRunner<'_> {
@@ -148,12 +154,13 @@ impl TaskRunner<'_> {
         }
         drop(connection);
         let latest_wins = RowKey::of(stream).latest_wins();
-        let may_add = self.stream.new_fields == NewFields::Add;
-        let writer = self.writer(stream, &table, may_add);
+        let may_add = self.adds_columns();
+        let writer = self.writer(stream, &table);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
         loader.hold_below = self.job.hold_below;
         loader.vendor_wait = self.session.longest_wait();
-        let mut load = Load { loader, writer, may_add, can_get_columns: None };
+        loader.locked_tables = self.locked_tables.clone();
+        let mut load = Load { loader, writer, may_add };
 
         for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {
@@ -164,9 +171,6 @@ impl TaskRunner<'_> {
                 && let Some(end) = self.give_way().await?
             {
                 return Ok(end);
-            }
-            if due.only_lacks_columns && !self.can_get_columns(&mut load).await? {
-                continue;
             }
             if let Some(until) = self.too_many_exports(due).await? {
                 return Ok(TaskEnd::Waiting { until, waiting_for: "another export".to_owned(), after: None });
@@ -180,6 +184,16 @@ impl TaskRunner<'_> {
                 }
             }
         }
+        // After the slices: what the vendor has now is wanted first.
+        self.try_columns(&mut load, true).await?;
+        if let Some(end) = Box::pin(self.fill_columns(&mut load)).await? {
+            return Ok(end);
+        }
+        self.outcome(stream).await
+    }
+
+    /// How the task ends after all slices that were due have been read.
+    async fn outcome(&self, stream: &Stream) -> Result<TaskEnd, TaskError> {
         let backfill = range(self.claim).map(|range| (range.start, range.end));
         let held = held::of_stream(self.pool, &self.claim.connection, &stream.name, backfill).await?;
         if let Some(why) = held {
@@ -196,34 +210,78 @@ impl TaskRunner<'_> {
         Ok(TaskEnd::Succeeded)
     }
 
-    /// The writer of rows for a table. `may_add`: whether the table may get columns.
-    fn writer(&self, stream: &Stream, table: &Table, may_add: bool) -> PageWriter {
+    /// Whether the table gets columns for new fields, if it is not locked.
+    fn adds_columns(&self) -> bool {
+        self.stream.new_fields == NewFields::Add
+    }
+
+    /// The writer of rows for a table.
+    fn writer(&self, stream: &Stream, table: &Table) -> PageWriter {
+        self.writer_with(stream, table, self.adds_columns())
+    }
+
+    /// The writer of rows for a table that is locked, and so gets its columns later.
+    fn awaiting_writer(&self, stream: &Stream, table: &Table) -> PageWriter {
+        self.writer_with(stream, table, false).awaiting_columns()
+    }
+
+    fn writer_with(&self, stream: &Stream, table: &Table, may_add: bool) -> PageWriter {
         let mut layout =
             Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
         PageWriter::of(stream, layout).sharing(&self.memory.buffers)
     }
 
-    /// Whether a slice that is read again for its columns would get them now. Otherwise it would be read in vain.
-    async fn can_get_columns(&self, load: &mut Load<'_>) -> Result<bool, LoadError> {
-        if self.stream.new_fields != NewFields::Add {
-            return Ok(true);
+    /// Moves values to the columns that the table lacked when their slices were read. Returns how the task ends if it
+    /// has to end before all of them are moved; the next run continues.
+    async fn fill_columns(&self, load: &mut Load<'_>) -> Result<Option<TaskEnd>, TaskError> {
+        let loader = &mut load.loader;
+        if loader.lacks_columns() {
+            return Ok(None);
         }
-        let can_get_columns = match load.can_get_columns {
-            Some(known) => known,
-            None => *load.can_get_columns.insert(load.loader.can_get_columns().await?),
-        };
-        Ok(can_get_columns && !load.loader.lacks_columns())
+        let table = format!("{}.{}", loader.table.schema, loader.table.name);
+        let (mut fill, begun) = (Fill::default(), Instant::now());
+        let mut logged = begun;
+        while begun.elapsed() < FILL_MAX {
+            match loader.fill(&self.stream.types, self.adds_columns(), &mut fill).await? {
+                Step::More => {}
+                Step::Done => break,
+                Step::Locked => {
+                    tracing::debug!(table, "the table is still locked; a later run moves the values");
+                    break;
+                }
+                Step::GaveWay => {
+                    tracing::info!(table, "another session waits for the table; a later run moves the rest");
+                    break;
+                }
+            }
+            if self.shutdown.is_cancelled() {
+                return Ok(Some(TaskEnd::Released));
+            }
+            if let Some(end) = self.give_way().await? {
+                return Ok(Some(end));
+            }
+            if logged.elapsed() > FILL_LOGGED_EVERY {
+                logged = Instant::now();
+                let Fill { slices, rows, .. } = fill;
+                tracing::info!(table, slices, rows, "values are being moved from _extra to their columns");
+            }
+        }
+        let Fill { slices, rows, .. } = fill;
+        if rows > 0 {
+            tracing::info!(table, slices, rows, "values that waited in _extra for their columns were moved there");
+        }
+        Ok(None)
     }
 
     /// Gives the table the columns that it lacks because another session locked it, if it is time to try again.
     async fn try_columns(&self, load: &mut Load<'_>, between_slices: bool) -> Result<(), LoadError> {
         if load.loader.try_columns(between_slices).await? {
             load.may_add = true;
-            load.writer = self.writer(load.loader.stream, &load.loader.table, true);
+            load.writer = self.writer(load.loader.stream, &load.loader.table);
             tracing::info!(
                 table = format!("{}.{}", load.loader.table.schema, load.loader.table.name),
-                "the table has got its new columns; the next run reads the slices again that have values in _extra"
+                "the table has got its new columns; values that wait in _extra are moved to them after the last slice"
             );
         }
         Ok(())
@@ -245,10 +303,10 @@ impl TaskRunner<'_> {
                 Err(TaskError::Load(error @ LoadError::Locked { .. })) if load.may_add => {
                     tracing::warn!(
                         error = chain(&error),
-                        "until the table gets its new columns, their values are kept in _extra; what is read meanwhile is read again later"
+                        "until the table gets its new columns, their values are kept in _extra; they are moved later"
                     );
                     load.may_add = false;
-                    load.writer = self.writer(load.loader.stream, &load.loader.table, false);
+                    load.writer = self.awaiting_writer(load.loader.stream, &load.loader.table);
                 }
                 ended => return ended,
             }
@@ -274,7 +332,8 @@ impl TaskRunner<'_> {
 
     /// Between two slices: leaves the stream, or the worker, to a run of higher priority.
     async fn give_way(&self) -> Result<Option<TaskEnd>, sqlx::Error> {
-        let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
+        let is_ours = |job: &str| self.jobs.contains_key(job);
+        let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, is_ours).await?;
         Ok(if wanted.stream {
             let until = clock::now() + chrono::TimeDelta::seconds(GIVE_WAY_SECS);
             Some(TaskEnd::Waiting { until, waiting_for: "a run of higher priority".to_owned(), after: None })

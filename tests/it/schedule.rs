@@ -192,6 +192,130 @@ async fn p8_many_schedulers_enqueue_one_firing_once() {
 }
 
 #[tokio::test]
+async fn p8_firings_that_are_due_at_once_become_runs_in_few_transactions() {
+    let database = Database::fresh().await;
+    let jobs: Vec<Job> = (0..450).map(|number| job(&format!("job-{number}"), "0 3 * * *", CatchUp::Latest)).collect();
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    database.due(&jobs, at("2026-01-01T00:00:00Z")).await;
+    let transactions = async |of: &str| -> i64 {
+        let count = format!("select count(distinct xmin::text) from tidegate.{of}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&database.pool).await.unwrap()
+    };
+    assert_eq!(transactions("job").await, 1, "jobs that are seen for the first time");
+    let enqueued = database.due(&jobs, at("2026-01-01T03:00:00Z")).await;
+    assert_eq!(enqueued.len(), 450);
+    assert!(enqueued.iter().map(|run| &run.job).eq(jobs.iter().map(|job| &job.name)), "in the order of the jobs");
+    assert_eq!((database.runs().await, transactions("run").await, transactions("task").await), (450, 3, 3));
+    let tasks: Vec<i64> = sqlx::query_scalar("select distinct count(*) from tidegate.task group by run_id")
+        .fetch_all(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(tasks, [2]);
+    database.end_runs("succeeded").await;
+    assert!(database.due(&jobs, at("2026-01-01T03:00:01Z")).await.is_empty());
+}
+
+#[tokio::test]
+async fn p8_a_job_that_postgres_refuses_does_not_stop_those_that_are_due_with_it() {
+    let database = Database::fresh().await;
+    let jobs: Vec<Job> = (0..5).map(|number| job(&format!("job-{number}"), "*/5 * * * *", CatchUp::Latest)).collect();
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    database.due(&jobs, at("2026-01-01T00:00:00Z")).await;
+    sqlx::query("alter table tidegate.run add constraint refused check (job <> 'job-2')")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let names = |enqueued: Vec<Enqueued>| -> Vec<String> { enqueued.into_iter().map(|run| run.job).collect() };
+    let enqueued = names(database.due(&jobs, at("2026-01-01T00:05:00Z")).await);
+    assert_eq!(enqueued, ["job-0", "job-1", "job-3", "job-4"]);
+    sqlx::query("alter table tidegate.run drop constraint refused").execute(&database.pool).await.unwrap();
+    assert_eq!(names(database.due(&jobs, at("2026-01-01T00:05:01Z")).await), ["job-2"]);
+}
+
+#[tokio::test]
+async fn p8_a_job_that_postgres_refuses_again_and_again_spoils_no_batch() {
+    let database = Database::fresh().await;
+    let jobs: Vec<Job> = (0..5).map(|number| job(&format!("job-{number}"), "*/5 * * * *", CatchUp::Latest)).collect();
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    let new = [job("a-new-one", "*/5 * * * *", CatchUp::Latest), job("another", "*/5 * * * *", CatchUp::Latest)];
+    let all: Vec<&Job> = jobs.iter().copied().chain(&new).collect();
+    let mut calendar = Calendar::default();
+    let mut conn = database.pool.acquire().await.unwrap();
+    calendar.enqueue_due(&mut conn, &jobs, at("2026-01-01T00:00:00Z")).await.unwrap();
+    for constraint in [
+        "alter table tidegate.run add constraint refused check (job <> 'job-2')",
+        "alter table tidegate.job add constraint refused check (name <> 'a-new-one')",
+    ] {
+        sqlx::query(constraint).execute(&database.pool).await.unwrap();
+    }
+    for now in ["2026-01-01T00:05:00Z", "2026-01-01T00:10:00Z"] {
+        let enqueued = calendar.enqueue_due(&mut conn, &all, at(now)).await.unwrap();
+        let names: Vec<&str> = enqueued.iter().map(|run| &*run.job).filter(|name| *name != "another").collect();
+        assert_eq!(names, ["job-0", "job-1", "job-3", "job-4"]);
+        assert!(!calendar.others_enqueue(), "a refusal is not another process");
+        database.end_runs("succeeded").await;
+    }
+    let transactions: i64 = sqlx::query_scalar(
+        "select count(distinct task.xmin::text) from tidegate.task
+        inner join tidegate.run on run.id = task.run_id where scheduled_for = '2026-01-01T00:10:00Z'",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(transactions, 1, "the others are enqueued together");
+    sqlx::query("alter table tidegate.run drop constraint refused").execute(&database.pool).await.unwrap();
+    let enqueued = calendar.enqueue_due(&mut conn, &all, at("2026-01-01T00:10:01Z")).await.unwrap();
+    assert_eq!(enqueued.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["job-2"]);
+}
+
+#[tokio::test]
+async fn p8_a_job_whose_last_run_is_unfinished_is_left_out_of_those_that_are_due_with_it() {
+    let database = Database::fresh().await;
+    let jobs: Vec<Job> = (0..3).map(|number| job(&format!("job-{number}"), "*/5 * * * *", CatchUp::Latest)).collect();
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    database.due(&jobs, at("2026-01-01T00:00:00Z")).await;
+    assert_eq!(database.due(&jobs, at("2026-01-01T00:05:00Z")).await.len(), 3);
+    sqlx::query("update tidegate.run set state = 'succeeded' where job <> 'job-1'")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let enqueued = database.due(&jobs, at("2026-01-01T00:10:00Z")).await;
+    assert_eq!(enqueued.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["job-0", "job-2"]);
+}
+
+#[tokio::test]
+async fn p8_the_next_firing_is_known_without_another_look() {
+    let database = Database::fresh().await;
+    let (early, late) = (job("early", "7 * * * *", CatchUp::Latest), job("late", "9 * * * *", CatchUp::Latest));
+    let jobs = [&early, &late];
+    let mut calendar = Calendar::default();
+    let mut conn = database.pool.acquire().await.unwrap();
+    for now in ["2026-01-01T00:06:30Z", "2026-01-01T00:06:30Z"] {
+        assert_eq!(calendar.enqueue_due(&mut conn, &jobs, at(now)).await.unwrap(), []);
+    }
+    assert_eq!(calendar.next_look(at("2026-01-01T00:06:30Z")), Some(at("2026-01-01T00:07:00Z")));
+    assert_eq!(calendar.enqueue_due(&mut conn, &jobs, at("2026-01-01T00:07:00Z")).await.unwrap().len(), 1);
+    // A minute after the last look at the other job.
+    assert_eq!(calendar.next_look(at("2026-01-01T00:07:00Z")), Some(at("2026-01-01T00:07:30Z")));
+}
+
+#[tokio::test]
+async fn p8_a_process_notices_that_another_one_is_enqueuing() {
+    let database = Database::fresh().await;
+    let often = job("often", "*/5 * * * *", CatchUp::Latest);
+    database.due(&[&often], at("2026-01-01T00:00:00Z")).await;
+    let (mut calendar, now) = (Calendar::default(), at("2026-01-01T00:05:00Z"));
+    let mut other = database.pool.begin().await.unwrap();
+    sqlx::query("select from tidegate.job for update").execute(&mut *other).await.unwrap();
+    let mut conn = database.pool.acquire().await.unwrap();
+    assert_eq!(calendar.enqueue_due(&mut conn, &[&often], now).await.unwrap(), []);
+    assert!(calendar.others_enqueue());
+    other.rollback().await.unwrap();
+    assert_eq!(calendar.enqueue_due(&mut conn, &[&often], now).await.unwrap().len(), 1);
+    assert!(!calendar.others_enqueue());
+}
+
+#[tokio::test]
 async fn p8_schedulers_on_both_sides_of_a_firing_leave_one_unfinished_run() {
     let database = Database::fresh().await;
     let seconds = job("seconds", "* * * * * *", CatchUp::All);

@@ -167,7 +167,7 @@ async fn serve(
     database: &Database,
 ) -> anyhow::Result<()> {
     // It migrates the database, and accepts one that only reads: the hint about that needs a running server.
-    let reload = Reload { path: context.config_path.clone(), env };
+    let reload = Reload { path: context.config_path.clone(), env, loaded: None };
     let mut daemon = Box::pin(Daemon::start(Arc::clone(&context.config), Some(reload), database)).await?;
     output::print(&format!(
         "database    {}\nstatus      http://{}/\nsimulator   {}/_sim/stats\njobs        {} (changes take effect immediately)\n\n",

@@ -1,6 +1,6 @@
 //! Jobs: schedule, window settings, and the streams they read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -372,19 +372,54 @@ fn lookback(raw: Option<DurationText>, default: Duration, path: &KeyPath, report
 /// Jobs that read one stream of a connection must agree on its slices, and jobs that fill one table must agree on its
 /// key and types.
 pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Report<'_>) {
-    // The first job that reads a stream, per connection and overall. Agreeing with it means agreeing with all.
-    let mut first: HashMap<(&str, &str, &str), (&Job, &JobStream)> = HashMap::new();
-    for job in jobs.values() {
-        let mut problem = None;
-        for ours in &job.streams {
-            for connection in ["", &job.connection] {
-                let other = *first.entry((connection, ours.stream.schema, &ours.stream.name)).or_insert((job, ours));
-                problem = problem.or_else(|| conflict((job, ours), other));
-            }
+    // Sorted instead of kept in a map: this is when most of the memory of a reload is needed.
+    let mut read: Vec<Reader<'_>> = jobs
+        .values()
+        .flat_map(|job| job.streams.iter().enumerate().map(move |(place, stream)| Reader { job, place, stream }))
+        .collect();
+    // Stable, so that each group is in the order of the jobs.
+    read.sort_by(|one, other| one.table().cmp(&other.table()));
+    let mut problems = BTreeMap::new();
+    for of_table in read.chunk_by_mut(|one, other| one.table() == other.table()) {
+        // The first job of all, and then of each connection. Agreeing with it means agreeing with all.
+        note_conflicts(of_table, 0, &mut problems);
+        of_table.sort_by(|one, other| one.job.connection.cmp(&other.job.connection));
+        for of_connection in of_table.chunk_by(|one, other| one.job.connection == other.job.connection) {
+            note_conflicts(of_connection, 1, &mut problems);
         }
-        // One fault is enough: jobs that disagree usually do so for every stream.
-        if let Some(problem) = problem {
-            report.state(&KeyPath::default().key("jobs").key(&job.name).key("streams"), &problem);
+    }
+    // One fault is enough: jobs that disagree usually do so for every stream.
+    for (job, (_, problem)) in problems {
+        report.state(&KeyPath::default().key("jobs").key(job).key("streams"), &problem);
+    }
+}
+
+/// A job that reads a stream, and the place of the stream among those of the job.
+struct Reader<'j> {
+    job: &'j Job,
+    place: usize,
+    stream: &'j JobStream,
+}
+
+impl Reader<'_> {
+    /// Schema and name.
+    fn table(&self) -> (&str, &str) {
+        (self.stream.stream.schema, &self.stream.stream.name)
+    }
+}
+
+/// By job: the first stream with a conflict, in which of two comparisons, and the conflict.
+type Problems<'j> = BTreeMap<&'j str, ((usize, u8), String)>;
+
+/// Compares each with the first, and notes the first problem of each job.
+fn note_conflicts<'j>(readers: &[Reader<'j>], comparison: u8, problems: &mut Problems<'j>) {
+    let Some(first) = readers.first() else { return };
+    for reader in readers {
+        let Some(problem) = conflict((reader.job, reader.stream), (first.job, first.stream)) else { continue };
+        let place = (reader.place, comparison);
+        let is_first = problems.get(&*reader.job.name).is_none_or(|(known, _)| place < *known);
+        if is_first {
+            problems.insert(&reader.job.name, (place, problem));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, column_name};
+use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, column_name, likely};
 
 pub const VENDOR: Vendor = Vendor::new("khoros_care");
 
@@ -55,7 +55,7 @@ const RESPONSE_IDS: &[Text] =
     &[named("response_id"), named("response_post_id"), named("response_uuid"), named("uuid"), named("id")];
 const USER_IDS: &[Text] = &[named("agent_id"), named("user_id"), named("agent_uuid"), named("uuid"), named("id")];
 
-// Likely names of the business time, the likeliest first; they are not documented either.
+/// Likely names of the business time of the other exports, the likeliest first; they are not documented either.
 const TIMES: &[&str] = &[
     "created_time",
     "conversation_created_time",
@@ -70,9 +70,6 @@ const TIMES: &[&str] = &[
     "published_time",
     "time",
 ];
-const POST_TIMES: &[&str] =
-    &["response_time", "post_time", "posted_time", "published_time", "sent_time", "created_time", "time"];
-
 /// Export id, merge mode, likely names of the row's id, and meaning (`§5`).
 const EXPORTS: &[(&str, Mode, &[Text], &str)] = &[
     (
@@ -150,7 +147,9 @@ fn export(name: &'static str, mode: Mode, ids: &'static [Text], meaning: &'stati
         business_time: match name {
             // An account or an author is no event.
             "user" | "author" => &[],
-            "incoming_post" | "response" => POST_TIMES,
+            "conversation" => likely::CONVERSATION_BEGAN,
+            "incoming_post" => likely::POST_SENT,
+            "response" => likely::RESPONSE_SENT,
             _ => TIMES,
         },
         off_by_default: false,

@@ -74,7 +74,7 @@ impl PageWriter {
     }
 
     /// Appends one value to `self.row`, or leaves it to a variant of its field.
-    fn encode_field(&mut self, record: &str, at: usize, place: Span) -> Encoded {
+    pub(super) fn encode_field(&mut self, record: &str, at: usize, place: Span) -> Encoded {
         let raw = cut(record, place);
         let encoded = self.encode(at, raw);
         if encoded != Encoded::Misfit {

@@ -8,6 +8,7 @@ mod fields;
 pub mod identity;
 mod key;
 mod members;
+mod refill;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 pub use key::{KeyField, KeyForm, RowKey};
 use members::Refusal;
+pub use refill::Refilled;
 
 use super::binary;
 use super::buffer::{Buffers, SharedBuffers};
@@ -64,6 +66,8 @@ pub struct PageWriter {
     ours: Vec<usize>,
     /// Positions of fields that only a job's `key` names. Records may turn out not to have them.
     named_by_job: Vec<usize>,
+    /// Whether new fields may get columns later, and get none now.
+    awaits_columns: bool,
     window: Option<RowWindow>,
     chunk: Chunk,
     chunk_weight: usize,
@@ -129,6 +133,7 @@ impl PageWriter {
             shared_second: true,
             ours: Vec::new(),
             named_by_job: Vec::new(),
+            awaits_columns: false,
             window: None,
             chunk: Chunk::default(),
             chunk_weight: 0,
@@ -157,6 +162,17 @@ impl PageWriter {
     #[must_use]
     pub fn sharing(self, buffers: &SharedBuffers) -> Self {
         Self { buffers: buffers.of(CHUNK_CAPACITY), ..self }
+    }
+
+    /// For a table that gets columns for new fields later: what they hold is kept completely in `_extra` until then.
+    #[must_use]
+    pub fn awaiting_columns(self) -> Self {
+        Self { awaits_columns: true, ..self }
+    }
+
+    /// The layout of the next row.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Compares the rows of the current reading with the last one.
@@ -329,6 +345,12 @@ impl PageWriter {
             && place == 0
         {
             self.chunk.shared.push(SharedRecord { base, part_key: window.part_key(base) });
+        }
+        if self.awaits_columns {
+            self.extra.keep_empty();
+            let waits =
+                |(field, _): &(&str, Span)| self.layout.find(field, 0).is_none_or(|at| !self.layout.is_documented(at));
+            self.chunk.counts.waiting += self.extra.iter().filter(waits).count() as u64;
         }
         self.chunk.counts.extra += self.extra.count() as u64;
         self.extra.write(record, &mut self.row);

@@ -50,6 +50,44 @@ pub async fn streams(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Ve
     .await
 }
 
+/// What the next pass drops of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    pub slices: i64,
+    /// As they were last read.
+    pub rows: i64,
+    pub oldest: DateTime<Utc>,
+}
+
+/// What of the table is older than what is kept. `None` if there is no such slice.
+pub async fn waiting(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Option<Waiting>, sqlx::Error> {
+    let found = sqlx::query!(
+        r#"
+        select
+            count(*) as "slices!",
+            coalesce(sum(slice.rows_total), 0)::bigint as "rows!",
+            min(slice.window_start) as oldest
+        from tidegate.slice
+        inner join tidegate.stream
+            on stream.connection = slice.connection and stream.stream = slice.stream
+        where
+            stream.table_schema = $1
+            and stream.table_name = $2
+            and slice.window_start > 'epoch'
+            and slice.window_end <= $3
+            and slice.held_since is null
+            and slice.reading_run is null
+        "#,
+        expired.schema,
+        expired.table,
+        expired.kept_from,
+    )
+    .fetch_one(conn)
+    .in_time()
+    .await?;
+    Ok(found.oldest.map(|oldest| Waiting { slices: found.slices, rows: found.rows, oldest }))
+}
+
 /// Deletes slices whose rows are gone, with what is noted of them. The streams want no data that is older than
 /// `kept_from` any more.
 pub(super) async fn forget_slices(

@@ -104,7 +104,9 @@ async fn p11_a_stream_that_is_retried_has_not_failed_and_one_that_is_read_again_
     .await;
     assert_eq!(text(&pool, STATE).await.unwrap(), "on time", "queued");
     let lease = std::time::Duration::from_mins(1);
-    let claim = run::claim(&pool, "worker", lease, &["hourly".to_owned()], None).await.unwrap().unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let claim = run::claim(&mut conn, "worker", lease, |job| job == "hourly", None).await.unwrap().unwrap();
+    drop(conn);
     assert!(run::hold_stream(&pool, &claim, "marks").await.unwrap());
     task::begin(&pool, &claim, "marks", 1).await.unwrap();
     assert_eq!(text(&pool, STATE).await.unwrap(), "reading");
@@ -149,7 +151,9 @@ async fn p11_a_stream_that_fails_before_it_has_succeeded_has_failed_at_once() {
     )
     .await;
     let lease = std::time::Duration::from_mins(1);
-    let claim = run::claim(&pool, "worker", lease, &["daily".to_owned()], None).await.unwrap().unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let claim = run::claim(&mut conn, "worker", lease, |job| job == "daily", None).await.unwrap().unwrap();
+    drop(conn);
     let failed = Trouble { error: "the vendor did not respond", failed: true, needs_operator: false };
     let held = Trouble { failed: false, ..failed };
     let fail = async |trouble: Trouble<'_>| {

@@ -78,13 +78,21 @@ async fn p6_memory_and_sockets_do_not_grow_with_each_connection_that_has_run() {
 
 #[cfg(target_env = "gnu")]
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_all_threads_allocate_from_one_arena_unless_the_environment_says_otherwise() {
+async fn p6_the_allocator_keeps_little_unless_the_environment_says_otherwise() {
     let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
-    for (env, arenas) in [(&[][..], "1"), (&[("MALLOC_ARENA_MAX", "3")][..], "3")] {
+    for (env, wanted) in [
+        (&[][..], &["MALLOC_ARENA_MAX=1", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=1048576"][..]),
+        (
+            &[("MALLOC_TRIM_THRESHOLD_", "5")][..],
+            &["MALLOC_ARENA_MAX=1", "MALLOC_MMAP_THRESHOLD_=1048576", "MALLOC_TRIM_THRESHOLD_=5"][..],
+        ),
+        (&[("MALLOC_ARENA_MAX", "3")][..], &["MALLOC_ARENA_MAX=3"][..]),
+    ] {
         let daemon = Daemon::start_with(&world, env).await;
-        let environment = std::fs::read(format!("/proc/{}/environ", daemon.id())).unwrap();
-        let wanted = format!("MALLOC_ARENA_MAX={arenas}");
-        assert!(environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()), "{wanted}");
+        let environment = std::fs::read_to_string(format!("/proc/{}/environ", daemon.id())).unwrap();
+        let mut set: Vec<&str> = environment.split('\0').filter(|variable| variable.starts_with("MALLOC_")).collect();
+        set.sort_unstable();
+        assert_eq!(set, wanted);
         daemon.terminate().await;
     }
 }

@@ -139,6 +139,16 @@ async fn a_new_job_file_and_a_new_credential_are_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_that_open_a_connection_at_once_share_it() {
+    let world = World::new().await;
+    let (pool, config) = (world.database.pool(), world.config());
+    let accounts = Accounts::default();
+    let opening = (0..8).map(|_| accounts.get(&pool, "me", &config.connections["acme"]));
+    let opened: Vec<_> = futures_util::future::join_all(opening).await.into_iter().map(Result::unwrap).collect();
+    assert!(opened.iter().all(|account| Arc::ptr_eq(account, &opened[0])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_began_before_a_reload_does_not_bring_back_the_old_credential() {
     let world = World::new().await;
     let (pool, before) = (world.database.pool(), world.config());

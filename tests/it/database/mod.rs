@@ -1,6 +1,7 @@
 //! The database as users have it: logins with few privileges, other encodings, newer versions, role settings, poolers.
 
 mod cancelled;
+mod claims;
 mod fitness;
 mod list;
 mod lists;

@@ -59,8 +59,9 @@ async fn an_error_with_characters_that_postgres_cannot_store_ends_the_task() {
     let world = small_world().await;
     world.enqueue(ByHand::Manual).await;
     let pool = world.database.pool();
-    let jobs = ["lynn".to_owned()];
-    let claim = run::claim(&pool, "worker", Duration::from_secs(30), &jobs, None).await.unwrap().unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let claimed = run::claim(&mut conn, "worker", Duration::from_secs(30), |job| job == "lynn", None).await;
+    let claim = claimed.unwrap().unwrap();
     let end = TaskEnd::Failed { error: "it says a\0b".to_owned(), hint: "ask\0".to_owned(), needs_operator: false };
     assert!(task::end(&pool, &claim, "navigation_marks", &end).await.unwrap());
     let stored: String = world.scalar("select state || error || hint from tidegate.task").await;

@@ -213,7 +213,7 @@ async fn fingerprints_that_no_reading_will_compare_with_are_deleted() {
     slices(&pool, &streams, &all).await;
     let mut sum = 0;
     // Two at a time.
-    while let gone @ 1.. = prune::fingerprints(&pool, 90 * DAY, 2).await.unwrap() {
+    while let gone @ 1.. = prune::fingerprints(&mut pool.acquire().await.unwrap(), 90 * DAY, 2).await.unwrap() {
         assert!(gone <= 2);
         sum += gone;
     }
@@ -274,7 +274,7 @@ async fn two_processes_prune_fingerprints_at_the_same_time() {
     let drain = async |pool: PgPool| {
         let mut sum = 0;
         for _ in 0..200 {
-            sum += prune::fingerprints(&pool, 90 * DAY, 3).await.unwrap();
+            sum += prune::fingerprints(&mut pool.acquire().await.unwrap(), 90 * DAY, 3).await.unwrap();
         }
         sum
     };

@@ -6,6 +6,7 @@ mod changed;
 mod children;
 mod chosen;
 mod fence;
+mod fill;
 pub mod fingerprints;
 mod forms;
 mod grow;

@@ -116,7 +116,8 @@ impl Plant {
 
     /// Claims a queued run, or one whose lease has expired.
     pub async fn take(&self, run: i64) -> Claim {
-        run::claim(&self.pool, "worker", LEASE, &["job".to_owned()], Some(&[run])).await.unwrap().unwrap()
+        let mut conn = self.pool.acquire().await.unwrap();
+        run::claim(&mut conn, "worker", LEASE, |job| job == "job", Some(&[run])).await.unwrap().unwrap()
     }
 
     /// A task that reads the slice of `window` from its first page.

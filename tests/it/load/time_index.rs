@@ -155,6 +155,49 @@ async fn an_invalid_index_of_a_build_that_failed_is_replaced() {
 }
 
 #[tokio::test]
+async fn an_invalid_index_of_the_operator_stays() {
+    let plant = Plant::grown().await;
+    plant.run_sql("create index mine on lynn.navigation_marks (\"timestamp\")").await;
+    plant.run_sql("update pg_index set indisvalid = false where indexrelid = 'lynn.mine'::regclass").await;
+    assert_eq!(plant.keep_up().await.indexes, 1);
+    assert_eq!(plant.indexes().await, [INDEX]);
+    assert_eq!(plant.count("select count(*) from pg_index where indexrelid = to_regclass('lynn.mine')").await, 1);
+}
+
+#[tokio::test]
+async fn p12_an_index_whose_build_fails_is_begun_again_after_ever_longer_pauses() {
+    let plant = Plant::grown().await;
+    plant
+        .run_sql(
+            "create function public.refuse() returns event_trigger language plpgsql as $$ begin
+                raise exception 'no space left';
+            end $$;
+            create event trigger refuse on ddl_command_start when tag in ('CREATE INDEX')
+                execute function public.refuse()",
+        )
+        .await;
+    let fails = async || upkeep::keep_up(&plant.pool, &[&plant.stream]).await.is_err();
+    let pause = async || {
+        plant
+            .count("select (extract(epoch from next_attempt_at - clock_timestamp()) / 60)::bigint from tidegate.table_upkeep")
+            .await
+    };
+    let end_pause = "update tidegate.table_upkeep set next_attempt_at = clock_timestamp()";
+    for minutes in [20, 40, 80] {
+        assert!(fails().await);
+        assert!((minutes - 1..=minutes).contains(&pause().await), "{minutes}: {}", pause().await);
+        assert!(!fails().await, "it is not begun before");
+        plant.run_sql(end_pause).await;
+    }
+    plant.run_sql("drop event trigger refuse").await;
+    assert_eq!(plant.keep_up().await.indexes, 1);
+    assert_eq!(
+        plant.count("select failures::bigint from tidegate.table_upkeep where next_attempt_at is null").await,
+        0
+    );
+}
+
+#[tokio::test]
 async fn an_index_whose_name_is_taken_gets_another_one() {
     for is_new in [true, false] {
         let plant = Plant::documented().await;

@@ -436,6 +436,27 @@ async fn a_problem_that_takes_over_others_is_muted_if_all_of_them_are() {
 }
 
 #[tokio::test]
+async fn an_open_problem_that_joins_a_muted_one_ends_its_mute() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.fail(&["marks", "dialogs"], "the credential was refused").await;
+    bench.check().await;
+    let mute = "update tidegate.problem set muted_until = now() + interval '7 days', muted_by = 'operator'";
+    bench.execute(mute).await;
+    bench.fail(&["surveys"], "the report does not exist").await;
+    bench.check().await;
+    assert_eq!(bench.open().await, ["failed acme", "failed acme/surveys"]);
+    let is_muted = "select (muted_until is not null and muted_by = 'operator')::text from tidegate.problem
+        where closed_at is null and scope = 'acme'";
+    assert_eq!(bench.all(is_muted).await, ["true"]);
+    bench.fail(&["surveys"], "the credential was refused").await;
+    bench.check().await;
+    assert_eq!(
+        (bench.open().await, bench.all(is_muted).await),
+        (vec!["failed acme".to_owned()], vec!["false".to_owned()])
+    );
+}
+
+#[tokio::test]
 async fn a_stream_that_is_retried_or_waits_for_a_quota_is_no_problem() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.execute(stream_row("acme", "marks")).await;

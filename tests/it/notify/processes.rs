@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tidegate::config::{Config, NotifyFormat};
 use tidegate::notify::{Notifier, Outcome, Timing};
-use tidegate::store::notification_statement;
 use tidegate::store::topic::Topic;
+use tidegate::store::{notification_statement, notification_target};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -268,4 +268,17 @@ async fn a_check_that_fails_in_another_process_is_sent_too() {
     assert_eq!(bench.send().await, 1);
     let texts = bench.texts().await;
     assert!(texts[0].contains("Tidegate does not do all its work since "), "{texts:?}");
+}
+
+#[tokio::test]
+async fn p12_a_process_whose_turn_lasted_too_long_does_not_end_that_of_another() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    let mut conn = bench.pool.acquire().await.unwrap();
+    let (zero, minute) = (Duration::ZERO, Duration::from_mins(1));
+    let late = notification_target::take_turn(&mut conn, "team", zero, false).await.unwrap().unwrap();
+    let current = notification_target::take_turn(&mut conn, "team", minute, false).await.unwrap().unwrap();
+    notification_target::end_turn(&mut *conn, "team", late, zero).await.unwrap();
+    assert!(notification_target::take_turn(&mut conn, "team", minute, false).await.unwrap().is_none());
+    notification_target::end_turn(&mut *conn, "team", current, zero).await.unwrap();
+    assert!(notification_target::take_turn(&mut conn, "team", minute, false).await.unwrap().is_some());
 }

@@ -161,6 +161,19 @@ async fn rows_of_a_table_that_is_not_divided_are_deleted_in_batches() {
 }
 
 #[tokio::test]
+async fn p4_slices_of_which_only_some_rows_were_dropped_are_whole_when_they_are_read_again() {
+    let plant = plant(false).await;
+    let mut session = plant.pool.acquire().await.unwrap();
+    let stream = keep::streams(&mut session, expired("2024-05-01")).await.unwrap().remove(0);
+    let step = windows::slices(&mut session, expired("2024-05-01"), &stream, true, 150).await.unwrap();
+    assert_eq!(step, Step { rows: 150, more: true });
+    for number in [0, 1, 31] {
+        fingerprints::read(&plant, whole(number), &[numbered(0..120)], 1).await;
+    }
+    assert_eq!(plant.count("select count(*) from lynn.survey_result").await, 480);
+}
+
+#[tokio::test]
 async fn p10_the_rows_of_a_held_slice_stay_in_a_table_that_is_not_divided() {
     let plant = plant(false).await;
     let held = "held_since = now(), held_reason = 'few', held_rows_there = 120, held_rows_reported = 1";
@@ -238,8 +251,16 @@ async fn p11_the_daemon_drops_what_is_old_and_nothing_counts_as_missing() {
             let keep = if keep.is_empty() { "warehouse: { keep: 1 month }".to_owned() } else { keep };
             format!("{keep}\n{}", text.trim_start_matches(sections))
         });
-        let daemon = Daemon::start(&world).await;
         let from = kept_from(1);
+        let checked = String::from_utf8(command(&world, &[], &["check"]).await.stdout).unwrap();
+        let slices = (from - ago(100)).num_days();
+        let announced = format!(
+            "warning: lynn.navigation_marks: {slices} slices from {} on, with {} rows when they were last read",
+            ago(100).format("%Y-%m-%d"),
+            slices * 4,
+        );
+        assert!(checked.contains(&announced), "{announced}: {checked}");
+        let daemon = Daemon::start(&world).await;
         let kept = (ago(0) - from).num_days() * 4;
         let left = "select count(*) from lynn.navigation_marks where _window_start < date_trunc('day', now())";
         eventually(SOON, async || (world.scalar::<i64>(left).await == kept).then_some(())).await;

@@ -169,3 +169,27 @@ async fn a_task_that_has_asked_since_a_limit_changed_waits_on() {
     beat(&pool, "one").await;
     assert_eq!(due(&pool).await, ["acme/calls"]);
 }
+
+#[tokio::test]
+async fn a_ledger_whose_limits_are_stated_is_opened_without_a_write() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let versions = async || -> Vec<String> {
+        let versions = "select xmin::text from tidegate.quota_statement
+            union all select xmin::text from tidegate.quota_limit
+            union all select xmin::text from tidegate.quota_ledger";
+        sqlx::query_scalar(versions).fetch_all(&pool).await.unwrap()
+    };
+    let _first = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    let before = versions().await;
+    let second = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    assert_eq!(versions().await, before);
+    assert_eq!(in_force(&second).await, [(3, HALF_DAY)]);
+    let _used = granted(&second, request(0)).await;
+    for (owner, limits) in [("one", vec![calls(2, HALF_DAY)]), ("two", vec![calls(2, HALF_DAY)])] {
+        let before = versions().await;
+        let changed = open(&pool, (owner, "acme"), limits).await;
+        assert_ne!(versions().await, before, "{owner}");
+        assert_eq!(in_force(&changed).await, [(2, HALF_DAY)], "{owner}");
+    }
+}

@@ -126,11 +126,15 @@ proptest! {
         let plain: Vec<String> = records.iter().map(|members| json(members, false)).collect();
         let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
         let first = keys_of(&page(&mut undocumented(), &plain));
-        // Equal contents have an equal base, and each duplicate its own number.
+        // Equal contents have an equal base, and each duplicate its own number. One number has two spellings.
+        let content = |(name, value): &(String, String)| {
+            (name.clone(), if value == "1.0" { "1".to_owned() } else { value.clone() })
+        };
+        let contents: Vec<Vec<_>> = records.iter().map(|members| members.iter().map(content).collect()).collect();
         let mut places: HashMap<&Vec<(String, String)>, u32> = HashMap::new();
         let mut bases: HashMap<String, &Vec<(String, String)>> = HashMap::new();
         let mut seen = std::collections::HashSet::new();
-        for (members, key) in records.iter().zip(&first) {
+        for (members, key) in contents.iter().zip(&first) {
             let place = places.entry(members).or_insert(0);
             if *place == 0 {
                 prop_assert!(bases.insert(key.clone(), members).is_none(), "two contents, one key");
