@@ -5,6 +5,7 @@
 
 mod naming;
 mod shared;
+pub mod times;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::catalogue::ColumnType::{Bigint, Boolean, Double, Text as Words, Timestamptz};
-use crate::catalogue::{Child, Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows};
+use crate::catalogue::{Child, Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, times};
 
 pub const VENDOR: Vendor = Vendor::new("lexer_activity");
 
@@ -459,27 +459,8 @@ fn business_time(stream: &str) -> &'static [&'static str] {
         "nps_volume" => &["timestamp"],
         "mention_sla_export" => &["customer_publish_date_utc"],
         // The titles of these files are not documented.
-        "case_details" => &[
-            "opened_utc",
-            "opened_at_utc",
-            "opened_date_utc",
-            "opened_at",
-            "opened",
-            "created_utc",
-            "created_at_utc",
-            "created_at",
-            "created_date_utc",
-        ],
-        "nps_submissions" => &[
-            "submitted_at_utc",
-            "submitted_utc",
-            "submission_date_utc",
-            "submitted_at",
-            "received_at_utc",
-            "received_at",
-            "created_at_utc",
-            "created_at",
-        ],
+        "case_details" => times::LEXER_CASE,
+        "nps_submissions" => times::LEXER_SUBMISSION,
         _ => &[],
     }
 }
