@@ -66,14 +66,12 @@ pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Res
             Ok(Document { at, connections: entries(&context.config, pinned, cursors) })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else if document.connections.is_empty() {
-        output::print(&format!("no connection is configured; {}\n", show::SAMPLES))?;
-    } else {
-        output::print(&table(&document))?;
-        output::print(&loaded(&document))?;
-    }
+    output::print_document(args.json, &document, || {
+        if document.connections.is_empty() {
+            return format!("no connection is configured; {}\n", show::SAMPLES);
+        }
+        table(&document) + &loaded(&document)
+    })?;
     Ok(Exit::Done)
 }
 
@@ -203,11 +201,7 @@ pub(crate) async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result
         }
     }
     let done = forget_in(&context, &args, true).await?;
-    if args.json {
-        output::print_json(&done)?;
-    } else {
-        output::print(&text(&done))?;
-    }
+    output::print_document(args.json, &done, || text(&done))?;
     Ok(Exit::Done)
 }
 

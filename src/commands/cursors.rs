@@ -34,11 +34,7 @@ pub(crate) async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<E
             Ok(Document { at, cursors: entries(&context.config, only, history::cursors(conn).await?) })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document))?;
-    }
+    output::print_document(args.json, &document, || text(&document))?;
     Ok(Exit::Done)
 }
 

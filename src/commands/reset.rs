@@ -55,11 +55,8 @@ pub(crate) async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exi
         }
     }
     let reset = context.with_schema(async |_, conn| reset(conn, job, &streams, &args, true).await).await?;
-    if args.json {
-        output::print_json(&Document { reset })?;
-    } else {
-        output::print(&text(&reset))?;
-    }
+    let document = Document { reset };
+    output::print_document(args.json, &document, || text(&document.reset))?;
     Ok(Exit::Done)
 }
 
