@@ -1,9 +1,9 @@
 //! Removes a connection's secrets from text that comes from its vendor.
 //!
-//! A secret is found unchanged, escaped as in JSON, percent-encoded, as base64 and as hexadecimal digits (`spelling`). It
-//! is found as a whole, and as a beginning or an end of at least `PART_MIN` letters. Invisible characters, terminal
-//! sequences and other `gaps` may be between its letters. If a byte may be a letter of the secret or part of a gap, both
-//! possibilities are followed.
+//! A secret is found unchanged, escaped as in JSON, percent-encoded, as base64 and as hexadecimal digits (`spelling`).
+//! It is found as a whole, and as a beginning or an end of at least `PART_MIN` letters. Invisible characters, terminal
+//! sequences and other `gaps` may be between its letters. If a byte may be a letter of the secret or part of a gap,
+//! both possibilities are followed.
 //!
 //! The text is read once. At each position, each spelling of each secret is compared over at most `COMPARED_MAX` bytes
 //! and the gaps between them, so the work is linear in the length of the text.

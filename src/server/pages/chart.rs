@@ -1,5 +1,5 @@
-//! Drawings: bars and calendars of days, calls by the hour, runs, and what part of a whole is used. What they show is in
-//! their labels as text too.
+//! Drawings: bars and calendars of days, calls by the hour, runs, and what part of a whole is used. Their labels say
+//! the same as text.
 
 use std::fmt::Write as _;
 
