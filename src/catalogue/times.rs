@@ -1,8 +1,8 @@
 //! Likely names of the business time in tables whose columns the vendor does not document, the most likely first.
 //!
 //! Each list is used twice. The connectors offer it as [`Stream::business_time`](super::Stream::business_time), so that
-//! the column is indexed. The mart finds its field for the time by it (`mart/fields.rs`). A query of the mart by time
-//! can use the index only if both mean the same column.
+//! the column is indexed. The mart finds its field for the time by it (`src/mart/fields.rs`). A query of the mart by
+//! time can use the index only if both mean the same column.
 
 /// When something happened, in an export of Khoros Care that has no list of its own.
 pub const KHOROS_EVENT: &[&str] = &[

@@ -16,7 +16,7 @@ use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
-use crate::store::history::{self, StreamCursor};
+use crate::store::stream_cursor::{self, StreamCursor};
 use crate::text::plain;
 
 #[derive(Debug, Serialize)]
@@ -62,7 +62,7 @@ pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Res
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
             let pinned = account::list(conn).await?;
-            let cursors = history::cursors(conn).await?;
+            let cursors = stream_cursor::list(conn).await?;
             Ok(Document { at, connections: entries(&context.config, pinned, cursors) })
         })
         .await?;
