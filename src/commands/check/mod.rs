@@ -66,11 +66,7 @@ struct JobEntry {
 pub(crate) async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
     let probes = if args.offline { Probes::default() } else { probe::all(&context).await? };
     let document = document(&context.config, probes, args.offline, clock::now());
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document))?;
-    }
+    output::print_document(args.json, &document, || text(&document))?;
     if document.ok {
         return Ok(Exit::Done);
     }
