@@ -90,6 +90,36 @@ async fn every_table_of_reports_is_distributed_once_by_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_table_that_is_in_use_are_removed_by_a_later_start() {
+    let world = small_world().await;
+    give_stand_in(&world.database).await;
+    change(
+        &world.database,
+        "create or replace function pg_catalog.truncate_local_data_after_distributing_table(function_name regclass)
+        returns void language plpgsql as $$ begin
+            execute format('lock table %s', function_name);
+            insert into pg_catalog.pg_dist_truncated values (function_name);
+        end $$;
+        insert into lynn.navigation_marks (_connection, _window_start, _row_key, _run_id, _loaded_at)
+        values ('former', '2020-01-01', gen_random_uuid(), 1, now())",
+    )
+    .await;
+    let truncated = "select count(*) from pg_dist_truncated where logicalrelid = 'lynn.navigation_marks'::regclass";
+    // The reader begins when the table has been distributed.
+    expect(&command(&world, &["migrate"]).await, 0);
+    change(&world.database, "truncate pg_catalog.pg_dist_truncated").await;
+    let pool = world.database.pool();
+    let mut reader = pool.begin().await.unwrap();
+    sqlx::query("select from lynn.navigation_marks").execute(&mut *reader).await.unwrap();
+    let said = expect(&command(&world, &["migrate"]).await, 0);
+    assert!(said.contains("the table is in use"), "{said}");
+    assert_eq!(count(&world.database, truncated).await, 0);
+    reader.commit().await.unwrap();
+    expect(&command(&world, &["migrate"]).await, 0);
+    assert_eq!(count(&world.database, truncated).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_a_run_creates_is_distributed_with_the_others() {
     let world = small_world().await;
     give_stand_in(&world.database).await;
