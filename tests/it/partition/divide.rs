@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{Datelike as _, Months, NaiveDate, Utc};
 use sqlx::{Connection as _, Executor as _};
+use tidegate::store::distribution::Distribution;
 
 use super::{divided, partitions, run, texts};
 use crate::load::fingerprints;
@@ -180,7 +181,7 @@ async fn p1_a_division_that_was_interrupted_leaves_nothing_that_refuses_rows() {
     let error = reader.page(&numbered(0..3), None).await.unwrap_err().about(TABLE);
     assert!(error.to_string().contains("is being divided"), "it is tried again: {error}");
     let mut session = plant.pool.acquire().await.unwrap();
-    assert!(!tidegate::load::divide::arrange(&mut session, &plant.stream, false).await.unwrap());
+    assert!(!tidegate::load::divide::arrange(&mut session, &plant.stream, Distribution::None, false).await.unwrap());
     assert_eq!(texts(&plant.pool, checks).await, [""; 0]);
     plant.read(whole(50), &[numbered(0..3)]).await;
     // One of an earlier month is replaced.
