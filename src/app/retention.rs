@@ -119,10 +119,16 @@ fn longer(expired: Expired<'_>) -> Expired<'_> {
     Expired { kept_from, ..expired }
 }
 
-/// What the next pass would drop, by table. Drops nothing. Tables of which nothing is too old are left out.
-pub async fn due(conn: &mut PgConnection, config: &Config, now: DateTime<Utc>) -> Result<Vec<Due>, sqlx::Error> {
+/// What the next pass would drop, by table. Drops nothing. Tables of which nothing is too old are left out. `within`:
+/// how long rows are counted.
+pub async fn due(
+    conn: &mut PgConnection,
+    config: &Config,
+    now: DateTime<Utc>,
+    within: Duration,
+) -> Result<Vec<Due>, sqlx::Error> {
     let Some(kept_from) = kept_from(config, now) else { return Ok(Vec::new()) };
-    let counting = Counting::default();
+    let counting = Counting::within(within);
     let mut all = Vec::new();
     for ((schema, table), stream) in tables(config) {
         let expired = Expired { schema, table, kept_from };

@@ -14,9 +14,7 @@ use super::super::session::Deadline as _;
 use super::{Expired, entities};
 
 /// How long the server may count the old rows of a table.
-const COUNT_MAX: &str = "set local statement_timeout = '1s'; set local lock_timeout = '1s'";
-/// After this time, nothing more is counted.
-const ALL_MAX: Duration = Duration::from_secs(5);
+const COUNT_MAX: &str = "set local statement_timeout = '500ms'; set local lock_timeout = '500ms'";
 /// SQLSTATEs of a statement that took too long, or waited too long for a lock.
 const TOO_LONG: [&str; 2] = ["57014", "55P03"];
 
@@ -47,13 +45,12 @@ pub struct Counting {
     ends: Instant,
 }
 
-impl Default for Counting {
-    fn default() -> Self {
-        Self { ends: Instant::now() + ALL_MAX }
-    }
-}
-
 impl Counting {
+    /// No count begins later than `within` from now.
+    pub fn within(within: Duration) -> Self {
+        Self { ends: Instant::now() + within }
+    }
+
     /// What would be dropped of a divided table. `None` if nothing would.
     pub async fn partitions(
         &self,
