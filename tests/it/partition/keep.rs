@@ -118,7 +118,7 @@ async fn p10_a_partition_with_a_slice_that_is_held_or_read_or_reaches_further_st
         ("held_since = now(), held_reason = 'few', held_rows_there = 120, held_rows_reported = 1", april),
         ("reading_run = (select max(id) from tidegate.run where finished_at is null)", april),
         // Its window has all of April.
-        ("window_end = '2024-05-02Z'", &[]),
+        ("window_end = '2024-05-02Z'", [].as_slice()),
     ] {
         let plant = plant(true).await;
         run(&plant.pool, &format!("update tidegate.slice set {needed} where window_start = '2024-03-02Z'")).await;
