@@ -68,12 +68,13 @@ pub enum Outlook {
     Obstacle(String),
 }
 
-/// How the table of `stream` stands to `warehouse.partition`. Changes nothing. `None` if it is empty or not there, or
-/// if its rows belong to no window.
+/// How the table of `stream` stands to `warehouse.partition`. Changes nothing. `None` if it is empty or not there, if
+/// its rows belong to no window, or if it is neither divided nor is that `wanted`.
 pub async fn outlook(
     connection: &mut PgConnection,
     stream: &Stream,
     distribution: Distribution,
+    wanted: bool,
 ) -> Result<Option<Outlook>, LoadError> {
     let (schema, name) = (stream.schema, &*stream.name);
     if stream.mode != Mode::ReplaceWindow {
@@ -83,7 +84,7 @@ pub async fn outlook(
     if relation.is_partitioned() {
         return Ok(Some(Outlook::Divided));
     }
-    if !relation.is_table() || is_empty(connection, schema, name).await? {
+    if !wanted || !relation.is_table() || is_empty(connection, schema, name).await? {
         return Ok(None);
     }
     let obstacle = obstacle(connection, (schema, name), distribution).await?;

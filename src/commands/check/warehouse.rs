@@ -58,13 +58,11 @@ impl Warehouse {
         };
         for ((schema, name), stream) in tables(config) {
             let table = format!("{schema}.{name}");
-            match divide::outlook(conn, stream, config.database.distribution).await? {
+            match divide::outlook(conn, stream, config.database.distribution, found.by_month).await? {
                 Some(Outlook::Divided) => found.divided.push(table),
-                Some(Outlook::ToDivide) if found.by_month => found.to_divide.push(table),
-                Some(Outlook::Obstacle(reason)) if found.by_month => {
-                    found.not_divided.push(NotDivided { table, reason });
-                }
-                _ => {}
+                Some(Outlook::ToDivide) => found.to_divide.push(table),
+                Some(Outlook::Obstacle(reason)) => found.not_divided.push(NotDivided { table, reason }),
+                None => {}
             }
         }
         Ok((found.by_month || found.kept_from.is_some() || !found.divided.is_empty()).then_some(found))

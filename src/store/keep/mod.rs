@@ -23,7 +23,7 @@ const LIMITS: &str = "set local lock_timeout = '3s'; set local statement_timeout
 /// How long such a transaction is waited for: a little longer than the server works on it.
 const STEP_MAX: Duration = Duration::from_mins(6);
 /// Slices that one transaction deletes. Each of their streams is summarized anew, which reads all of its slices.
-const SLICES_AT_A_TIME: i64 = 100;
+const SLICES_AT_A_TIME: i64 = 500;
 
 /// A table of the warehouse and what is dropped of it.
 #[derive(Debug, Clone, Copy)]

@@ -26,34 +26,57 @@ pub async fn old(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Option
     Ok(Some(old))
 }
 
-/// Whether a slice with a part in the partition is held, is being read, or reaches into what is kept. A reading that
-/// its run has given up does not count: nothing before what is kept is read, so no run will go on with it.
+/// Whether a slice that begins in the partition, or before it, reaches into what is kept, or one with a part in it is
+/// held or is being read. A reading that its run has given up does not count: nothing before what is kept is read, so no
+/// run will go on with it.
 async fn is_needed(conn: &mut PgConnection, expired: Expired<'_>, partition: &Partition) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        select exists (
-            select
-            from tidegate.slice
-            inner join tidegate.stream
-                on stream.connection = slice.connection and stream.stream = slice.stream
-            where
-                stream.table_schema = $1
-                and stream.table_name = $2
-                and slice.window_end > coalesce($3::timestamptz, '-infinity')
-                and slice.window_start < $4
-                and (
-                    slice.window_end > $5
-                    or slice.held_since is not null
-                    or (
-                        slice.reading_run is not null
-                        and exists (
-                            select
-                            from tidegate.run
-                            where run.id in (slice.reading_run, stream.holder_run) and run.finished_at is null
-                        )
+        select
+            exists (
+                select
+                from tidegate.stream
+                cross join lateral (
+                    select slice.window_end
+                    from tidegate.slice
+                    where
+                        slice.connection = stream.connection
+                        and slice.stream = stream.stream
+                        and slice.window_start < $4
+                    order by slice.window_start desc
+                    limit 1
+                ) as newest
+                where stream.table_schema = $1 and stream.table_name = $2 and newest.window_end > $5
+            )
+            or exists (
+                select
+                from tidegate.stream
+                inner join tidegate.slice
+                    on slice.connection = stream.connection and slice.stream = stream.stream
+                where
+                    stream.table_schema = $1
+                    and stream.table_name = $2
+                    and slice.held_since is not null
+                    and slice.window_start < $4
+                    and slice.window_end > coalesce($3::timestamptz, '-infinity')
+            )
+            or exists (
+                select
+                from tidegate.stream
+                inner join tidegate.slice
+                    on slice.connection = stream.connection and slice.stream = stream.stream
+                where
+                    stream.table_schema = $1
+                    and stream.table_name = $2
+                    and slice.reading_run is not null
+                    and slice.window_start < $4
+                    and slice.window_end > coalesce($3::timestamptz, '-infinity')
+                    and exists (
+                        select
+                        from tidegate.run
+                        where run.id in (slice.reading_run, stream.holder_run) and run.finished_at is null
                     )
-                )
-        ) as "exists!"
+            ) as "is_needed!"
         "#,
         expired.schema,
         expired.table,
