@@ -177,6 +177,15 @@ impl Pass<'_> {
         let expired = Expired { schema: stream.schema, table: &stream.name, kept_from };
         let mut conn = self.pool.acquire().await?;
         let backend = session::backend(&mut conn).await?;
+        if stream.mode != Mode::Snapshot {
+            // One by one, because each is summarized anew.
+            for wanting in keep::wanting_more(&mut conn, expired).await? {
+                if !self.goes_on() {
+                    return Ok(End::Later);
+                }
+                keep::want_less(&mut conn, expired, &wanting).await?;
+            }
+        }
         let mut work =
             Work { conn: &mut conn, backend, expired, dropped: Dropped::default(), logged_at: Instant::now() };
         let end = match stream.mode {

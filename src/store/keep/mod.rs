@@ -68,7 +68,45 @@ pub async fn streams(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Ve
     .await
 }
 
-/// Deletes slices whose rows are gone, with what is noted of them. The streams want no data that is older than
+/// The streams that fill a table and still want older data than it keeps.
+pub async fn wanting_more(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Vec<StreamName>, sqlx::Error> {
+    sqlx::query_as!(
+        StreamName,
+        "
+        select connection, stream
+        from tidegate.stream
+        where table_schema = $1 and table_name = $2 and wanted_from < $3
+        order by connection, stream
+        ",
+        expired.schema,
+        expired.table,
+        expired.kept_from,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
+/// Has a stream want no older data than its table keeps, so that what was never read of an earlier month does not count
+/// as missing.
+pub async fn want_less(conn: &mut PgConnection, expired: Expired<'_>, stream: &StreamName) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.stream
+        set wanted_from = $3
+        where connection = $1 and stream = $2 and wanted_from < $3
+        ",
+        stream.connection,
+        stream.stream,
+        expired.kept_from,
+    )
+    .execute(conn)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Deletes slices whose rows go next, with what is noted of them. The streams want no data that is older than
 /// `kept_from` any more.
 async fn forget_slices(conn: &mut PgConnection, slices: &[i64], kept_from: DateTime<Utc>) -> Result<(), sqlx::Error> {
     if slices.is_empty() {

@@ -219,8 +219,6 @@ async fn the_partition_of_everything_before_a_division_is_dropped_when_all_of_it
 async fn a_partition_in_use_is_dropped_later() {
     use sqlx::{Connection as _, Executor as _};
     let plant = plant(true).await;
-    let mut reader = plant.database.connect().await;
-    reader.execute("begin; select from lynn.survey_result limit 1").await.unwrap();
     let mut session = plant.pool.acquire().await.unwrap();
     let old = keep_partitions::old(&mut session, expired("2024-04-01")).await.unwrap().unwrap();
     let take_away = async |session: &mut sqlx::PgConnection| {
@@ -228,12 +226,36 @@ async fn a_partition_in_use_is_dropped_later() {
     };
     assert!(!take_away(&mut session).await.unwrap(), "its slices go first");
     keep_partitions::forget(&mut session, expired("2024-04-01"), &old[0]).await.unwrap();
+    let mut reader = plant.database.connect().await;
+    reader.execute("begin; select from lynn.survey_result limit 1").await.unwrap();
     let error = take_away(&mut session).await.unwrap_err();
     assert_eq!(error.as_database_error().unwrap().code().unwrap(), "55P03");
     reader.execute("rollback").await.unwrap();
     assert!(take_away(&mut session).await.unwrap());
     reader.close().await.unwrap();
     assert_eq!(partitions(&plant.pool, TABLE).await.iter().filter(|name| name.contains("2024_03:")).count(), 0);
+}
+
+#[tokio::test]
+async fn p11_days_that_were_never_read_are_no_gap_once_they_are_too_old() {
+    let plant = plant(false).await;
+    run(
+        &plant.pool,
+        "delete from tidegate.slice where window_start < '2024-05-01Z';
+        update tidegate.stream set wanted_from = '2024-03-01Z'",
+    )
+    .await;
+    let shown = async || {
+        let query = "select concat_ws(' ', has_gap, wanted_from::date) from tidegate.stream";
+        texts(&plant.pool, query).await
+    };
+    assert_eq!(shown().await, ["t 2024-03-01"]);
+    let mut session = plant.pool.acquire().await.unwrap();
+    for stream in keep::wanting_more(&mut session, expired("2024-05-01")).await.unwrap() {
+        keep::want_less(&mut session, expired("2024-05-01"), &stream).await.unwrap();
+    }
+    assert_eq!(shown().await, ["f 2024-05-01"]);
+    assert_eq!(keep::wanting_more(&mut session, expired("2024-05-01")).await.unwrap(), []);
 }
 
 #[tokio::test]
