@@ -407,7 +407,8 @@ async fn obstacle(
     (schema, name): (&str, &str),
     distribution: Distribution,
 ) -> Result<Option<String>, LoadError> {
-    let found = sqlx::query_scalar(OBSTACLES).bind(qualified(schema, name)).fetch_optional(&mut *connection).await?;
+    let found: Option<String> =
+        sqlx::query_scalar(OBSTACLES).bind(qualified(schema, name)).fetch_optional(&mut *connection).await?;
     if found.is_none()
         && distribution == Distribution::Citus
         && !distribution::is_distributed(connection, schema, name).await?

@@ -27,8 +27,8 @@ pub async fn old(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Option
 }
 
 /// Whether a slice that begins in the partition, or before it, reaches into what is kept, or one with a part in it is
-/// held or is being read. A reading that its run has given up does not count: nothing before what is kept is read, so no
-/// run will go on with it.
+/// held or is being read. A reading that its run has given up does not count: nothing before what is kept is read, so
+/// no run will go on with it.
 async fn is_needed(conn: &mut PgConnection, expired: Expired<'_>, partition: &Partition) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
