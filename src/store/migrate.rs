@@ -397,6 +397,7 @@ async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error>
                         )
                         or (
                             class.relkind in ('r', 'p')
+                            and not class.relispartition
                             and exists (
                                 select
                                 from pg_catalog.pg_attribute as attribute
