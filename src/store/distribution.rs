@@ -219,6 +219,14 @@ pub async fn describe(connection: &mut PgConnection) -> Result<String, sqlx::Err
     })
 }
 
+/// Whether the table is distributed. Only for a database that has Citus.
+pub async fn is_distributed(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
+    let statement = "
+        select exists (select from pg_catalog.pg_dist_partition where logicalrelid = to_regclass($1))
+    ";
+    sqlx::query_scalar(statement).persistent(false).bind(qualified(schema, name)).fetch_one(connection).in_time().await
+}
+
 /// Distributes the tables of reports that are not distributed yet, each in a transaction of its own. This has no
 /// deadline, because rows that are there already are copied to the nodes; but no lock is waited for longer than 3 s.
 pub(super) async fn distribute_all(connection: &mut PgConnection) -> Result<(), migrate::Error> {

@@ -190,3 +190,33 @@ async fn p9_a_cluster_that_cannot_hold_the_tables_is_refused_with_the_remedy() {
         "{document}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_divided_is_distributed_with_the_others_and_one_that_is_not_distributed_waits() {
+    let world = small_world().await;
+    give_stand_in(&world.database).await;
+    expect(&command(&world, &["migrate"]).await, 0);
+    expect(&command(&world, &["sync"]).await, 0);
+    world.edit_config(|text| format!("warehouse: {{ partition: month }}\n{text}"));
+    change(
+        &world.database,
+        "create table public.kept as table pg_catalog.pg_dist_partition;
+        delete from pg_dist_partition where logicalrelid = 'lynn.navigation_marks'::regclass",
+    )
+    .await;
+    let waits = "lynn.navigation_marks will not be divided: it is not distributed yet";
+    let said = expect(&command(&world, &["check"]).await, 0);
+    assert!(said.contains(waits), "{said}");
+    change(
+        &world.database,
+        "insert into pg_dist_partition
+        select * from public.kept where logicalrelid = 'lynn.navigation_marks'::regclass",
+    )
+    .await;
+    expect(&command(&world, &["sync"]).await, 0);
+    let divided = "select count(*) from pg_class inner join pg_dist_partition on logicalrelid = pg_class.oid
+        where oid = 'lynn.navigation_marks'::regclass and relkind = 'p' and colocationid = 1";
+    assert_eq!(count(&world.database, divided).await, 1, "in the group of the others");
+    let rows = "select count(*) from lynn.navigation_marks";
+    assert!(count(&world.database, rows).await > 0);
+}
