@@ -1,8 +1,8 @@
 //! Columns that probably have the time of a row, in tables whose columns are not documented. The index by business time
 //! is on the first one that the table has, and the mart reads it.
 
-/// When a conversation of Khoros began.
-pub const CONVERSATION_BEGAN: &[&str] = &[
+/// The time of a row of an export of Khoros of which nothing more is known.
+pub const EXPORT_TIMES: &[&str] = &[
     "created_time",
     "conversation_created_time",
     "creation_time",
@@ -12,7 +12,12 @@ pub const CONVERSATION_BEGAN: &[&str] = &[
     "conversation_start_time",
     "opened_time",
     "first_post_time",
+    "action_time",
+    "published_time",
+    "time",
 ];
+/// When a conversation of Khoros began: all of these but the last three, which have another meaning there.
+pub const CONVERSATION_BEGAN: &[&str] = EXPORT_TIMES.split_at(9).0;
 /// When an agent's response of Khoros was sent.
 pub const RESPONSE_SENT: &[&str] =
     &["response_time", "published_time", "sent_time", "created_time", "response_published_time", "time"];

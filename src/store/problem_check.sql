@@ -477,28 +477,19 @@ seen as (
         seen_last_at = excluded.seen_last_at,
         missed = 0,
         -- What is open and not muted is not hidden by joining what is.
-        muted_until = case
-            when (
-                select coalesce(grouped.is_unmuted, false)
+        (muted_until, muted_by) = (
+            select
+                case when not unmuted.found then problem.muted_until end,
+                case when not unmuted.found then problem.muted_by end
+            from (
+                select coalesce(bool_or(grouped.is_unmuted), false) as found
                 from grouped
                 where
                     grouped.kind = excluded.kind
                     and grouped.scope = excluded.scope
                     and grouped.cause = excluded.cause
-            ) then null
-            else problem.muted_until
-        end,
-        muted_by = case
-            when (
-                select coalesce(grouped.is_unmuted, false)
-                from grouped
-                where
-                    grouped.kind = excluded.kind
-                    and grouped.scope = excluded.scope
-                    and grouped.cause = excluded.cause
-            ) then null
-            else problem.muted_by
-        end,
+            ) as unmuted
+        ),
         opened_at = coalesce(
             problem.opened_at,
             case

@@ -55,21 +55,6 @@ const RESPONSE_IDS: &[Text] =
     &[named("response_id"), named("response_post_id"), named("response_uuid"), named("uuid"), named("id")];
 const USER_IDS: &[Text] = &[named("agent_id"), named("user_id"), named("agent_uuid"), named("uuid"), named("id")];
 
-/// Likely names of the business time of the other exports, the likeliest first; they are not documented either.
-const TIMES: &[&str] = &[
-    "created_time",
-    "conversation_created_time",
-    "creation_time",
-    "created_at",
-    "created_date",
-    "start_time",
-    "conversation_start_time",
-    "opened_time",
-    "first_post_time",
-    "action_time",
-    "published_time",
-    "time",
-];
 /// Export id, merge mode, likely names of the row's id, and meaning (`§5`).
 const EXPORTS: &[(&str, Mode, &[Text], &str)] = &[
     (
@@ -150,7 +135,7 @@ fn export(name: &'static str, mode: Mode, ids: &'static [Text], meaning: &'stati
             "conversation" => likely::CONVERSATION_BEGAN,
             "incoming_post" => likely::POST_SENT,
             "response" => likely::RESPONSE_SENT,
-            _ => TIMES,
+            _ => likely::EXPORT_TIMES,
         },
         off_by_default: false,
         children: Cow::Borrowed(&[]),
