@@ -115,7 +115,7 @@ impl Retention {
 }
 
 /// Sentences about what a daemon with this configuration drops in its next pass, one for each table.
-pub async fn announced(conn: &mut PgConnection, config: &Config) -> Result<Vec<String>, sqlx::Error> {
+pub async fn due_to_drop(conn: &mut PgConnection, config: &Config) -> Result<Vec<String>, sqlx::Error> {
     let now = schedule::clock(conn).await?;
     let Some(kept_from) = config.warehouse.kept_from(now) else { return Ok(Vec::new()) };
     let mut sentences = Vec::new();

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::super::by_hand::{self, DATABASE_WITHIN, Failure};
 use super::super::context::{newer, require_schema};
 use super::super::{CommandError, Context};
-use crate::app::{announced, database_place};
+use crate::app::{database_place, due_to_drop};
 use crate::config::Config;
 use crate::connector::Connection;
 use crate::mart::state::State;
@@ -142,7 +142,7 @@ async fn ask(pool: &PgPool, config: &Config) -> anyhow::Result<(String, Vec<Stri
     if !mart.columns.is_empty() {
         warnings.extend(super::super::mart::warnings(&State::read(&mut conn).await?.columns(), mart));
     }
-    warnings.extend(announced(&mut conn, config).await?);
+    warnings.extend(due_to_drop(&mut conn, config).await?);
     Ok((detail, warnings))
 }
 

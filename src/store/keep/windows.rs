@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::super::{fingerprint, ident};
+use super::super::ident;
 use super::{Expired, LOCK_TIMEOUT, StreamName, forget_slices};
 
 /// Slices that one transaction deletes.
@@ -71,12 +71,9 @@ pub async fn slices(
         gone = done.rows_affected();
     }
     let all_gone = gone < u64::try_from(limit).unwrap_or(0);
-    let ids: Vec<i64> = old.iter().map(|slice| slice.id).collect();
     if all_gone {
+        let ids: Vec<i64> = old.iter().map(|slice| slice.id).collect();
         forget_slices(&mut transaction, &ids, expired.kept_from).await?;
-    } else {
-        // If `keep` is raised now, they may be read again, and must not be taken to have the rows that are gone.
-        fingerprint::forget_all(&mut transaction, &ids).await?;
     }
     transaction.commit().await?;
     let was_full = i64::try_from(old.len()).is_ok_and(|count| count == SLICES_AT_A_TIME);
