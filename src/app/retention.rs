@@ -187,7 +187,8 @@ impl Pass<'_> {
             }
             match partitions::take_away(conn, expired, partition).await {
                 Ok(true) => dropped.partitions += 1,
-                Ok(false) => {}
+                // It changed meanwhile, or a slice needs it since.
+                Ok(false) => end = End::Later,
                 Err(error) if session::is_lost(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!(
