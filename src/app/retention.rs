@@ -27,6 +27,9 @@ use crate::store::{event, session};
 const ROWS_AT_A_TIME: i64 = 5_000;
 /// A pass ends after this; the rest is dropped in the next one.
 const PASS_MAX: Duration = Duration::from_mins(20);
+/// How often one pass tries what was in use, and the pause between.
+const ROUNDS: u32 = 5;
+const ROUND_PAUSE: Duration = Duration::from_secs(5);
 /// How often a table is checked in which nothing is left to drop. What is too old changes once a month.
 const AGAIN: Duration = Duration::from_hours(24);
 /// Entities stay for this much longer than the windows that are compared with them.
@@ -75,6 +78,23 @@ impl Retention {
         let Some(kept_from) = kept_from(config, now) else { return Ok(()) };
         let distribution = config.database.distribution;
         let pass = Pass { pool, ends: Instant::now() + PASS_MAX, shutdown, distribution };
+        for round in 1..=ROUNDS {
+            let is_done = self.round(&pass, config, kept_from).await?;
+            if is_done || round == ROUNDS || !pass.goes_on() {
+                break;
+            }
+            // Something was in use. A short query, or the build of an index, may have ended then.
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(ROUND_PAUSE) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through all tables once. Returns whether nothing is left to drop.
+    async fn round(&mut self, pass: &Pass<'_>, config: &Config, kept_from: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+        let mut is_done = true;
         for ((schema, table), stream) in tables(config) {
             let key = (schema, table.to_owned());
             if self.done.get(&key).is_some_and(|(from, at)| *from == kept_from && at.elapsed() < AGAIN) {
@@ -84,7 +104,7 @@ impl Retention {
                 Ok(End::Done) => {
                     self.done.insert(key, (kept_from, Instant::now()));
                 }
-                Ok(End::Later) => {}
+                Ok(End::Later) => is_done = false,
                 Err(error) if session::is_lost(&error) => return Err(error),
                 // The other tables do not depend on it.
                 Err(error) => tracing::warn!(
@@ -94,10 +114,10 @@ impl Retention {
                 ),
             }
             if !pass.goes_on() {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(is_done)
     }
 }
 
@@ -206,6 +226,7 @@ impl Pass<'_> {
     }
 
     async fn partitions(&self, work: &mut Work<'_>, old: &[Partition]) -> Result<End, sqlx::Error> {
+        let mut end = End::Done;
         for partition in old {
             let slices = work.dropped.slices;
             if self.drain(work, &Part::Partition(partition.clone())).await? == End::Later {
@@ -220,7 +241,7 @@ impl Pass<'_> {
                     tracing::info!(partition = name, slices, "an old partition was dropped");
                 }
                 // It is needed meanwhile, or another process has dropped it.
-                Ok(Some(false)) => {}
+                Ok(Some(false)) => end = End::Later,
                 // A session that uses this partition uses the table, so the others would be in use as well.
                 Ok(None) => return Ok(later(&name)),
                 Err(error) if is_busy(&error) => return Ok(later(&name)),
@@ -232,7 +253,7 @@ impl Pass<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(End::Done)
+        Ok(end)
     }
 
     async fn windows(&self, work: &mut Work<'_>) -> Result<End, sqlx::Error> {

@@ -24,6 +24,8 @@ pub struct SharedSql {
     pub find: String,
     /// `$1` places.
     pub delete: String,
+    /// `$1` identities: those of them that staged rows have.
+    pub left: String,
 }
 
 impl StatementParts<'_> {
@@ -82,6 +84,11 @@ where
             identity = self.identity("staged"),
             same_key = self.same_key("neighbour", "staged"),
         );
-        SharedSql { find, delete: format!("delete from {stage} where _place = any($1)") }
+        let identity = self.identity("staged");
+        SharedSql {
+            find,
+            delete: format!("delete from {stage} where _place = any($1)"),
+            left: format!("select {identity} from {stage} as staged where {identity} = any($1)"),
+        }
     }
 }

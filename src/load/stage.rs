@@ -1,6 +1,6 @@
 //! Rows on their way into the table: waiting in memory, copied directly, or staged and merged.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -31,6 +31,14 @@ use crate::store::run::Claim;
 const UNIQUE_VIOLATION: &str = "23505";
 /// SQLSTATE of an error that has none of its own.
 const INTERNAL_ERROR: &str = "XX000";
+
+/// Staged rows that were removed, because a neighbouring slice has them.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    /// Of rows of which nothing is left in the batch.
+    pub(super) identities: HashSet<u128>,
+    pub(super) records: i64,
+}
 
 /// What a merge did.
 #[derive(Debug, Clone, Copy, Default, FromRow)]
@@ -471,19 +479,19 @@ impl Stage {
         Ok(doubt)
     }
 
-    /// Removes staged rows with these identities that a neighbouring slice has too; returns those of the removed rows.
+    /// Removes staged rows with these identities that a neighbouring slice has too.
     pub(super) async fn drop_shared(
         &self,
         connection: &mut PgConnection,
         claim: &Claim,
         reading: &SliceReading,
         keys: Vec<Uuid>,
-    ) -> Result<HashSet<u128>, LoadError> {
+    ) -> Result<Dropped, LoadError> {
         let Some(shared) = self.sql.shared.as_ref().filter(|_| !keys.is_empty()) else {
-            return Ok(HashSet::new());
+            return Ok(Dropped::default());
         };
-        let mut places: Vec<i32> = Vec::new();
-        let mut dropped = HashSet::new();
+        let mut places: BTreeSet<i32> = BTreeSet::new();
+        let mut identities = HashSet::new();
         for neighbour in reading.neighbours {
             let found = planned_each_time(&shared.find)
                 .bind(&keys)
@@ -492,14 +500,21 @@ impl Stage {
                 .fetch_all(&mut *connection)
                 .await?;
             for row in found {
-                places.push(row.try_get(0)?);
-                dropped.insert(row.try_get::<Uuid, _>(1)?.as_u128());
+                places.insert(row.try_get(0)?);
+                identities.insert(row.try_get::<Uuid, _>(1)?.as_u128());
             }
         }
+        let records = signed(places.len() as u64);
         if !places.is_empty() {
-            planned_each_time(&shared.delete).bind(places).execute(connection).await?;
+            let places: Vec<i32> = places.into_iter().collect();
+            planned_each_time(&shared.delete).bind(places).execute(&mut *connection).await?;
+            // Another record with the key of a removed one may differ from the neighbour's row.
+            let removed: Vec<Uuid> = identities.iter().copied().map(Uuid::from_u128).collect();
+            for row in planned_each_time(&shared.left).bind(removed).fetch_all(connection).await? {
+                identities.remove(&row.try_get::<Uuid, _>(0)?.as_u128());
+            }
         }
-        Ok(dropped)
+        Ok(Dropped { identities, records })
     }
 
     /// Notes the staged rows as still reported; returns how many were not noted before.

@@ -130,16 +130,6 @@ pub async fn forget(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sql
     Ok(())
 }
 
-/// Deletes all fingerprints of slices whose rows are being deleted.
-pub async fn forget_all(conn: &mut PgConnection, slices: &[i64]) -> Result<(), sqlx::Error> {
-    sqlx::query!("update tidegate.slice set fingerprinted = false where id = any($1) and fingerprinted", slices)
-        .execute(&mut *conn)
-        .in_time()
-        .await?;
-    sqlx::query!("delete from tidegate.fingerprint where slice_id = any($1)", slices).execute(conn).in_time().await?;
-    Ok(())
-}
-
 fn number(batch: u32) -> i32 {
     i32::try_from(batch).unwrap_or(i32::MAX)
 }

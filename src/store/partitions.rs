@@ -17,6 +17,11 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// Whether it is the same partition with the same bounds. Its storage parameters may have changed.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.schema, &self.name, self.from, self.to) == (&other.schema, &other.name, other.from, other.to)
+    }
+
     /// Whether rows with this `_window_start` belong here.
     pub fn has(&self, window_start: DateTime<Utc>) -> bool {
         self.from.is_none_or(|from| from <= window_start) && self.to.is_none_or(|to| window_start < to)

@@ -147,7 +147,7 @@ pub async fn take_away(
     sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *transaction).in_time().await?;
     lock::hold(&mut transaction, &format!("structure of {schema}.{table}")).await?;
     let still = partitions::of_table(&mut transaction, schema, table).in_time().await?.unwrap_or_default();
-    if !still.contains(partition) {
+    if !still.iter().any(|now| now.is(partition)) {
         return Ok(false);
     }
     // After this, no row can come into the partition. The table is locked first, as its readers do: in the other order,

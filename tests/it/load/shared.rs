@@ -1,7 +1,10 @@
 //! Records in a second that two slices, or two parts of one slice, both report.
 
+use tidegate::catalogue::ColumnType;
 use tidegate::rows::page::RowWindow;
+use tidegate::store::distribution::Distribution;
 
+use super::fingerprints;
 use super::plant::{Plant, day, whole};
 
 fn at(time: &str, n: u32) -> String {
@@ -151,4 +154,25 @@ async fn p4_with_a_time_field_each_row_belongs_to_the_slice_of_its_time() {
     assert_eq!((progress.rows_read, progress.rows_inserted, progress.rows_outside), (4, 3, 1));
     let progress = plant.read(whole(1), &[vec![mark("2024-03-02T00:00:00.9Z")]]).await;
     assert_eq!((progress.rows_inserted, progress.rows_outside), (1, 0));
+}
+
+#[tokio::test]
+async fn p4_a_row_whose_earlier_record_is_the_neighbours_stays_in_a_compared_reading() {
+    let record = |id: u32, time: &str, n: u32| format!(r#"{{"id":{id},"at":"{time}","n":{n}}}"#);
+    let many: Vec<String> = (10..130).map(|id| record(id, "2024-03-02T05:00:00Z", id)).collect();
+    for later in [MIDNIGHT, "2024-03-02T07:00:00Z"] {
+        for form in [Distribution::None, Distribution::Citus] {
+            let mut plant = Plant::new().await.keyed(&["id"]).in_form(form);
+            plant.types.insert("id".to_owned(), ColumnType::Text);
+            fingerprints::read(&plant, whole(0), &[vec![record(1, MIDNIGHT, 1)]], 1).await;
+            fingerprints::read(&plant, whole(1), &[many.clone(), vec![]], 1).await;
+            let twice = [record(1, MIDNIGHT, 1), record(1, later, 2)];
+            for _ in 0..2 {
+                let page = many.iter().chain(&twice).cloned().collect();
+                fingerprints::read(&plant, whole(1), &[page, vec![]], 1).await;
+                let found = plant.count("select coalesce(max(n), 0) from lynn.survey_result where id = '1' and _window_start = '2024-03-02Z'").await;
+                assert_eq!((found, numbers(&plant, whole(1)).await.len()), (2, 121), "{later} {form:?}");
+            }
+        }
+    }
 }
