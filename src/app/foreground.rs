@@ -44,7 +44,7 @@ pub struct Foreground {
     /// Makes the views of the mart again after runs.
     following: JoinHandle<()>,
     /// Keeps the configuration channel open.
-    _config: watch::Sender<Arc<Config>>,
+    config: watch::Sender<Arc<Config>>,
 }
 
 impl Foreground {
@@ -83,12 +83,16 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, alive, beats, owner, shared, following, _config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, beats, owner, shared, following, config: sender }
     }
 
-    /// Reads the tasks of the runs until all have ended and passes each state to `show`. Returns the last state.
+    /// Reads the tasks of the runs until all have ended and passes each state to `show`. Makes the views of the mart
+    /// over the columns that the runs added. Returns the last state.
     pub async fn follow(&self, show: impl FnMut(&[TaskState])) -> Result<Vec<TaskState>, sqlx::Error> {
-        look(&self.pool, &self.runs, &self.left, show).await
+        let tasks = look(&self.pool, &self.runs, &self.left, show).await?;
+        let settings = self.config.borrow().mart.clone();
+        self.shared.mart.refresh(&self.pool, &settings).await;
+        Ok(tasks)
     }
 
     /// Lets runs in progress reach a checkpoint. Returns the owner name of the runs that did not reach one in time, if

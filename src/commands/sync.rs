@@ -121,7 +121,6 @@ async fn work(
         .into());
     };
     let mart = &context.config.mart;
-    views.refresh(&database.pool, mart).await;
     if let Err(error) = compare_totals(&database.pool).await {
         tracing::warn!(error = chain(&error), "the vendors' totals could not be compared with the rows");
     }

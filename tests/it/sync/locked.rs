@@ -40,7 +40,7 @@ async fn p12_a_column_that_was_dropped_from_a_locked_table_is_waited_for_and_the
     world.sync_ok().await;
     let before: i64 = world.scalar("select count(*) from lynn.navigation_marks").await;
     let pool = world.database.pool();
-    sqlx::raw_sql("alter table lynn.navigation_marks drop column intent").execute(&pool).await.unwrap();
+    sqlx::raw_sql("alter table lynn.navigation_marks drop column intent cascade").execute(&pool).await.unwrap();
     let mut reader = world.database.connect().await;
     let mut transaction = reader.begin().await.unwrap();
     sqlx::raw_sql("lock table lynn.navigation_marks in access share mode").execute(&mut *transaction).await.unwrap();
