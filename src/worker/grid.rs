@@ -225,8 +225,8 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
     due
 }
 
-/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]), oldest first. A backfill reads only
-/// its own range. `due`: windows of one grid, oldest first.
+/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]), oldest first. A backfill reads
+/// only its own range. `due`: windows of one grid, oldest first.
 ///
 /// A slice that overlaps a due one is left out: the clocks or the grid have changed since it was read. The due one
 /// replaces its rows, and both would have rows of the same time.
