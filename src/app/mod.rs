@@ -24,4 +24,4 @@ pub use reload::Reload;
 pub use retention::due as due_to_drop;
 pub use streams::plan as plan_streams;
 pub use totals::compare as compare_totals;
-pub use upkeep::keep_up as keep_tables_up;
+pub use upkeep::tables_without_index;

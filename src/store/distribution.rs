@@ -248,7 +248,10 @@ pub(super) async fn distribute_all(connection: &mut PgConnection) -> Result<(), 
             Ok(()) => {}
             Err(error) if is_locked(&error) => {
                 let table = table.shown();
-                tracing::warn!(table, "the table is in use: the next start removes the coordinator's copies of its rows");
+                tracing::warn!(
+                    table,
+                    "the table is in use: the next start removes the coordinator's copies of its rows"
+                );
             }
             Err(source) => return Err(migrate::Error::Distribute { table: table.shown(), source }),
         }

@@ -72,13 +72,14 @@ stream_now as (
         state.expected_by,
         state.complete_until,
         known.jobs[1] as job,
-        -- An error may have the time and the id of the request: words with a digit, and names of months and days. A long
-        -- quotation may be cut off, without its end.
+        -- An error may have the time and the id of the request: words with a digit, and names of months and days. A
+        -- long quotation may be cut off, without its end.
         md5(
             regexp_replace(
                 coalesce(state.last_error, ''),
                 '[[:alnum:]_+/=-]*[0-9][[:alnum:]_+/=-]*'
-                || '|[“”]|\m(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)\M',
+                || '|[“”]'
+                || '|\m(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)\M',
                 '',
                 'gi'
             )
