@@ -56,8 +56,7 @@ impl PageLoad<'_, '_> {
         single: bool,
     ) -> Result<(), LoadError> {
         let copied = self.stage.take_copied();
-        self.counts.progress.rows_inserted += copied.inserted;
-        self.counts.progress.rows_updated += copied.replaced;
+        self.counts.add_written(copied.inserted, copied.replaced);
         let mut arrived = copied.inserted;
         let mut placed = Placed::default();
         if !reading.fresh || self.stage.has_rows() {
@@ -65,7 +64,7 @@ impl PageLoad<'_, '_> {
             self.stage.create(&mut self.transaction).await?;
             placed = self.place(reading, batch, !single).await?;
             let merged = self.stage.merge(&mut self.transaction, self.loader.claim, reading).await?;
-            self.counts.add_merged(merged);
+            self.counts.add_written(merged.inserted, merged.updated);
             let doubt = self.stage.merge_links(&mut self.transaction, self.loader, reading).await?;
             self.doubt = self.doubt.take().or(doubt);
             arrived += match (self.stage.sql().vanish.is_some(), reading.fresh, single) {
@@ -102,13 +101,9 @@ impl PageLoad<'_, '_> {
         if self.stage.has_rows() {
             self.stage.lock_schema(&mut self.transaction, self.loader.stream).await?;
             placed = self.place(reading, batch, unclear || !batch.shared.is_empty()).await?;
-            merged = self.merge_known(reading, unclear, placed.dropped.len()).await?;
+            merged = self.merge_known(reading, unclear).await?;
         }
-        let skipped = signed(rows.keys(RowOutcome::Skipped).count() as u64);
-        self.counts.progress.rows_inserted += copied.inserted;
-        self.counts.progress.rows_updated += copied.replaced;
-        self.counts.progress.rows_unchanged += skipped;
-        self.counts.add_merged(merged);
+        self.counts.add_written(copied.inserted + merged.inserted, copied.replaced + merged.updated);
 
         let new = rows.keys(RowOutcome::New).filter(|key| !placed.dropped.contains(key)).count();
         let as_expected = placed.renamed.is_empty() && copied.inserted + merged.inserted == signed(new as u64);
@@ -126,13 +121,8 @@ impl PageLoad<'_, '_> {
 
     /// Updates staged rows that the table should have with another content. If that is not true of all of them, merges
     /// every staged row.
-    async fn merge_known(
-        &mut self,
-        reading: &SliceReading,
-        unclear: bool,
-        dropped: usize,
-    ) -> Result<Merged, LoadError> {
-        let staged = self.stage.rows() - signed(dropped as u64);
+    async fn merge_known(&mut self, reading: &SliceReading, unclear: bool) -> Result<Merged, LoadError> {
+        let staged = self.stage.rows();
         let mut updated = 0;
         if !unclear {
             updated = self.stage.update(&mut self.transaction, self.loader.claim, reading).await?;
@@ -158,8 +148,9 @@ impl PageLoad<'_, '_> {
             self.counts.add_seen(moved.noted);
             (shared, renamed) = (moved.shared, moved.renamed);
         }
+        let staged = self.stage.rows();
         let dropped = self.stage.drop_shared(&mut self.transaction, self.loader.claim, reading, shared).await?;
-        self.counts.progress.rows_outside += signed(dropped.len() as u64);
+        self.counts.progress.rows_outside += staged - self.stage.rows();
         Ok(Placed { dropped, renamed })
     }
 
@@ -186,7 +177,6 @@ impl PageLoad<'_, '_> {
             if noted < signed(skipped.len() as u64) {
                 return Err(LoadError::Rearranged);
             }
-            self.counts.progress.rows_unchanged += noted;
         }
         let Some(batches) = self.fingerprints.state(slice).batches else { return Ok(()) };
         rows.take_out(&placed.dropped);

@@ -36,7 +36,7 @@ const INTERNAL_ERROR: &str = "XX000";
 pub(super) struct Merged {
     pub(super) inserted: i64,
     pub(super) updated: i64,
-    /// Rows that were staged. Of two with one key, only the later counts.
+    /// Rows that were staged, one for each key.
     pub(super) staged: i64,
 }
 
@@ -61,7 +61,7 @@ impl Direct {
         match kind {
             RowKind::New => self.new,
             RowKind::Changed => self.changed.as_ref().is_some_and(|replace| replace.takes(row)),
-            RowKind::Known | RowKind::Shared => false,
+            RowKind::Known | RowKind::Repeated | RowKind::Shared => false,
         }
     }
 }
@@ -99,8 +99,8 @@ pub(super) struct Stage {
     has_savepoint: bool,
     /// Whether a row that should be new was in the table already.
     key_conflict: bool,
-    /// Whether the batch has staged rows that may have the key of a later row. Of such rows the later counts, and
-    /// staged rows are merged after those that are copied directly.
+    /// Whether the batch has staged rows, or rows to be staged, that may have the key of another row. Of such rows the
+    /// later counts, and staged rows are merged after those that are copied directly.
     may_repeat: bool,
 }
 
@@ -187,9 +187,9 @@ impl Stage {
     ) -> Result<(), LoadError> {
         let chunks = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
+        let may_repeat = |kind: &RowKind| matches!(kind, RowKind::Repeated | RowKind::Shared);
+        self.may_repeat |= self.latest_wins && chunks.iter().flat_map(|chunk| &chunk.kinds).any(may_repeat);
         for chunks in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
-            let shares = || chunks.iter().flat_map(|chunk| &chunk.kinds).any(|kind| *kind == RowKind::Shared);
-            self.may_repeat |= self.latest_wins && shares();
             let direct_copy = loader.direct_copy && expects_new && self.table.links.is_empty() && !self.may_repeat;
             let direct = if direct_copy {
                 self.copy_directly(connection, loader, chunks, reading).await?
@@ -462,7 +462,7 @@ impl Stage {
 
     /// Removes staged rows with these identities that a neighbouring slice has too; returns those of the removed rows.
     pub(super) async fn drop_shared(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         claim: &Claim,
         reading: &SliceReading,
@@ -486,7 +486,8 @@ impl Stage {
             }
         }
         if !places.is_empty() {
-            planned_each_time(&shared.delete).bind(places).execute(connection).await?;
+            let deleted = planned_each_time(&shared.delete).bind(places).execute(connection).await?.rows_affected();
+            self.rows_staged -= i32::try_from(deleted).unwrap_or(self.rows_staged);
         }
         Ok(dropped)
     }

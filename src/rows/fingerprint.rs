@@ -44,6 +44,8 @@ pub enum RowKind {
     Known,
     /// The batch had its key, with another content in the same columns.
     Changed,
+    /// An earlier row of the batch has its key, which the batch had before.
+    Repeated,
     /// The row lies in a second that it shares with a neighbouring slice.
     Shared,
 }
@@ -212,7 +214,9 @@ impl Fingerprinter {
             let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
             let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);
             outcome = if skipped { RowOutcome::Skipped } else { RowOutcome::Known };
-            if old.shape == self.shape && !equal && !again {
+            if again {
+                kind = RowKind::Repeated;
+            } else if old.shape == self.shape && !equal {
                 kind = RowKind::Changed;
             }
             self.current.differs |= !equal || again || at + 1 != self.next || self.current.now.keys.len() != at;
@@ -224,7 +228,7 @@ impl Fingerprinter {
             self.current.now.digests.push(digest);
         }
         self.current.outcomes.push(outcome);
-        let kind = if shared { RowKind::Shared } else { kind };
+        let kind = if shared && kind != RowKind::Repeated { RowKind::Shared } else { kind };
         (outcome != RowOutcome::Skipped).then_some(kind)
     }
 

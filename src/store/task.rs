@@ -80,6 +80,10 @@ pub async fn begin(
 }
 
 /// What one checkpoint adds to its task's statistics.
+///
+/// Each record that was read counts exactly once: as inserted or updated if it wrote a row, as outside or rejected if
+/// it became none, and otherwise as unchanged, because its row had these values already or because a later record of
+/// the same batch has its key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     pub slices_done: i32,
