@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::Connection as _;
 
 use super::held::Held;
@@ -51,15 +50,6 @@ struct Everything {
     old_rows: Vec<Due>,
 }
 
-#[derive(Serialize)]
-struct Document {
-    #[serde(flatten)]
-    overview: Overview,
-    /// What the next pass of a daemon would drop.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    old_rows: Vec<Due>,
-}
-
 pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     let shown = if args.json { print_overview(&context).await } else { print_text(&context).await };
     let Some(faults) = context.refused.as_deref() else { return shown.map(|()| Exit::Done) };
@@ -85,7 +75,7 @@ fn refused(faults: &Faults) -> String {
 }
 
 async fn print_overview(context: &Context) -> anyhow::Result<()> {
-    let document = context
+    let overview = context
         .with_schema(async |_, conn| {
             let mut transaction = conn.begin().await?;
             let now = schedule::clock(&mut transaction).await?;
@@ -101,14 +91,10 @@ async fn print_overview(context: &Context) -> anyhow::Result<()> {
             };
             let overview = Overview::read(&mut reading, &Query::default()).await?;
             transaction.rollback().await?;
-            let old_rows = match context.refused {
-                None => due_to_drop(conn, config, now, COUNT_WITHIN).await?,
-                Some(_) => Vec::new(),
-            };
-            Ok(Document { overview, old_rows })
+            Ok(overview)
         })
         .await?;
-    output::print_json(&document)
+    output::print_json(&overview)
 }
 
 async fn print_text(context: &Context) -> anyhow::Result<()> {

@@ -114,8 +114,7 @@ impl PageLoad<'_, '_> {
         }
         self.give_up(reading).await?;
         let renamed = |key: &u128| placed.renamed.get(key).copied().unwrap_or(*key);
-        let keys: Vec<u128> =
-            rows.now.keys.iter().map(renamed).filter(|key| !placed.dropped.contains(key)).collect();
+        let keys: Vec<u128> = rows.now.keys.iter().map(renamed).filter(|key| !placed.dropped.contains(key)).collect();
         self.note_keys(reading, &keys).await?;
         Ok(())
     }

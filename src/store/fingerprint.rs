@@ -27,7 +27,7 @@ pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Resu
 /// Stores the fingerprints of a batch, in the transaction of its rows. Keys that are stored already are not written
 /// again: they are two thirds of it.
 pub async fn write(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     slice: i64,
     fingerprint: &BatchFingerprint,
 ) -> Result<(), sqlx::Error> {
@@ -56,7 +56,7 @@ pub async fn write(
 
 /// Stores what changed of a batch whose keys are those that are stored. Returns whether it has any.
 async fn write_digests(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     slice: i64,
     fingerprint: &BatchFingerprint,
 ) -> Result<bool, sqlx::Error> {
