@@ -440,7 +440,12 @@ dependent as (
 ),
 
 reader as (
-    select distinct rule.rulename, class.oid, class.relkind, class.relowner
+    select distinct
+        rule.rulename,
+        class.relkind,
+        class.relowner,
+        -- With its schema, also if the search path has that.
+        (pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, class.oid, 0)).identity as name
     from dependent
     inner join pg_catalog.pg_rewrite as rule
         on dependent.classid = 'pg_catalog.pg_rewrite'::regclass and rule.oid = dependent.objid
@@ -479,23 +484,23 @@ from (
     from target
     where exists (select from pg_catalog.pg_publication_rel where prrelid = target.oid)
     union all
-    select 8, format('the materialized view %s reads it; drop it, and make it again afterwards', oid::regclass)
+    select 8, format('the materialized view %s reads it; drop it, and make it again afterwards', name)
     from reader
     where relkind = 'm'
     union all
-    select 9, format('a rule of %s uses it', oid::regclass)
+    select 9, format('a rule of %s uses it', name)
     from reader
     where relkind <> 'm' and (relkind <> 'v' or rulename <> '_RETURN')
     union all
-    select 10, format('the view %s reads it and belongs to the role %I, of which this login is not a member', oid::regclass, pg_get_userbyid(relowner))
+    select 10, format('the view %s reads it and belongs to the role %I, of which this login is not a member', name, pg_get_userbyid(relowner))
     from reader
     where relkind = 'v' and not pg_has_role(relowner, 'usage')
     union all
-    select 11, format('the function %s depends on it', objid::regprocedure)
+    select 11, format('the function %s depends on it', (pg_catalog.pg_identify_object(classid, objid, 0)).identity)
     from dependent
     where classid = 'pg_catalog.pg_proc'::regclass
     union all
-    select 12, format('a column of %s has the type of its rows', objid::regclass)
+    select 12, format('a column of %s has the type of its rows', (pg_catalog.pg_identify_object(classid, objid, 0)).identity)
     from dependent
     where classid = 'pg_catalog.pg_class'::regclass and refclassid = 'pg_catalog.pg_type'::regclass
     union all
