@@ -246,7 +246,8 @@ impl Stage {
             rows.iter().filter(|(_, kind)| *kind == RowKind::Changed).map(|(row, _)| *row).collect();
         let all_there = match &direct.changed {
             Some(replace) if !replaced.is_empty() => {
-                replace.delete(connection, common, &replaced).await? == replaced.len() as u64
+                let gone = replace.delete(connection, common, &replaced, &mut loader.changes_in_order).await?;
+                gone == replaced.len() as u64
             }
             _ => true,
         };
