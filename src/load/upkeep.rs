@@ -78,7 +78,7 @@ pub async fn keep_up(pool: &PgPool, streams: &[&Stream]) -> Result<Upkeep, sqlx:
     let lease = if wants_index { Lease::take(&mut connection, BUILDER, LEASE).await? } else { None };
     drop(connection);
     let Some(mut lease) = lease else { return complete_all(pool, &lacking, false).await };
-    let done = prolonging(pool, &mut lease, complete_all(pool, &lacking, true)).await;
+    let done = prolonging(pool, &mut lease, Box::pin(complete_all(pool, &lacking, true))).await;
     if let Err(error) = lease.give_back(pool).await {
         tracing::debug!(error = chain(&error), "other processes wait until the lock of this one has expired");
     }

@@ -419,6 +419,5 @@ async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error>
         $$
         "
     );
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
-    Ok(())
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
 }

@@ -90,8 +90,9 @@ async fn p4_a_changed_row_that_somebody_replaced_by_another_is_loaded_and_the_ot
 
 #[tokio::test]
 async fn p4_changed_rows_are_replaced_wherever_their_keys_lie() {
+    type Spelling = fn(u32) -> String;
     // Numbers, texts, and keys of two columns.
-    let spellings: [(&[&str], fn(u32) -> String); 3] = [
+    let spellings: [(&[&str], Spelling); 3] = [
         (&["id"], |id| format!(r#""id":{id}"#)),
         (&["id"], |id| format!(r#""id":"{}""#, [id % 7, id].map(|part| part.to_string()).join("Ä"))),
         (&["group", "id"], |id| format!(r#""group":"g{}","id":{id}"#, id % 3)),
