@@ -28,6 +28,12 @@ pub fn now() -> DateTime<Utc> {
     noted.and_then(|(at, since)| Some(at + TimeDelta::from_std(since.elapsed()).ok()?)).unwrap_or_else(Utc::now)
 }
 
+/// The database's time, or this process's own if that is earlier: for deciding what is old enough to be dropped, which
+/// cannot be undone after a clock was wrong.
+pub fn cautious(database: DateTime<Utc>) -> DateTime<Utc> {
+    database.min(Utc::now())
+}
+
 /// Whether the database's clock was set back since the last call. Everything that waits for a point in time would
 /// otherwise wait longer by the same amount.
 pub fn went_back() -> bool {

@@ -90,16 +90,7 @@ impl Incoming {
                 Ok(body) => body,
                 Err(response) => return arrival.finish(response, 0).0,
             };
-            let reply = work(&arrival, &body).unwrap_or_else(|response| Reply::new(response, None));
-            let mischief = reply.action.as_ref().map(Action::name);
-            let (response, bytes) = arrival.deliver(reply.response, reply.action, body.len()).await;
-            if let Some(report) = reply.report {
-                let (status, endpoint) = (response.status().as_u16(), endpoint.to_owned());
-                let at_secs = arrival.at.as_secs_f64();
-                let report = ReportCall { at_secs, endpoint, status, bytes, mischief, ..report };
-                locked(&arrival.world.stats).reported(report);
-            }
-            response
+            arrival.respond(body, work).await
         })
         .await
     }
@@ -128,6 +119,20 @@ pub(super) async fn outliving_the_client(
         response
     };
     tokio::spawn(work).await.unwrap_or_else(broken)
+}
+
+/// Has a thread of its own for work that takes long, such as a page of thousands of rows. On a thread that serves
+/// connections, it would delay the moment at which other calls are seen to arrive, so that the next one after a delayed
+/// one seems to come too early.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program is about to end.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// One call in progress: everything that does not depend on the body.
@@ -202,6 +207,29 @@ impl Arrival {
     pub async fn body(&self, body: Body) -> Result<Bytes, PlannedResponse> {
         let read = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await;
         read.map_err(|_| PlannedResponse::error(StatusCode::BAD_REQUEST, "The request body could not be read."))
+    }
+
+    /// Makes the response and delivers it.
+    pub async fn respond(
+        self,
+        body: Bytes,
+        work: impl FnOnce(&Self, &[u8]) -> Result<Reply, PlannedResponse> + Send + 'static,
+    ) -> Response<Body> {
+        let request_bytes = body.len();
+        let (arrival, reply) = apart(move || {
+            let reply = work(&self, &body).unwrap_or_else(|response| Reply::new(response, None));
+            (self, reply)
+        })
+        .await;
+        let mischief = reply.action.as_ref().map(Action::name);
+        let (response, bytes) = arrival.deliver(reply.response, reply.action, request_bytes).await;
+        if let Some(report) = reply.report {
+            let (status, endpoint) = (response.status().as_u16(), arrival.endpoint.to_owned());
+            let at_secs = arrival.at.as_secs_f64();
+            let report = ReportCall { at_secs, endpoint, status, bytes, mischief, ..report };
+            locked(&arrival.world.stats).reported(report);
+        }
+        response
     }
 
     /// The action for this call. `report` are all names of what it requests; `page` starts at 1.

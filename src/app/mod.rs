@@ -21,7 +21,7 @@ pub use database::{Database, DatabaseError, place as database_place, warning as 
 pub use foreground::Foreground;
 pub use names::names;
 pub use reload::Reload;
-pub use retention::due_to_drop;
+pub use retention::due as due_to_drop;
 pub use streams::plan as plan_streams;
 pub use totals::compare as compare_totals;
-pub use upkeep::keep_up as keep_tables_up;
+pub use upkeep::tables_without_index;

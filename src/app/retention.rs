@@ -1,6 +1,7 @@
 //! Drops what is older than `warehouse.keep` while the daemon runs: partitions, and rows in short transactions with
 //! pauses between them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +11,15 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::{Mode, Stream};
+use crate::clock;
 use crate::config::Config;
 use crate::schedule;
-use crate::store::keep::entities::{self, ChildTable};
-use crate::store::keep::windows::{self, Step};
-use crate::store::keep::{self, Expired, StreamName, partitions};
+use crate::store::distribution::Distribution;
+use crate::store::keep::due::{Counting, Due};
+use crate::store::keep::entities::{self, ChildTable, Entities};
+use crate::store::keep::windows;
+use crate::store::keep::{self, Expired, Step, StreamName, partitions};
+use crate::store::partitions::Partition;
 use crate::store::trouble::chain;
 use crate::store::{event, session};
 
@@ -29,6 +34,12 @@ const ROUND_PAUSE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_hours(24);
 /// Entities stay for this much longer than the windows that are compared with them.
 const ENTITIES_LONGER: Months = Months::new(1);
+/// How often a pass over a large table logs how far it has come.
+const PROGRESS_EVERY: Duration = Duration::from_mins(1);
+/// SQLSTATEs of something that is in use: a lock that was not granted in time, a deadlock.
+const BUSY: [&str; 2] = ["55P03", "40P01"];
+/// SQLSTATE of something on which something else depends.
+const DEPENDED_ON: &str = "2BP01";
 
 /// The tables in which nothing was left to drop, until when this was checked and from when rows are kept.
 #[derive(Debug, Default)]
@@ -40,6 +51,7 @@ pub(super) struct Retention {
 #[derive(Debug, Default, Clone, Copy)]
 struct Dropped {
     partitions: u64,
+    slices: u64,
     rows: u64,
 }
 
@@ -60,11 +72,12 @@ impl Retention {
         config: &Config,
         shutdown: &CancellationToken,
     ) -> Result<(), sqlx::Error> {
-        let pass = Pass { pool, ends: Instant::now() + PASS_MAX, shutdown };
         let mut conn = pool.acquire().await?;
         let now = schedule::clock(&mut conn).await?;
         drop(conn);
-        let Some(kept_from) = config.warehouse.kept_from(now) else { return Ok(()) };
+        let Some(kept_from) = kept_from(config, now) else { return Ok(()) };
+        let distribution = config.database.distribution;
+        let pass = Pass { pool, ends: Instant::now() + PASS_MAX, shutdown, distribution };
         for round in 1..=ROUNDS {
             let is_done = self.round(&pass, config, kept_from).await?;
             if is_done || round == ROUNDS || !pass.goes_on() {
@@ -87,13 +100,7 @@ impl Retention {
             if self.done.get(&key).is_some_and(|(from, at)| *from == kept_from && at.elapsed() < AGAIN) {
                 continue;
             }
-            let mut dropped = Dropped::default();
-            let end = pass.table(stream, kept_from, &mut dropped).await;
-            if dropped.partitions > 0 || dropped.rows > 0 {
-                let Dropped { partitions, rows } = dropped;
-                tracing::info!(table = format!("{schema}.{table}"), partitions, rows, %kept_from, "old rows dropped");
-            }
-            match end {
+            match pass.table(stream, kept_from).await {
                 Ok(End::Done) => {
                     self.done.insert(key, (kept_from, Instant::now()));
                 }
@@ -114,26 +121,10 @@ impl Retention {
     }
 }
 
-/// Sentences about what a daemon with this configuration drops in its next pass, one for each table.
-pub async fn due_to_drop(conn: &mut PgConnection, config: &Config) -> Result<Vec<String>, sqlx::Error> {
-    let now = schedule::clock(conn).await?;
-    let Some(kept_from) = config.warehouse.kept_from(now) else { return Ok(Vec::new()) };
-    let mut sentences = Vec::new();
-    for ((schema, table), stream) in tables(config) {
-        if stream.mode == Mode::Snapshot {
-            continue;
-        }
-        let Some(waiting) = keep::waiting(conn, Expired { schema, table, kept_from }).await? else { continue };
-        let slices = if waiting.slices == 1 { "1 slice".to_owned() } else { format!("{} slices", waiting.slices) };
-        sentences.push(format!(
-            "{schema}.{table}: {slices} from {} on, with {} rows when they were last read, are older than \
-             `warehouse.keep`: a running daemon drops everything before {} within a day",
-            waiting.oldest.format("%Y-%m-%d"),
-            waiting.rows,
-            kept_from.format("%Y-%m-%d"),
-        ));
-    }
-    Ok(sentences)
+/// From when rows are kept. The clocks of the database and of this process must agree that something is too old:
+/// nothing brings rows back that a wrong clock has dropped.
+fn kept_from(config: &Config, now_of_database: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    config.warehouse.kept_from(clock::cautious(now_of_database))
 }
 
 /// The tables that the jobs fill, each with a stream that fills it.
@@ -142,11 +133,59 @@ fn tables(config: &Config) -> BTreeMap<(&'static str, &str), &Arc<Stream>> {
     streams.map(|stream| ((stream.schema, &*stream.name), stream)).collect()
 }
 
+/// What a table of entities keeps for longer.
+fn longer(expired: Expired<'_>) -> Expired<'_> {
+    let kept_from = expired.kept_from.checked_sub_months(ENTITIES_LONGER).unwrap_or(expired.kept_from);
+    Expired { kept_from, ..expired }
+}
+
+/// What the next pass would drop, by table. Drops nothing. Tables of which nothing is too old are left out. `within`:
+/// how long rows are counted.
+pub async fn due(
+    conn: &mut PgConnection,
+    config: &Config,
+    now: DateTime<Utc>,
+    within: Duration,
+) -> Result<Vec<Due>, sqlx::Error> {
+    let Some(kept_from) = kept_from(config, now) else { return Ok(Vec::new()) };
+    let counting = Counting::within(within);
+    let mut all = Vec::new();
+    for ((schema, table), stream) in tables(config) {
+        let expired = Expired { schema, table, kept_from };
+        let due = match stream.mode {
+            Mode::ReplaceWindow => match partitions::old(conn, expired).await? {
+                Some(old) => counting.partitions(conn, expired, &old).await?,
+                None if windows::has_columns(conn, expired, &["_window_start"]).await?.is_some() => {
+                    counting.windows(conn, expired).await?
+                }
+                None => None,
+            },
+            Mode::Upsert | Mode::Observe => match windows::has_columns(conn, expired, stream.time_columns()).await? {
+                Some(column) => counting.entities(conn, longer(expired), &column).await?,
+                None => None,
+            },
+            Mode::Snapshot => None,
+        };
+        all.extend(due);
+    }
+    Ok(all)
+}
+
 /// One pass over the tables.
 struct Pass<'a> {
     pool: &'a PgPool,
     ends: Instant,
     shutdown: &'a CancellationToken,
+    distribution: Distribution,
+}
+
+/// The work on one table: where it is done, and what it has dropped.
+struct Work<'a> {
+    conn: &'a mut PgConnection,
+    backend: i32,
+    expired: Expired<'a>,
+    dropped: Dropped,
+    logged_at: Instant,
 }
 
 impl Pass<'_> {
@@ -154,86 +193,98 @@ impl Pass<'_> {
         !self.shutdown.is_cancelled() && Instant::now() < self.ends
     }
 
-    async fn table(
-        &self,
-        stream: &Stream,
-        kept_from: DateTime<Utc>,
-        dropped: &mut Dropped,
-    ) -> Result<End, sqlx::Error> {
+    async fn table(&self, stream: &Stream, kept_from: DateTime<Utc>) -> Result<End, sqlx::Error> {
         let expired = Expired { schema: stream.schema, table: &stream.name, kept_from };
         let mut conn = self.pool.acquire().await?;
-        match stream.mode {
-            Mode::ReplaceWindow => match partitions::old(&mut conn, expired).await? {
-                Some(old) => self.partitions(&mut conn, expired, &old, dropped).await,
-                None => self.windows(&mut conn, expired, dropped).await,
+        let backend = session::backend(&mut conn).await?;
+        if stream.mode != Mode::Snapshot {
+            // One by one, because each is summarized anew.
+            for wanting in keep::wanting_more(&mut conn, expired).await? {
+                if !self.goes_on() {
+                    return Ok(End::Later);
+                }
+                keep::want_less(&mut conn, expired, &wanting).await?;
+            }
+        }
+        let mut work =
+            Work { conn: &mut conn, backend, expired, dropped: Dropped::default(), logged_at: Instant::now() };
+        let end = match stream.mode {
+            Mode::ReplaceWindow => match partitions::old(work.conn, expired).await? {
+                Some(old) => self.partitions(&mut work, &old).await,
+                None => self.windows(&mut work).await,
             },
-            Mode::Upsert | Mode::Observe => self.entities(&mut conn, stream, expired, dropped).await,
+            Mode::Upsert | Mode::Observe => {
+                work.expired = longer(expired);
+                self.entities(&mut work, stream, kept_from).await
+            }
             // Every reading reports the whole list.
             Mode::Snapshot => Ok(End::Done),
-        }
+        };
+        // Also after an error: what was dropped is gone.
+        work.report().await?;
+        end
     }
 
-    async fn partitions(
-        &self,
-        conn: &mut PgConnection,
-        expired: Expired<'_>,
-        old: &[crate::store::partitions::Partition],
-        dropped: &mut Dropped,
-    ) -> Result<End, sqlx::Error> {
+    async fn partitions(&self, work: &mut Work<'_>, old: &[Partition]) -> Result<End, sqlx::Error> {
         let mut end = End::Done;
         for partition in old {
-            if !self.goes_on() {
+            let slices = work.dropped.slices;
+            if self.drain(work, &Part::Partition(partition.clone())).await? == End::Later {
                 return Ok(End::Later);
             }
-            match partitions::take_away(conn, expired, partition).await {
-                Ok(true) => dropped.partitions += 1,
-                // It changed meanwhile, or a slice needs it since.
-                Ok(false) => end = End::Later,
-                Err(error) if session::is_lost(&error) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(
-                        partition = format!("{}.{}", partition.schema, partition.name),
-                        error = chain(&error),
-                        "an old partition could not be dropped: it is in use, or something depends on it"
-                    );
-                    end = End::Later;
+            let slices = work.dropped.slices - slices;
+            let drop = partitions::take_away(work.conn, work.expired, partition, slices);
+            let name = format!("{}.{}", partition.schema, partition.name);
+            match session::yielding(self.pool, work.backend, drop).await {
+                Ok(Some(true)) => {
+                    work.dropped.partitions += 1;
+                    tracing::info!(partition = name, slices, "an old partition was dropped");
                 }
+                // It is needed meanwhile, or another process has dropped it.
+                Ok(Some(false)) => end = End::Later,
+                // A session that uses this partition uses the table, so the others would be in use as well.
+                Ok(None) => return Ok(later(&name)),
+                Err(error) if is_busy(&error) => return Ok(later(&name)),
+                Err(error) if code(&error).as_deref() == Some(DEPENDED_ON) => tracing::warn!(
+                    partition = name,
+                    "an old partition is not dropped, because a view, a foreign key or something else depends on it; \
+                     drop that, or have it use the table"
+                ),
+                Err(error) => return Err(error),
             }
         }
         Ok(end)
     }
 
-    async fn windows(
-        &self,
-        conn: &mut PgConnection,
-        expired: Expired<'_>,
-        dropped: &mut Dropped,
-    ) -> Result<End, sqlx::Error> {
-        if windows::has_columns(conn, expired, &["_window_start"]).await?.is_none() {
+    async fn windows(&self, work: &mut Work<'_>) -> Result<End, sqlx::Error> {
+        if windows::has_columns(work.conn, work.expired, &["_window_start"]).await?.is_none() {
             return Ok(End::Done);
         }
-        let mut work: Vec<Work> = keep::streams(conn, expired).await?.into_iter().map(Work::Slices).collect();
+        for stream in keep::streams(work.conn, work.expired).await? {
+            if self.drain(work, &Part::Slices(stream)).await? == End::Later {
+                return Ok(End::Later);
+            }
+        }
         let mut before = String::new();
-        while let Some(connection) = windows::connection_after(conn, expired, &before).await? {
-            work.push(Work::WithoutSlice(connection.clone()));
+        while let Some(connection) = windows::connection_after(work.conn, work.expired, &before).await? {
+            if self.drain(work, &Part::WithoutSlice(connection.clone())).await? == End::Later {
+                return Ok(End::Later);
+            }
             before = connection;
         }
-        let end = self.drain(conn, expired, &work, dropped).await?;
-        self.note(conn, expired, *dropped).await?;
-        Ok(end)
+        Ok(End::Done)
     }
 
     async fn entities(
         &self,
-        conn: &mut PgConnection,
+        work: &mut Work<'_>,
         stream: &Stream,
-        expired: Expired<'_>,
-        dropped: &mut Dropped,
+        kept_from: DateTime<Utc>,
     ) -> Result<End, sqlx::Error> {
-        let Some(column) = windows::has_columns(conn, expired, stream.time_columns()).await? else {
+        let Some(column) = windows::has_columns(work.conn, work.expired, stream.time_columns()).await? else {
             return Ok(End::Done);
         };
-        let children: Vec<ChildTable> = stream
+        let children = stream
             .children
             .iter()
             .map(|child| ChildTable {
@@ -241,81 +292,128 @@ impl Pass<'_> {
                 key: child.parent.iter().map(|(own, theirs)| (own.to_string(), theirs.to_string())).collect(),
             })
             .collect();
-        let older = expired.kept_from.checked_sub_months(ENTITIES_LONGER).unwrap_or(expired.kept_from);
-        let rows = Expired { kept_from: older, ..expired };
-        let mut end = self.drain(conn, rows, &[Work::Entities(column, children)], dropped).await?;
-        if end == End::Done {
-            // Only now: what a stream says of itself begins later than what its table has.
-            let streams = keep::streams(conn, expired).await?;
-            let work: Vec<Work> = streams.into_iter().map(Work::OnlySlices).collect();
-            end = self.drain(conn, expired, &work, dropped).await?;
+        let mut of = Entities { column, children, connection: None };
+        if self.distribution == Distribution::Citus {
+            let mut before = String::new();
+            while let Some(connection) = windows::connection_after(work.conn, work.expired, &before).await? {
+                of.connection = Some(connection.clone());
+                if self.drain(work, &Part::Entities(of.clone())).await? == End::Later {
+                    return Ok(End::Later);
+                }
+                before = connection;
+            }
+        } else if self.drain(work, &Part::Entities(of)).await? == End::Later {
+            return Ok(End::Later);
         }
-        self.note(conn, rows, *dropped).await?;
+        // Only now: what a stream says of itself begins later than what its table has.
+        let rows = work.expired;
+        work.expired = Expired { kept_from, ..rows };
+        let mut end = End::Done;
+        for stream in keep::streams(work.conn, work.expired).await? {
+            end = self.drain(work, &Part::Slices(stream)).await?;
+            if end == End::Later {
+                break;
+            }
+        }
+        work.expired = rows;
         Ok(end)
     }
 
     /// Works until nothing is left. Pauses as long as a step took, so that loads have the database to themselves half
-    /// of the time.
-    async fn drain(
-        &self,
-        conn: &mut PgConnection,
-        expired: Expired<'_>,
-        work: &[Work],
-        dropped: &mut Dropped,
-    ) -> Result<End, sqlx::Error> {
-        for work in work {
-            loop {
-                if !self.goes_on() {
-                    return Ok(End::Later);
-                }
-                let began = Instant::now();
-                let Step { rows, more } = work.step(conn, expired).await?;
-                dropped.rows += rows;
-                if !more {
-                    break;
-                }
-                tokio::select! {
-                    () = self.shutdown.cancelled() => {}
-                    () = tokio::time::sleep(began.elapsed()) => {}
-                }
+    /// of the time. Gives way to a session that waits for a lock of this one.
+    async fn drain(&self, work: &mut Work<'_>, part: &Part) -> Result<End, sqlx::Error> {
+        loop {
+            if !self.goes_on() {
+                return Ok(End::Later);
+            }
+            let began = Instant::now();
+            let step = part.step(work.conn, work.expired);
+            let Step { gone, more } = match session::yielding(self.pool, work.backend, step).await {
+                Ok(Some(step)) => step,
+                Ok(None) => return Ok(later(&work.table())),
+                Err(error) if is_busy(&error) => return Ok(later(&work.table())),
+                Err(error) => return Err(error),
+            };
+            work.count(part, gone);
+            if !more {
+                return Ok(End::Done);
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => {}
+                () = tokio::time::sleep(began.elapsed()) => {}
             }
         }
-        Ok(End::Done)
+    }
+}
+
+fn later(what: &str) -> End {
+    tracing::info!(what, "old rows are in use, or others wait for them; they are dropped in a later pass");
+    End::Later
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(Cow::into_owned)
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| BUSY.contains(&&*code))
+}
+
+impl Work<'_> {
+    fn table(&self) -> String {
+        format!("{}.{}", self.expired.schema, self.expired.table)
     }
 
-    /// Records what was deleted.
-    async fn note(&self, conn: &mut PgConnection, expired: Expired<'_>, dropped: Dropped) -> Result<(), sqlx::Error> {
-        if dropped.rows == 0 {
+    /// Counts what a step deleted, and logs now and then how many it was.
+    fn count(&mut self, part: &Part, gone: u64) {
+        match part {
+            Part::Partition(_) | Part::Slices(_) => self.dropped.slices += gone,
+            Part::WithoutSlice(_) | Part::Entities(_) => self.dropped.rows += gone,
+        }
+        if self.logged_at.elapsed() >= PROGRESS_EVERY {
+            self.logged_at = Instant::now();
+            let Dropped { partitions, slices, rows } = self.dropped;
+            tracing::info!(table = self.table(), partitions, slices, rows, "old rows are being dropped");
+        }
+    }
+
+    /// Logs what was dropped, and records what was deleted. A partition is recorded in the transaction that drops it.
+    async fn report(&mut self) -> Result<(), sqlx::Error> {
+        let Dropped { partitions, slices, rows } = self.dropped;
+        let kept_from = self.expired.kept_from;
+        if partitions > 0 || slices > 0 || rows > 0 {
+            tracing::info!(table = self.table(), partitions, slices, rows, %kept_from, "old rows dropped");
+        }
+        if rows == 0 {
             return Ok(());
         }
-        let Expired { schema, table, kept_from } = expired;
-        let (rows, before) = (dropped.rows, kept_from.format("%Y-%m-%d"));
+        let (table, before) = (self.table(), kept_from.format("%Y-%m-%d"));
         let summary =
-            format!("{rows} rows of {schema}.{table} before {before} were deleted: they are older than warehouse.keep");
-        event::of_table(conn, &summary).await
+            format!("{rows} rows of {table} before {before} were deleted: they are older than warehouse.keep");
+        event::of_table(&mut *self.conn, &summary).await
     }
 }
 
 /// Something to do in steps.
-enum Work {
-    /// The old slices of a stream, with their rows.
+enum Part {
+    /// The slices of an old partition.
+    Partition(Partition),
+    /// The old slices of a stream.
     Slices(StreamName),
-    /// The old slices of a stream whose rows belong to none.
-    OnlySlices(StreamName),
     /// Old rows of a connection that belong to no slice.
     WithoutSlice(String),
-    /// Old rows by the time in a column, with those of child tables.
-    Entities(String, Vec<ChildTable>),
+    /// Old rows by their own time, with those of child tables.
+    Entities(Entities),
 }
 
-impl Work {
+impl Part {
     /// One short transaction.
     async fn step(&self, conn: &mut PgConnection, expired: Expired<'_>) -> Result<Step, sqlx::Error> {
         match self {
-            Self::Slices(stream) => windows::slices(conn, expired, stream, true, ROWS_AT_A_TIME).await,
-            Self::OnlySlices(stream) => windows::slices(conn, expired, stream, false, ROWS_AT_A_TIME).await,
+            Self::Partition(partition) => partitions::forget(conn, expired, partition).await,
+            Self::Slices(stream) => windows::slices(conn, expired, stream).await,
             Self::WithoutSlice(connection) => windows::without_slice(conn, expired, connection, ROWS_AT_A_TIME).await,
-            Self::Entities(column, children) => entities::rows(conn, expired, column, children, ROWS_AT_A_TIME).await,
+            Self::Entities(of) => entities::rows(conn, expired, of, ROWS_AT_A_TIME).await,
         }
     }
 }

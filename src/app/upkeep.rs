@@ -45,13 +45,18 @@ pub(super) fn task(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown:
 }
 
 /// Gives the tables of a configuration what they lack.
-pub async fn keep_up(pool: &PgPool, config: &Config) -> Result<Upkeep, sqlx::Error> {
+async fn keep_up(pool: &PgPool, config: &Config) -> Result<Upkeep, sqlx::Error> {
     let done = upkeep::keep_up(pool, &streams(config)).await?;
     if done != Upkeep::default() {
         let Upkeep { indexes, parameters, busy } = done;
         tracing::info!(indexes, parameters, busy, "tables were given what they lacked for many rows");
     }
     Ok(done)
+}
+
+/// How many tables of a configuration have rows and wait for their index by time, which a daemon builds.
+pub async fn tables_without_index(pool: &PgPool, config: &Config) -> Result<u64, sqlx::Error> {
+    upkeep::tables_without_index(pool, &streams(config)).await
 }
 
 /// The streams of all jobs, one for each table.

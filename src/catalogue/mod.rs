@@ -3,9 +3,9 @@
 //! The catalogue drives the merge SQL, `tidegate streams`, the column comments and the check that migrations and
 //! catalogue agree. It does not know HTTP, SQL or the configuration.
 
-pub mod likely;
 mod naming;
 mod shared;
+pub mod times;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -16,7 +16,7 @@ use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
-use crate::store::history::{self, StreamCursor};
+use crate::store::stream_cursor::{self, StreamCursor};
 use crate::text::plain;
 
 #[derive(Debug, Serialize)]
@@ -62,18 +62,16 @@ pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Res
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
             let pinned = account::list(conn).await?;
-            let cursors = history::cursors(conn).await?;
+            let cursors = stream_cursor::list(conn).await?;
             Ok(Document { at, connections: entries(&context.config, pinned, cursors) })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else if document.connections.is_empty() {
-        output::print(&format!("no connection is configured; {}\n", show::SAMPLES))?;
-    } else {
-        output::print(&table(&document))?;
-        output::print(&loaded(&document))?;
-    }
+    output::print_document(args.json, &document, || {
+        if document.connections.is_empty() {
+            return format!("no connection is configured; {}\n", show::SAMPLES);
+        }
+        table(&document) + &loaded(&document)
+    })?;
     Ok(Exit::Done)
 }
 
@@ -203,11 +201,7 @@ pub(crate) async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result
         }
     }
     let done = forget_in(&context, &args, true).await?;
-    if args.json {
-        output::print_json(&done)?;
-    } else {
-        output::print(&text(&done))?;
-    }
+    output::print_document(args.json, &done, || text(&done))?;
     Ok(Exit::Done)
 }
 

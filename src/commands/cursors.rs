@@ -7,7 +7,7 @@ use super::output::{self, Table};
 use super::{Context, CursorsArgs, Exit, names, show};
 use crate::config::{Config, Job};
 use crate::schedule;
-use crate::store::history::{self, StreamCursor};
+use crate::store::stream_cursor::{self, StreamCursor};
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -31,14 +31,10 @@ pub(crate) async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<E
     let document = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
-            Ok(Document { at, cursors: entries(&context.config, only, history::cursors(conn).await?) })
+            Ok(Document { at, cursors: entries(&context.config, only, stream_cursor::list(conn).await?) })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document))?;
-    }
+    output::print_document(args.json, &document, || text(&document))?;
     Ok(Exit::Done)
 }
 

@@ -44,13 +44,10 @@ pub(crate) async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exi
         })
         .await?;
     let document = Document { at, held: with_jobs(&context.config, slices) };
-    if args.json {
-        output::print_json(&document)?;
-    } else if document.held.is_empty() {
-        output::print("nothing is held\n")?;
-    } else {
-        output::print(&(table(&document.held, document.at) + &remedy(&document.held)))?;
-    }
+    output::print_document(args.json, &document, || match &*document.held {
+        [] => "nothing is held\n".to_owned(),
+        held => table(held, document.at) + &remedy(held),
+    })?;
     Ok(Exit::Done)
 }
 
@@ -147,11 +144,8 @@ pub(crate) async fn release(context: Context, args: ReleaseArgs) -> anyhow::Resu
         let message = format!("no such slice of {} is held, or all are released already", plain(&streams.join(", ")));
         return Err(CommandError::failed(message, "`tidegate held` lists what is held").into());
     }
-    if args.json {
-        output::print_json(&ReleaseDocument { released })?;
-    } else {
-        output::print(&text(&released, &args.job))?;
-    }
+    let document = ReleaseDocument { released };
+    output::print_document(args.json, &document, || text(&document.released, &args.job))?;
     Ok(Exit::Done)
 }
 

@@ -91,21 +91,14 @@ pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit
         .await?;
     if let Some(relation) = relation {
         let sql = template::expand(relation, &columns, settings)?;
-        if args.json {
-            output::print_json(&Explained { relation: relation.name, sql })?;
-        } else {
-            output::print(&sql)?;
-        }
+        let explained = Explained { relation: relation.name, sql };
+        output::print_document(args.json, &explained, || explained.sql.clone())?;
         return Ok(Exit::Done);
     }
     let applied = state.applied();
     let stored = state.stored.into_iter().filter(|table| table.is_read).collect();
     let document = document(&columns, settings, &counts, applied, stored);
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document, args.explain))?;
-    }
+    output::print_document(args.json, &document, || text(&document, args.explain))?;
     Ok(Exit::Done)
 }
 

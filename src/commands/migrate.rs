@@ -1,25 +1,22 @@
 //! `tidegate migrate`: brings the database to the version of the program.
 
 use super::{Context, Exit, output};
-use crate::app::{keep_tables_up, owner};
+use crate::app::{owner, tables_without_index};
 use crate::mart;
 use crate::store::migrate;
 use crate::store::trouble;
 
 pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
-    let applied = context
+    let (applied, waiting) = context
         .with_database(async |database| {
             let applied = migrate::migrate(&database.pool, context.config.database.distribution).await?;
             let views = mart::Views::of(mart::Role::Migrate, &owner());
             views.refresh(&database.pool, &context.config.mart).await;
-            if let Err(error) = keep_tables_up(&database.pool, &context.config).await {
-                let error = trouble::chain(&error);
-                tracing::warn!(
-                    error,
-                    "tables did not get their index by time; a daemon, or the next `migrate`, tries again"
-                );
-            }
-            Ok(applied)
+            let waiting = tables_without_index(&database.pool, &context.config).await.unwrap_or_else(|error| {
+                tracing::warn!(error = trouble::chain(&error), "it is not known which tables lack their index by time");
+                0
+            });
+            Ok((applied, waiting))
         })
         .await?;
     let text = match applied {
@@ -27,6 +24,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
         1 => "1 migration applied\n".to_owned(),
         applied => format!("{applied} migrations applied\n"),
     };
-    output::print(&text)?;
+    let background = match waiting {
+        0 => String::new(),
+        1 => "1 table gets its index by time from the daemon, in the background\n".to_owned(),
+        waiting => format!("{waiting} tables get their index by time from the daemon, in the background\n"),
+    };
+    output::print(&format!("{text}{background}"))?;
     Ok(Exit::Done)
 }

@@ -17,6 +17,7 @@ mod mart;
 mod migrate;
 pub mod names;
 mod notify;
+mod old_rows;
 mod output;
 mod plan;
 mod progress;

@@ -51,16 +51,14 @@ pub(crate) async fn test(context: Context, args: NotifyTestArgs) -> anyhow::Resu
     });
     let document = Tests { tests: tests.await? };
     let all_accepted = document.tests.iter().all(|test| test.accepted);
-    if args.json {
-        output::print_json(&document)?;
-    } else {
+    output::print_document(args.json, &document, || {
         let mut text = String::new();
         for test in &document.tests {
             let word = if test.accepted { "accepted" } else { "not accepted" };
             let _ = writeln!(text, "{} ({}): {word}: {}", plain(&test.target), plain(&test.host), plain(&test.outcome));
         }
-        output::print(&text)?;
-    }
+        text
+    })?;
     Ok(if all_accepted { Exit::Done } else { Exit::Failed })
 }
 
@@ -151,13 +149,12 @@ pub(crate) async fn list(context: Context, args: NotifyListArgs) -> anyhow::Resu
         })
     });
     let document = Targets { at, targets: listed.collect() };
-    if args.json {
-        output::print_json(&document)?;
-    } else if document.targets.is_empty() {
-        output::print("no target of notifications is configured\n")?;
-    } else {
-        output::print(&table(&document))?;
-    }
+    output::print_document(args.json, &document, || {
+        if document.targets.is_empty() {
+            return "no target of notifications is configured\n".to_owned();
+        }
+        table(&document)
+    })?;
     Ok(Exit::Done)
 }
 

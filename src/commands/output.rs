@@ -32,6 +32,15 @@ pub(crate) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     Ok(print(&text::json(&text))?)
 }
 
+/// Prints `document` as JSON if `json`, and the text for people otherwise.
+pub(crate) fn print_document(
+    json: bool,
+    document: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    if json { print_json(document) } else { Ok(print(&text())?) }
+}
+
 /// Width of the terminal in columns. `None` if standard output is a file or a pipe.
 pub(crate) fn terminal_width() -> Option<usize> {
     let out = io::stdout();

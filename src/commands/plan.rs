@@ -31,11 +31,7 @@ pub(crate) async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit
             Ok(Document { at, streams })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document))?;
-    }
+    output::print_document(args.json, &document, || text(&document))?;
     Ok(Exit::Done)
 }
 

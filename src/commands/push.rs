@@ -88,11 +88,8 @@ async fn work(
     super::context::require_schema(&mut *order.pool.acquire().await?).await?;
     if args.dry_run {
         let plan = order.plan(args.show_rows).await.map_err(|error| failure(&args.job, &error))?;
-        if args.json {
-            output::print_json(&Planned { dry_run: true, target, plan })?;
-        } else {
-            output::print(&planned(&target, &plan, push))?;
-        }
+        let document = Planned { dry_run: true, target, plan };
+        output::print_document(args.json, &document, || planned(&document.target, &document.plan, push))?;
         return Ok(Exit::Done);
     }
     let alive = Alive::new(order.pool.clone(), order.owner.to_owned());
@@ -105,11 +102,7 @@ async fn work(
     let ok = error.is_none() && unknown == 0;
     let sent = Sent { ok, target, report, error, hint };
     let secrets = context.secrets();
-    if args.json {
-        output::print_json(&sent)?;
-    } else {
-        output::print(&text(&sent))?;
-    }
+    output::print_document(args.json, &sent, || text(&sent))?;
     if ok {
         return Ok(Exit::Done);
     }

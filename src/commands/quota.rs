@@ -48,11 +48,7 @@ pub(crate) async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exi
     let reading = context.with_schema(async |_, conn| read(conn, &context.config, connections.iter().copied()).await);
     let document = Document { at: clock::now(), quotas: reading.await?, asked };
     let failed = document.asked.as_deref().is_some_and(vendor_quota::report_failures);
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document))?;
-    }
+    output::print_document(args.json, &document, || text(&document))?;
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 

@@ -26,11 +26,7 @@ pub(crate) async fn run(context: Context, args: RejectsArgs) -> anyhow::Result<E
             Ok(Document { at, rejects: history::rejects(conn, of, i64::from(args.limit), args.record).await? })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document, args.record))?;
-    }
+    output::print_document(args.json, &document, || text(&document, args.record))?;
     Ok(Exit::Done)
 }
 

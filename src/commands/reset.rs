@@ -15,7 +15,7 @@ use super::failure::{CommandError, say};
 use super::output;
 use super::{Context, Exit, ResetArgs, names, show};
 use crate::config::Job;
-use crate::store::{cursor, history};
+use crate::store::{cursor, stream_cursor};
 use crate::text::plain;
 use crate::worker::grid;
 
@@ -55,11 +55,8 @@ pub(crate) async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exi
         }
     }
     let reset = context.with_schema(async |_, conn| reset(conn, job, &streams, &args, true).await).await?;
-    if args.json {
-        output::print_json(&Document { reset })?;
-    } else {
-        output::print(&text(&reset))?;
-    }
+    let document = Document { reset };
+    output::print_document(args.json, &document, || text(&document.reset))?;
     Ok(Exit::Done)
 }
 
@@ -77,7 +74,7 @@ async fn reset(
     let mut streams = streams.to_vec();
     streams.sort_unstable();
     for stream in streams {
-        let locking = history::lock_stream(&mut *transaction, &job.connection, stream);
+        let locking = stream_cursor::lock(&mut *transaction, &job.connection, stream);
         let locked = tokio::time::timeout(LOCK_WITHIN, locking).await.map_err(|_| busy(stream, None))??;
         let Some(locked) = locked else {
             done.push(Again { connection: job.connection.clone(), stream: stream.to_owned(), from: None, slices: 0 });
@@ -88,7 +85,7 @@ async fn reset(
         }
         let zone = locked.timezone.parse().unwrap_or(job.timezone);
         let to = args.to.map(|day| grid::midnight(day, zone));
-        let (slices, from) = history::forgettable(&mut *transaction, &job.connection, stream, to).await?;
+        let (slices, from) = stream_cursor::forgettable(&mut *transaction, &job.connection, stream, to).await?;
         cursor::reset(&mut transaction, &job.connection, stream, to).await?;
         done.push(Again { connection: job.connection.clone(), stream: stream.to_owned(), from, slices });
     }

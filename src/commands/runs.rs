@@ -39,11 +39,7 @@ pub async fn run(context: Context, args: RunsArgs) -> anyhow::Result<Exit> {
             Ok(Document { at, runs: with_tasks(conn, runs).await? })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document, args.tasks))?;
-    }
+    output::print_document(args.json, &document, || text(&document, args.tasks))?;
     Ok(Exit::Done)
 }
 
@@ -78,13 +74,12 @@ pub async fn cancel(context: Context, args: CancelArgs) -> anyhow::Result<Exit> 
         let message = format!("not an unfinished run: {}; no run was cancelled", numbers.join(", "));
         return Err(CommandError::failed(message, "`tidegate runs` lists runs and their states").into());
     }
-    if json {
-        output::print_json(&Cancelled { cancelled: runs })?;
-    } else {
-        for run in &runs {
-            output::print(&format!("run {run} is cancelled; the rows that it read are kept\n"))?;
-        }
-    }
+    let document = Cancelled { cancelled: runs };
+    output::print_document(json, &document, || {
+        let lines =
+            document.cancelled.iter().map(|run| format!("run {run} is cancelled; the rows that it read are kept"));
+        lines.map(|line| line + "\n").collect()
+    })?;
     Ok(Exit::Done)
 }
 

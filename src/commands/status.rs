@@ -1,9 +1,11 @@
 //! `tidegate status`: shows the state of everything that is configured on the command line. Needs no daemon.
 //!
-//! The JSON document is that of the overview page and of `/api/v1/overview`.
+//! The JSON document is that of the overview page and of `/api/v1/overview`, and has what `warehouse.keep` drops next,
+//! if something is too old.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection as _;
@@ -11,7 +13,8 @@ use sqlx::Connection as _;
 use super::held::Held;
 use super::output::{self, Table};
 use super::quota::LimitUse;
-use super::{Context, Exit, StatusArgs, failure, held, quota, show};
+use super::{Context, Exit, StatusArgs, failure, held, old_rows, quota, show};
+use crate::app::due_to_drop;
 use crate::report::{
     Document as _, OpenProblems, Overview, Problem, Query, Reading, Standing, StatusReport, Surroundings, count_states,
     headline, limits_used, open_problems, state,
@@ -19,6 +22,7 @@ use crate::report::{
 use crate::schedule;
 use crate::settings::Faults;
 use crate::store::history::{self, Waiting};
+use crate::store::keep::due::Due;
 use crate::store::push::{self, BatchCounts};
 use crate::store::reconciliation::Difference;
 use crate::store::session::{ONLY_READS, ONLY_READS_HINT};
@@ -29,6 +33,8 @@ use crate::text::plain;
 /// Maximum number of problems and of failures in the text; the JSON document has more.
 const PROBLEMS_SHOWN: usize = 20;
 const FAILURES_SHOWN: usize = 5;
+/// How long old rows are counted.
+const COUNT_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Everything {
@@ -40,6 +46,8 @@ struct Everything {
     waiting: Vec<Waiting>,
     /// What the sending jobs have sent, by state.
     pushes: Vec<BatchCounts>,
+    /// What the next pass of a daemon would drop.
+    old_rows: Vec<Due>,
 }
 
 pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
@@ -107,8 +115,12 @@ async fn print_text(context: &Context) -> anyhow::Result<()> {
             waiting.retain(|task| jobs.contains(&*task.job));
             let problems = open_problems(conn, PROBLEMS_SHOWN).await?;
             let surroundings = Surroundings::read(conn).await?;
+            let old_rows = match context.refused {
+                None => due_to_drop(conn, config, now, COUNT_WITHIN).await?,
+                Some(_) => Vec::new(),
+            };
             let refused = context.refused.as_deref().map(refused);
-            Ok((Everything { surroundings, refused, problems, report, waiting, pushes }, quotas))
+            Ok((Everything { surroundings, refused, problems, report, waiting, pushes, old_rows }, quotas))
         })
         .await?;
     let held = held::with_jobs(config, everything.report.held.clone());
@@ -157,6 +169,10 @@ fn text(everything: &Everything, held: &[Held], quotas: &[LimitUse]) -> String {
     }
     if !report.stored.is_empty() {
         section(&mut text, "Stored rows of the mart", &stored(&report.stored));
+    }
+    if !everything.old_rows.is_empty() {
+        let title = "Older than `warehouse.keep`: a daemon drops for good";
+        section(&mut text, title, &old_rows::table(&everything.old_rows));
     }
     if !everything.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&everything.pushes));

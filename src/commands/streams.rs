@@ -85,13 +85,8 @@ pub(crate) async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<E
         }
     }
     let document = Document { streams };
-    if args.json {
-        output::print_json(&document)?;
-    } else if only.is_some() || args.discovered {
-        output::print(&full(&document))?;
-    } else {
-        output::print(&overview(&document))?;
-    }
+    let is_full = only.is_some() || args.discovered;
+    output::print_document(args.json, &document, || if is_full { full(&document) } else { overview(&document) })?;
     Ok(Exit::Done)
 }
 

@@ -53,11 +53,7 @@ pub(crate) async fn run(context: Context, args: UnblockArgs) -> anyhow::Result<E
             Ok(Document { at, connection: connection.name.clone(), lifted, streams_due })
         })
         .await?;
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document, args.limit.as_deref()))?;
-    }
+    output::print_document(args.json, &document, || text(&document, args.limit.as_deref()))?;
     Ok(Exit::Done)
 }
 

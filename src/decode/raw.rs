@@ -117,7 +117,7 @@ fn is_value(text: &str, bare: &str) -> bool {
 }
 
 /// Where the string that begins at `start` ends.
-fn string_end(bytes: &[u8], start: usize) -> usize {
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
         at += found;

@@ -34,22 +34,7 @@ impl LinksSql {
             format!("not exists (select from {} where {} = present.{own})", elements(links), element(id, true));
         Some(Self {
             child: child.name.to_string(),
-            // The child rows of each parent are looked up by themselves. With a join, a plan without statistics of the
-            // connection reads all of its rows. Few batches have rows to delete.
-            count: format!(
-                "select
-    count(*) filter (where $2::timestamptz is null or present._loaded_at < $2) as present,
-    count(*) filter (where ($2::timestamptz is null or present._loaded_at < $2) and {is_gone}) as gone,
-    count(*) filter (where {is_gone}) as all_gone
-from {source} as staged
-cross join lateral (
-    select present._loaded_at, present.{own}
-    from {target} as present
-    where present._connection = $1 and {of_parent}
-    offset 0
-) as present
-where staged.{array} is not null"
-            ),
+            count: count(table.distribution, &target, source, links, &is_gone)?,
             delete: format!(
                 "delete from {target} as present
 using {source} as staged
@@ -62,6 +47,69 @@ where
             write: write(table.distribution, &target, source, links),
         })
     }
+}
+
+/// The statement that counts the child rows of the staged parents. Few batches have rows to delete.
+fn count(distribution: Distribution, target: &str, source: &str, links: &Links, is_gone: &str) -> Option<String> {
+    let id = links.child.columns.first()?;
+    let (own, array) = (quote(&id.name), quote(&links.staged.name));
+    let of_parent = links_of(links, "present", "staged");
+    let is_old = "($2::timestamptz is null or present._loaded_at < $2)";
+    let counted = |is_gone: &str| {
+        format!(
+            "select
+    count(*) filter (where {is_old}) as present,
+    count(*) filter (where {is_old} and {is_gone}) as gone,
+    count(*) filter (where {is_gone}) as all_gone
+from {source} as staged"
+        )
+    };
+    Some(match distribution {
+        // The child rows of each parent are looked up by themselves. With a join, a plan without statistics of the
+        // connection reads all of its rows.
+        Distribution::None => format!(
+            "{counted}
+cross join lateral (
+    select present._loaded_at, present.{own}
+    from {target} as present
+    where present._connection = $1 and {of_parent}
+    offset 0
+) as present
+where staged.{array} is not null",
+            counted = counted(is_gone),
+        ),
+        // Citus refuses such a look-up of a distributed table.
+        Distribution::Citus => {
+            let parents = links.child.parent.iter();
+            let reported: Vec<String> = parents
+                .map(|(theirs, ours)| format!("staged.{} as {}", quote(theirs), quote(ours)))
+                .chain([format!("{} as {own}", element(id, true))])
+                .collect();
+            let same: Vec<String> = links
+                .child
+                .parent
+                .iter()
+                .map(|(_, ours)| quote(ours))
+                .chain([own.clone()])
+                .map(|name| format!("present.{name} = reported.{name}"))
+                .collect();
+            format!(
+                "{counted}
+inner join {target} as present on present._connection = $1 and {of_parent}
+left join (
+    select distinct {reported}
+    from {source} as staged
+    cross join lateral {elements}
+    where staged.{array} is not null
+) as reported on {same}
+where staged.{array} is not null",
+                counted = counted(&format!("reported.{own} is null")),
+                reported = reported.join(", "),
+                elements = elements(links),
+                same = same.join(" and "),
+            )
+        }
+    })
 }
 
 /// The elements of a staged parent's array.

@@ -1,6 +1,5 @@
 //! What a transaction counts.
 
-use super::stage::Merged;
 use super::statement::signed;
 use crate::rows::chunk::RecordCounts;
 use crate::store::task::Progress;
@@ -29,10 +28,9 @@ impl PageCounts {
         self.rejected += signed(rejects as u64);
     }
 
-    pub(super) const fn add_merged(&mut self, merged: Merged) {
-        self.progress.rows_inserted += merged.inserted;
-        self.progress.rows_updated += merged.updated;
-        self.progress.rows_unchanged += merged.staged - merged.inserted - merged.updated;
+    pub(super) const fn add_written(&mut self, inserted: i64, updated: i64) {
+        self.progress.rows_inserted += inserted;
+        self.progress.rows_updated += updated;
     }
 
     pub(super) const fn add_rows(&mut self, rows: i64) {
@@ -59,8 +57,11 @@ impl PageCounts {
         self.rejected
     }
 
-    /// Ends the page. Returns how many of its rows lie far outside their window.
+    /// Ends the page, whose records are all written, rejected or left out now. Returns how many of its rows lie far
+    /// outside their window.
     pub(super) const fn end_page(&mut self) -> u64 {
+        let Progress { rows_read, rows_inserted, rows_updated, rows_outside, records_rejected, .. } = self.progress;
+        self.progress.rows_unchanged = rows_read - rows_inserted - rows_updated - rows_outside - records_rejected;
         self.progress.pages += 1;
         (self.rows, self.seen, self.rejected, self.waiting) = (0, 0, 0, 0);
         std::mem::replace(&mut self.astray, 0)

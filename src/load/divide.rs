@@ -4,14 +4,18 @@
 //! A check constraint is validated first, which disturbs nobody. Because of it, the partition is attached without a
 //! search of its rows, in one short transaction. In that transaction, what belongs to the table moves to the new one of
 //! its name: comments, rights, indexes, and the views that read it. If something cannot move, nothing is changed.
+//!
+//! A table that Citus distributes is divided in the same way: the partitioned table is distributed while it is empty,
+//! by the same column and in the same group, so that each of its shards takes a shard of the table as its partition.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::LoadError;
-use super::partition::{Month, attach_new, free_name, instant};
+use super::partition::{Month, attach_new, free_name, instant, keep_private};
 use super::shape;
 use super::table::{lock_structure, run_ddl};
 use crate::catalogue::{Mode, Stream};
+use crate::store::distribution::{self, Distribution};
 use crate::store::ident::{literal, quote, table as qualified};
 use crate::store::{event, partitions};
 
@@ -19,12 +23,19 @@ use crate::store::{event, partitions};
 const LOCK_TIMEOUT: &str = "500ms";
 /// How the names of the check constraints begin.
 pub(super) const CONSTRAINT: &str = "tidegate_until_";
+/// SQLSTATE of a lock that was not granted in time.
+const IN_USE: &str = "55P03";
 /// SQLSTATE of rows that a constraint does not allow.
 const CHECK_VIOLATION: &str = "23514";
 
 /// Divides the table of `stream` by months, if that is `wanted` and its rows belong to windows. Returns whether the
 /// table was changed. What stands in the way is logged, and the table stays as it is.
-pub async fn arrange(connection: &mut PgConnection, stream: &Stream, wanted: bool) -> Result<bool, LoadError> {
+pub async fn arrange(
+    connection: &mut PgConnection,
+    stream: &Stream,
+    distribution: Distribution,
+    wanted: bool,
+) -> Result<bool, LoadError> {
     if stream.mode != Mode::ReplaceWindow {
         return Ok(false);
     }
@@ -35,16 +46,58 @@ pub async fn arrange(connection: &mut PgConnection, stream: &Stream, wanted: boo
     }
     if !wanted {
         if relation.has_checks {
-            forget_constraints(connection, schema, name, None).await?;
+            match forget_constraints(connection, schema, name, None).await {
+                // They refuse only rows of a later month, and a load of those tries again.
+                Err(LoadError::Database(error)) if super::code(&error).as_deref() == Some(IN_USE) => {}
+                outcome => outcome?,
+            }
         }
         return Ok(false);
     }
-    by_month(connection, schema, name).await
+    by_month(connection, (schema, name), distribution).await
+}
+
+/// How a table with rows of windows stands to `warehouse.partition`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outlook {
+    /// It is divided.
+    Divided,
+    /// It has rows, and `month` divides it.
+    ToDivide,
+    /// It has rows, and `month` does not divide it, for this reason.
+    Obstacle(String),
+}
+
+/// How the table of `stream` stands to `warehouse.partition`. Changes nothing. `None` if it is empty or not there, if
+/// its rows belong to no window, or if it is neither divided nor is that `wanted`.
+pub async fn outlook(
+    connection: &mut PgConnection,
+    stream: &Stream,
+    distribution: Distribution,
+    wanted: bool,
+) -> Result<Option<Outlook>, LoadError> {
+    let (schema, name) = (stream.schema, &*stream.name);
+    if stream.mode != Mode::ReplaceWindow {
+        return Ok(None);
+    }
+    let Some(relation) = shape::relation(connection, schema, name).await? else { return Ok(None) };
+    if relation.is_partitioned() {
+        return Ok(Some(Outlook::Divided));
+    }
+    if !wanted || !relation.is_table() || is_empty(connection, schema, name).await? {
+        return Ok(None);
+    }
+    let obstacle = obstacle(connection, (schema, name), distribution).await?;
+    Ok(Some(obstacle.map_or(Outlook::ToDivide, Outlook::Obstacle)))
 }
 
 /// Divides the table, unless it is already, or something stands in the way.
-async fn by_month(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, LoadError> {
-    match divide(connection, schema, name).await {
+async fn by_month(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    distribution: Distribution,
+) -> Result<bool, LoadError> {
+    match divide(connection, (schema, name), distribution).await {
         Ok(Divided::Done) => {
             tracing::info!(table = format!("{schema}.{name}"), "the table is divided into monthly partitions now");
             Ok(true)
@@ -64,7 +117,7 @@ async fn by_month(connection: &mut PgConnection, schema: &str, name: &str) -> Re
             );
             Ok(false)
         }
-        Err(LoadError::Database(error)) if super::code(&error).as_deref() == Some("55P03") => {
+        Err(LoadError::Database(error)) if super::code(&error).as_deref() == Some(IN_USE) => {
             tracing::info!(
                 table = format!("{schema}.{name}"),
                 "the table is in use and will be divided into partitions later"
@@ -82,8 +135,12 @@ enum Divided {
     Obstacle(String),
 }
 
-async fn divide(connection: &mut PgConnection, schema: &str, name: &str) -> Result<Divided, LoadError> {
-    if let Some(obstacle) = obstacle(connection, schema, name).await? {
+async fn divide(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    distribution: Distribution,
+) -> Result<Divided, LoadError> {
+    if let Some(obstacle) = obstacle(connection, (schema, name), distribution).await? {
         forget_constraints(connection, schema, name, None).await?;
         return Ok(Divided::Obstacle(obstacle));
     }
@@ -102,7 +159,7 @@ async fn divide(connection: &mut PgConnection, schema: &str, name: &str) -> Resu
             _ => Err(error.into()),
         };
     }
-    swap(connection, schema, name, until).await
+    swap(connection, (schema, name), until, distribution).await
 }
 
 /// The first month that the table's rows do not reach.
@@ -186,6 +243,7 @@ async fn forget_constraints(
     }
     let mut transaction = connection.begin().await?;
     lock_structure(&mut transaction, schema, name).await?;
+    run_ddl(&mut transaction, format!("set local lock_timeout = '{LOCK_TIMEOUT}'")).await?;
     for constraint in left {
         let constraint = quote(&constraint);
         run_ddl(&mut transaction, format!("alter table {table} drop constraint if exists {constraint}")).await?;
@@ -194,17 +252,21 @@ async fn forget_constraints(
 }
 
 /// Puts a partitioned table in the place of the table, which becomes its first partition; an empty one is dropped.
-async fn swap(connection: &mut PgConnection, schema: &str, name: &str, until: Month) -> Result<Divided, LoadError> {
+async fn swap(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    until: Month,
+    distribution: Distribution,
+) -> Result<Divided, LoadError> {
     let mut transaction = connection.begin().await?;
     lock_structure(&mut transaction, schema, name).await?;
     // Names in definitions of views are printed with their schemas.
     run_ddl(&mut transaction, format!("set local lock_timeout = '{LOCK_TIMEOUT}'; set local search_path = ''")).await?;
     let table = qualified(schema, name);
     run_ddl(&mut transaction, format!("lock table {table} in access exclusive mode")).await?;
-    if shape::relation(&mut transaction, schema, name).await?.is_none_or(|relation| relation.is_partitioned()) {
-        return Ok(Divided::Already);
-    }
-    if let Some(obstacle) = obstacle(&mut transaction, schema, name).await? {
+    let before = shape::relation(&mut transaction, schema, name).await?.filter(|relation| !relation.is_partitioned());
+    let Some(before) = before else { return Ok(Divided::Already) };
+    if let Some(obstacle) = obstacle(&mut transaction, (schema, name), distribution).await? {
         return Ok(Divided::Obstacle(obstacle));
     }
     let is_empty = is_empty(&mut transaction, schema, name).await?;
@@ -231,6 +293,12 @@ async fn swap(connection: &mut PgConnection, schema: &str, name: &str, until: Mo
     for statement in moved.before {
         run_ddl(&mut transaction, statement).await?;
     }
+    move_upkeep(&mut transaction, (schema, name), before.oid).await?;
+    if distribution == Distribution::Citus {
+        // Citus allows no statement that runs on several shards at a time after one that changed the table.
+        run_ddl(&mut transaction, "set local citus.multi_shard_modify_mode = 'sequential'".to_owned()).await?;
+        distribution::distribute(&mut transaction, schema, name).await?;
+    }
     if is_empty {
         attach_new(&mut transaction, (schema, name), &[], until.start(), &moved.options).await?;
     } else {
@@ -241,6 +309,7 @@ async fn swap(connection: &mut PgConnection, schema: &str, name: &str, until: Mo
         run_ddl(&mut transaction, format!("alter table {part} drop constraint if exists {constraint}")).await?;
         let meaning = format!("Rows of {schema}.{name} whose _window_start is before {} (UTC)", until.shown());
         run_ddl(&mut transaction, format!("comment on table {part} is {}", literal(&meaning))).await?;
+        keep_private(&mut transaction, &table, &part).await?;
         let present = partitions::of_table(&mut transaction, schema, name).await?.unwrap_or_default();
         attach_new(&mut transaction, (schema, name), &present, until.start(), &moved.options).await?;
     }
@@ -254,6 +323,49 @@ async fn swap(connection: &mut PgConnection, schema: &str, name: &str, until: Mo
     event::of_table(&mut *transaction, &summary).await?;
     transaction.commit().await?;
     Ok(Divided::Done)
+}
+
+/// Has the note of what the table was given once ([`super::upkeep`]) describe the table that takes its place. Its
+/// columns may have other numbers.
+async fn move_upkeep(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    before: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.table_upkeep as upkeep
+        set
+            table_oid = class.oid::bigint,
+            index_attribute = (
+                select attribute.attnum
+                from pg_catalog.pg_attribute as former
+                inner join pg_catalog.pg_attribute as attribute
+                    on
+                        attribute.attrelid = class.oid
+                        and attribute.attname = former.attname
+                        and not attribute.attisdropped
+                where
+                    former.attrelid = $3::bigint::oid
+                    and former.attnum = upkeep.index_attribute
+                    and not former.attisdropped
+            )
+        from pg_catalog.pg_class as class
+        inner join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+        where
+            upkeep.table_schema = $1
+            and upkeep.table_name = $2
+            and upkeep.table_oid = $3::bigint
+            and namespace.nspname = $1
+            and class.relname = $2
+        ",
+        schema,
+        name,
+        before,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What of a table moves to the one that takes its place.
@@ -290,8 +402,20 @@ async fn is_empty(connection: &mut PgConnection, schema: &str, name: &str) -> Re
 }
 
 /// The first reason why the table cannot be divided.
-async fn obstacle(connection: &mut PgConnection, schema: &str, name: &str) -> Result<Option<String>, LoadError> {
-    Ok(sqlx::query_scalar(OBSTACLES).bind(qualified(schema, name)).fetch_optional(connection).await?)
+async fn obstacle(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    distribution: Distribution,
+) -> Result<Option<String>, LoadError> {
+    let found: Option<String> =
+        sqlx::query_scalar(OBSTACLES).bind(qualified(schema, name)).fetch_optional(&mut *connection).await?;
+    if found.is_none()
+        && distribution == Distribution::Citus
+        && !distribution::is_distributed(connection, schema, name).await?
+    {
+        return Ok(Some("it is not distributed yet: run `tidegate migrate` first".to_owned()));
+    }
+    Ok(found)
 }
 
 /// `$1` table: what stands in the way, as the end of a sentence.
@@ -316,7 +440,12 @@ dependent as (
 ),
 
 reader as (
-    select distinct rule.rulename, class.oid, class.relkind, class.relowner
+    select distinct
+        rule.rulename,
+        class.relkind,
+        class.relowner,
+        -- With its schema, also if the search path has that.
+        (pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, class.oid, 0)).identity as name
     from dependent
     inner join pg_catalog.pg_rewrite as rule
         on dependent.classid = 'pg_catalog.pg_rewrite'::regclass and rule.oid = dependent.objid
@@ -331,7 +460,15 @@ from (
     union all
     select 2, 'it is not an ordinary table' from target where relkind <> 'r' or relpersistence <> 'p' or relispartition
     union all
-    select 3, 'it has triggers or foreign keys' from target where relhastriggers
+    select 3, 'it has triggers or foreign keys'
+    from target
+    where
+        exists (
+            select
+            from pg_catalog.pg_trigger as trigger
+            -- Those of foreign keys are internal and belong to a constraint. Citus has an internal one without.
+            where trigger.tgrelid = target.oid and (not trigger.tgisinternal or trigger.tgconstraint <> 0)
+        )
     union all
     select 4, 'it has rules' from target where relhasrules
     union all
@@ -347,23 +484,23 @@ from (
     from target
     where exists (select from pg_catalog.pg_publication_rel where prrelid = target.oid)
     union all
-    select 8, format('the materialized view %s reads it; drop it, and make it again afterwards', oid::regclass)
+    select 8, format('the materialized view %s reads it; drop it, and make it again afterwards', name)
     from reader
     where relkind = 'm'
     union all
-    select 9, format('a rule of %s uses it', oid::regclass)
+    select 9, format('a rule of %s uses it', name)
     from reader
     where relkind <> 'm' and (relkind <> 'v' or rulename <> '_RETURN')
     union all
-    select 10, format('the view %s reads it and belongs to the role %I, of which this login is not a member', oid::regclass, pg_get_userbyid(relowner))
+    select 10, format('the view %s reads it and belongs to the role %I, of which this login is not a member', name, pg_get_userbyid(relowner))
     from reader
     where relkind = 'v' and not pg_has_role(relowner, 'usage')
     union all
-    select 11, format('the function %s depends on it', objid::regprocedure)
+    select 11, format('the function %s depends on it', (pg_catalog.pg_identify_object(classid, objid, 0)).identity)
     from dependent
     where classid = 'pg_catalog.pg_proc'::regclass
     union all
-    select 12, format('a column of %s has the type of its rows', objid::regclass)
+    select 12, format('a column of %s has the type of its rows', (pg_catalog.pg_identify_object(classid, objid, 0)).identity)
     from dependent
     where classid = 'pg_catalog.pg_class'::regclass and refclassid = 'pg_catalog.pg_type'::regclass
     union all
@@ -384,6 +521,28 @@ from (
     select 14, 'it has an exclusion constraint'
     from target
     where exists (select from pg_catalog.pg_constraint where conrelid = target.oid and contype = 'x')
+    union all
+    select 15, 'its column _window_start allows null, or is no timestamptz'
+    from target
+    where
+        not exists (
+            select
+            from pg_catalog.pg_attribute as attribute
+            where
+                attribute.attrelid = target.oid
+                and attribute.attname = '_window_start'
+                and attribute.attnotnull
+                and attribute.atttypid = 'timestamptz'::regtype
+        )
+    union all
+    select 16, 'it has an identity column'
+    from target
+    where
+        exists (
+            select
+            from pg_catalog.pg_attribute as attribute
+            where attribute.attrelid = target.oid and attribute.attidentity <> '' and not attribute.attisdropped
+        )
 ) as found
 order by place
 limit 1

@@ -38,6 +38,8 @@ pub struct Loader<'a> {
     pub table: Table,
     /// Whether rows that should be new are copied directly into the table. Cleared by the first key conflict.
     pub direct_copy: bool,
+    /// Whether changed rows are expected to follow each other in the order of their keys.
+    pub(super) changes_in_order: bool,
     /// Whether the rows of the current reading are compared with fingerprints.
     pub comparing: bool,
     /// Whether unchanged rows may be left out. Shared with the writer of the rows.
@@ -96,6 +98,7 @@ impl<'a> Loader<'a> {
             latest_wins,
             table,
             direct_copy: true,
+            changes_in_order: true,
             comparing: false,
             skipping,
             hold_below: HOLD_BELOW,
@@ -106,7 +109,7 @@ impl<'a> Loader<'a> {
 
     /// Prepares for the reading of a slice. Its rows are compared with fingerprints, if that is possible.
     pub fn compare(&mut self, slice: &Slice) {
-        self.direct_copy = true;
+        (self.direct_copy, self.changes_in_order) = (true, true);
         self.comparing = self.table.fingerprinted() && slice.position.batches.is_some();
         self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.position.fingerprinted));
     }

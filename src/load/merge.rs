@@ -3,12 +3,12 @@
 //! If every row is where the last reading had it, fingerprints alone tell which rows are new and which have vanished.
 //! If a row moved to another batch, or has a duplicate there, fingerprints are given up for the rest of the reading.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::LoadError;
 use super::duplicates::{Duplicates, shared_keys};
 use super::loader::SliceReading;
-use super::stage::{Dropped, Merged, StagedBatch};
+use super::stage::{Merged, StagedBatch};
 use super::statement::signed;
 use super::transaction::PageLoad;
 use crate::rows::fingerprint::{BatchFingerprint, RowOutcome};
@@ -21,8 +21,8 @@ const ROWS_MIN: usize = 100;
 /// What became of the keys of staged rows before the merge.
 #[derive(Debug, Default)]
 struct Placed {
-    /// What was removed, because a neighbouring slice has it.
-    dropped: Dropped,
+    /// Identities of which nothing is left, because a neighbouring slice has the rows.
+    dropped: HashSet<u128>,
     /// New keys of rows whose keys earlier pages had.
     renamed: HashMap<u128, u128>,
 }
@@ -56,8 +56,7 @@ impl PageLoad<'_, '_> {
         single: bool,
     ) -> Result<(), LoadError> {
         let copied = self.stage.take_copied();
-        self.counts.progress.rows_inserted += copied.inserted;
-        self.counts.progress.rows_updated += copied.replaced;
+        self.counts.add_written(copied.inserted, copied.replaced);
         let mut arrived = copied.inserted;
         let mut placed = Placed::default();
         if !reading.fresh || self.stage.has_rows() {
@@ -65,7 +64,7 @@ impl PageLoad<'_, '_> {
             self.stage.create(&mut self.transaction).await?;
             placed = self.place(reading, batch, !single).await?;
             let merged = self.stage.merge(&mut self.transaction, self.loader.claim, reading).await?;
-            self.counts.add_merged(merged);
+            self.counts.add_written(merged.inserted, merged.updated);
             let doubt = self.stage.merge_links(&mut self.transaction, self.loader, reading).await?;
             self.doubt = self.doubt.take().or(doubt);
             arrived += match (self.stage.sql().vanish.is_some(), reading.fresh, single) {
@@ -102,33 +101,28 @@ impl PageLoad<'_, '_> {
         if self.stage.has_rows() {
             self.stage.lock_schema(&mut self.transaction, self.loader.stream).await?;
             placed = self.place(reading, batch, unclear || !batch.shared.is_empty()).await?;
-            merged = self.merge_known(reading, unclear, placed.dropped.records).await?;
+            merged = self.merge_known(reading, unclear).await?;
         }
-        let skipped = signed(rows.keys(RowOutcome::Skipped).count() as u64);
-        self.counts.progress.rows_inserted += copied.inserted;
-        self.counts.progress.rows_updated += copied.replaced;
-        self.counts.progress.rows_unchanged += skipped;
-        self.counts.add_merged(merged);
+        self.counts.add_written(copied.inserted + merged.inserted, copied.replaced + merged.updated);
 
-        let new = rows.keys(RowOutcome::New).filter(|key| !placed.dropped.identities.contains(key)).count();
+        let new = rows.keys(RowOutcome::New).filter(|key| !placed.dropped.contains(key)).count();
         let as_expected = placed.renamed.is_empty() && copied.inserted + merged.inserted == signed(new as u64);
         if !unclear && as_expected {
-            rows.take_out(&placed.dropped.identities);
+            rows.take_out(&placed.dropped);
             self.counts.add_rows(signed(rows.now.keys.len() as u64));
             return self.fingerprints.keep(&mut self.transaction, &reading.slice, &rows).await;
         }
         self.give_up(reading).await?;
         let renamed = |key: &u128| placed.renamed.get(key).copied().unwrap_or(*key);
-        let keys: Vec<u128> =
-            rows.now.keys.iter().map(renamed).filter(|key| !placed.dropped.identities.contains(key)).collect();
+        let keys: Vec<u128> = rows.now.keys.iter().map(renamed).filter(|key| !placed.dropped.contains(key)).collect();
         self.note_keys(reading, &keys).await?;
         Ok(())
     }
 
     /// Updates staged rows that the table should have with another content. If that is not true of all of them, merges
     /// every staged row.
-    async fn merge_known(&mut self, reading: &SliceReading, unclear: bool, dropped: i64) -> Result<Merged, LoadError> {
-        let staged = self.stage.rows() - dropped;
+    async fn merge_known(&mut self, reading: &SliceReading, unclear: bool) -> Result<Merged, LoadError> {
+        let staged = self.stage.rows();
         let mut updated = 0;
         if !unclear {
             updated = self.stage.update(&mut self.transaction, self.loader.claim, reading).await?;
@@ -154,8 +148,9 @@ impl PageLoad<'_, '_> {
             self.counts.add_seen(moved.noted);
             (shared, renamed) = (moved.shared, moved.renamed);
         }
+        let staged = self.stage.rows();
         let dropped = self.stage.drop_shared(&mut self.transaction, self.loader.claim, reading, shared).await?;
-        self.counts.progress.rows_outside += dropped.records;
+        self.counts.progress.rows_outside += staged - self.stage.rows();
         Ok(Placed { dropped, renamed })
     }
 
@@ -182,10 +177,9 @@ impl PageLoad<'_, '_> {
             if noted < signed(skipped.len() as u64) {
                 return Err(LoadError::Rearranged);
             }
-            self.counts.progress.rows_unchanged += noted;
         }
         let Some(batches) = self.fingerprints.state(slice).batches else { return Ok(()) };
-        rows.take_out(&placed.dropped.identities);
+        rows.take_out(&placed.dropped);
         rows.now.gone.clear();
         let is_whole = placed.renamed.is_empty() && arrived == signed(rows.now.keys.len() as u64);
         if !is_whole || (batches == 0 && rows.now.keys.len() < ROWS_MIN) {

@@ -118,8 +118,62 @@ pub(super) async fn attach_new(
     ] {
         run_ddl(connection, statement).await?;
     }
+    keep_private(connection, &table, &part).await?;
     Ok(())
 }
+
+/// Gives a partition the owner of its table, and takes all rights on it from other roles. Rows are read and written
+/// through the table, whose rights decide. Otherwise a role that must not read the table could read the partition, by
+/// a default of the schema or a right that only the table lost.
+pub(super) async fn keep_private(connection: &mut PgConnection, table: &str, part: &str) -> Result<(), sqlx::Error> {
+    let statements: Vec<String> =
+        sqlx::query_scalar(PRIVATE).bind(part).bind(table).fetch_all(&mut *connection).await?;
+    for statement in statements {
+        run_ddl(connection, statement).await?;
+    }
+    Ok(())
+}
+
+/// `$1` partition, `$2` table: the statements for [`keep_private`].
+const PRIVATE: &str = r"
+with part as (
+    select class.oid, class.oid::regclass::text as name, class.relowner, class.relacl
+    from pg_catalog.pg_class as class
+    where class.oid = to_regclass($1)
+),
+
+granted as (
+    select acl.grantee
+    from part
+    cross join aclexplode(part.relacl) as acl
+    union
+    select acl.grantee
+    from part
+    inner join pg_catalog.pg_attribute as attribute on attribute.attrelid = part.oid and not attribute.attisdropped
+    cross join aclexplode(attribute.attacl) as acl
+)
+
+select statement
+from (
+    select
+        1 as place,
+        format(
+            'revoke all on %s from %s cascade',
+            part.name,
+            case granted.grantee when 0 then 'public' else quote_ident(role.rolname) end
+        ) as statement
+    from part
+    cross join granted
+    left join pg_catalog.pg_roles as role on role.oid = granted.grantee
+    where granted.grantee <> part.relowner and (granted.grantee = 0 or role.oid is not null)
+    union all
+    select 2, format('alter table %s owner to %I', part.name, pg_get_userbyid(parent.relowner))
+    from part
+    inner join pg_catalog.pg_class as parent on parent.oid = to_regclass($2)
+    where parent.relowner <> part.relowner
+) as statements
+order by place, statement
+";
 
 /// `name=value`, as stored, for a `with` clause.
 fn storage_parameter(option: &str) -> Option<String> {

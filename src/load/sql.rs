@@ -30,10 +30,9 @@ pub struct MergeSql {
     pub merge: Merge,
     /// `$1` connection, `$2` window start, `$3` run: changes existing rows. `None` unless rows may have fingerprints.
     pub update: Option<String>,
-    /// `$1` connection, `$2` window start, then an array for each column of the key: deletes the rows with these keys,
-    /// which are copied directly after it. `None` unless rows may have fingerprints, if a slice has one row, or if the
-    /// table is distributed: places of rows mean nothing outside of their node.
-    pub replace: Option<String>,
+    /// Deletes rows that are copied directly after it. `None` unless rows may have fingerprints, if a slice has one row,
+    /// or if the table is distributed: places of rows mean nothing outside of their node.
+    pub replace: Option<ReplaceSql>,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no
     /// longer in any batch.
     pub lost: Option<String>,
@@ -170,6 +169,18 @@ impl MergeSql {
         statements.push(format!("alter table {} rename to {}", old.stage, self.stage.trim_start_matches("pg_temp.")));
         statements
     }
+}
+
+/// Two ways to delete the rows with certain keys. `$1` connection, `$2` window start, then an array for each column of
+/// the key.
+#[derive(Debug, Clone)]
+pub struct ReplaceSql {
+    /// Looks each row up by itself. With a join, a plan for a table without statistics may read the whole slice for
+    /// every batch.
+    pub each: String,
+    /// The last parameter: how many rows it reads at most. Reads rows in the order of the key, from the first key on,
+    /// and deletes those that have one of the keys. If these are neighbours, this takes a fifth of the time.
+    pub in_order: String,
 }
 
 impl StatementParts<'_> {
@@ -339,31 +350,55 @@ from (
     }
 
     /// The rows of a window are in one partition, in which a `ctid` is unique.
-    ///
-    /// Each row is looked up by itself. With a join, a plan for a table without statistics may read the whole slice for
-    /// every batch.
-    fn replace(&self) -> String {
+    fn replace(&self) -> ReplaceSql {
         let Self { target, key, .. } = self;
         let kinds: Vec<&str> =
             if self.by_hash() { vec!["uuid"] } else { self.key_kinds.iter().map(|kind| kind.sql()).collect() };
         let arrays: Vec<String> = kinds.iter().enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 3)).collect();
-        format!(
-            "delete from {target} as present
+        let arrays = arrays.join(", ");
+        let names = key.join(", ");
+        let delete = |places: &str| {
+            format!(
+                "delete from {target} as present
 where
     present._connection = $1
     and present._window_start = $2
     and present.ctid = any(array(
-        select (
+{places}
+    ))"
+            )
+        };
+        let each = delete(&format!(
+            "        select (
             select found.ctid
             from {target} as found
             where found._connection = $1 and found._window_start = $2 and {same_key}
         )
-        from unnest({arrays}) as changed ({names})
-    ))",
+        from unnest({arrays}) as changed ({names})",
             same_key = self.same_key("found", "changed"),
-            arrays = arrays.join(", "),
-            names = key.join(", "),
-        )
+        ));
+        let in_order = delete(&format!(
+            "        select found.ctid
+        from (
+            select ctid, {names}
+            from {target}
+            where
+                _connection = $1
+                and _window_start = $2
+                and ({names}) >= (
+                    select {names}
+                    from unnest({arrays}) as changed ({names})
+                    order by {names}
+                    limit 1
+                )
+            order by {names}
+            limit ${limit}
+        ) as found
+        inner join unnest({arrays}) as changed ({names}) on {same_key}",
+            limit = key.len() + 3,
+            same_key = self.same_key("found", "changed"),
+        ));
+        ReplaceSql { each, in_order }
     }
 
     fn lost(&self) -> String {

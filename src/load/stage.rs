@@ -32,20 +32,12 @@ const UNIQUE_VIOLATION: &str = "23505";
 /// SQLSTATE of an error that has none of its own.
 const INTERNAL_ERROR: &str = "XX000";
 
-/// Staged rows that were removed, because a neighbouring slice has them.
-#[derive(Debug, Default)]
-pub(super) struct Dropped {
-    /// Of rows of which nothing is left in the batch.
-    pub(super) identities: HashSet<u128>,
-    pub(super) records: i64,
-}
-
 /// What a merge did.
 #[derive(Debug, Clone, Copy, Default, FromRow)]
 pub(super) struct Merged {
     pub(super) inserted: i64,
     pub(super) updated: i64,
-    /// Rows that were staged. Of two with one key, only the later counts.
+    /// Rows that were staged, one for each key.
     pub(super) staged: i64,
 }
 
@@ -108,8 +100,8 @@ pub(super) struct Stage {
     has_savepoint: bool,
     /// Whether a row that should be new was in the table already.
     key_conflict: bool,
-    /// Whether the batch has staged rows that may have the key of a later row. Of such rows the later counts, and
-    /// staged rows are merged after those that are copied directly.
+    /// Whether the batch has staged rows, or rows to be staged, that may have the key of another row. Of such rows the
+    /// later counts, and staged rows are merged after those that are copied directly.
     may_repeat: bool,
 }
 
@@ -196,9 +188,9 @@ impl Stage {
     ) -> Result<(), LoadError> {
         let chunks = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
+        let may_repeat = |kind: &RowKind| matches!(kind, RowKind::Repeated | RowKind::Shared);
+        self.may_repeat |= self.latest_wins && chunks.iter().flat_map(|chunk| &chunk.kinds).any(may_repeat);
         for chunks in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
-            let shares = || chunks.iter().flat_map(|chunk| &chunk.kinds).any(|kind| *kind == RowKind::Shared);
-            self.may_repeat |= self.latest_wins && shares();
             let direct_copy = loader.direct_copy && expects_new && self.table.links.is_empty() && !self.may_repeat;
             let direct = if direct_copy {
                 self.copy_directly(connection, loader, chunks, reading).await?
@@ -254,7 +246,8 @@ impl Stage {
             rows.iter().filter(|(_, kind)| *kind == RowKind::Changed).map(|(row, _)| *row).collect();
         let all_there = match &direct.changed {
             Some(replace) if !replaced.is_empty() => {
-                replace.delete(connection, common, &replaced).await? == replaced.len() as u64
+                let gone = replace.delete(connection, common, &replaced, &mut loader.changes_in_order).await?;
+                gone == replaced.len() as u64
             }
             _ => true,
         };
@@ -479,19 +472,20 @@ impl Stage {
         Ok(doubt)
     }
 
-    /// Removes staged rows with these identities that a neighbouring slice has too.
+    /// Removes staged rows with these identities that a neighbouring slice has too. Returns the identities of which the
+    /// batch has no row any more.
     pub(super) async fn drop_shared(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         claim: &Claim,
         reading: &SliceReading,
         keys: Vec<Uuid>,
-    ) -> Result<Dropped, LoadError> {
+    ) -> Result<HashSet<u128>, LoadError> {
         let Some(shared) = self.sql.shared.as_ref().filter(|_| !keys.is_empty()) else {
-            return Ok(Dropped::default());
+            return Ok(HashSet::new());
         };
         let mut places: BTreeSet<i32> = BTreeSet::new();
-        let mut identities = HashSet::new();
+        let mut dropped = HashSet::new();
         for neighbour in reading.neighbours {
             let found = planned_each_time(&shared.find)
                 .bind(&keys)
@@ -501,20 +495,20 @@ impl Stage {
                 .await?;
             for row in found {
                 places.insert(row.try_get(0)?);
-                identities.insert(row.try_get::<Uuid, _>(1)?.as_u128());
+                dropped.insert(row.try_get::<Uuid, _>(1)?.as_u128());
             }
         }
-        let records = signed(places.len() as u64);
         if !places.is_empty() {
+            self.rows_staged -= i32::try_from(places.len()).unwrap_or(self.rows_staged);
             let places: Vec<i32> = places.into_iter().collect();
             planned_each_time(&shared.delete).bind(places).execute(&mut *connection).await?;
             // Another record with the key of a removed one may differ from the neighbour's row.
-            let removed: Vec<Uuid> = identities.iter().copied().map(Uuid::from_u128).collect();
+            let removed: Vec<Uuid> = dropped.iter().copied().map(Uuid::from_u128).collect();
             for row in planned_each_time(&shared.left).bind(removed).fetch_all(connection).await? {
-                identities.remove(&row.try_get::<Uuid, _>(0)?.as_u128());
+                dropped.remove(&row.try_get::<Uuid, _>(0)?.as_u128());
             }
         }
-        Ok(Dropped { identities, records })
+        Ok(dropped)
     }
 
     /// Notes the staged rows as still reported; returns how many were not noted before.

@@ -5,10 +5,11 @@
 //! the operator removes or sets afterwards stays as it is.
 //!
 //! An index is built concurrently, so that no load waits for it. Such a build waits for transactions, so it may take
-//! long, and leaves an invalid index when it fails, which the next attempt replaces. After each failure the pause is
-//! longer.
+//! long, and leaves an invalid index when it fails, which the next attempt replaces. After each attempt that did not
+//! succeed the pause is longer, also if its process ended. One process at a time builds.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -17,12 +18,18 @@ use super::table::run_ddl;
 use super::{LoadError, key, shape, storage, time_index};
 use crate::catalogue::Stream;
 use crate::store::ident::table as qualified;
+use crate::store::lock::Lease;
 use crate::store::session::{self, Deadline as _};
+use crate::store::trouble::chain;
 
 /// How long a lock is waited for that loads could wait behind.
 const LOCK_MAX: &str = "3s";
 /// An index of a billion rows takes an hour; the build also waits for the longest transaction.
 const BUILD_MAX: Duration = Duration::from_hours(12);
+/// The lock of the process that builds indexes.
+const BUILDER: &str = "index build";
+/// For how long a process has that lock if it ends without giving it back.
+const LEASE: Duration = Duration::from_mins(5);
 /// SQLSTATEs of a lock that was not granted in time, and of an index that another process has begun.
 const BUSY: [&str; 2] = ["55P03", "42P07"];
 
@@ -33,7 +40,7 @@ pub struct Upkeep {
     pub indexes: u64,
     /// Tables, or partitions, that got parameters.
     pub parameters: u64,
-    /// Tables that were locked. The next pass tries again.
+    /// Tables that were locked, or have to wait because another process builds indexes. The next pass tries again.
     pub busy: u64,
 }
 
@@ -55,7 +62,10 @@ struct Part {
     name: String,
     is_partitioned: bool,
     has_parameters: bool,
+    /// Whether it has an index of the column, of any kind.
     has_index: bool,
+    /// Whether it has one that the index of the partitioned table can take over.
+    has_own_index: bool,
     /// Names of invalid indexes of the column. They are in the schema of the table.
     invalid: Vec<String>,
 }
@@ -64,10 +74,38 @@ struct Part {
 pub async fn keep_up(pool: &PgPool, streams: &[&Stream]) -> Result<Upkeep, sqlx::Error> {
     let mut connection = pool.acquire().in_time().await?;
     let lacking = lacking(&mut connection, streams).await?;
+    let wants_index = lacking.iter().any(|table| table.column.is_some());
+    let lease = if wants_index { Lease::take(&mut connection, BUILDER, LEASE).await? } else { None };
     drop(connection);
+    let Some(mut lease) = lease else { return complete_all(pool, &lacking, false).await };
+    let done = prolonging(pool, &mut lease, Box::pin(complete_all(pool, &lacking, true))).await;
+    if let Err(error) = lease.give_back(pool).await {
+        tracing::debug!(error = chain(&error), "other processes wait until the lock of this one has expired");
+    }
+    done
+}
+
+/// Has the lock for as long as the work takes.
+async fn prolonging<T>(pool: &PgPool, lease: &mut Lease, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(LEASE / 5) => {}
+        }
+        // Two processes that build at a time are slow, and nothing worse.
+        match lease.prolong(pool, LEASE).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("another process builds indexes too"),
+            Err(error) => tracing::debug!(error = chain(&error), "the lock of the builder was not prolonged"),
+        }
+    }
+}
+
+async fn complete_all(pool: &PgPool, lacking: &[Lacking], may_build: bool) -> Result<Upkeep, sqlx::Error> {
     let (mut sum, mut failed) = (Upkeep::default(), None);
     for table in lacking {
-        match complete(pool, &table, &mut sum).await {
+        match complete(pool, table, may_build, &mut sum).await {
             Ok(()) => {}
             Err(error) if is_busy(&error) => sum.busy += 1,
             Err(error) if session::is_lost(&error) => return Err(error),
@@ -75,6 +113,21 @@ pub async fn keep_up(pool: &PgPool, streams: &[&Stream]) -> Result<Upkeep, sqlx:
         }
     }
     failed.map_or(Ok(sum), Err)
+}
+
+/// How many tables of these streams have rows and lack their index.
+pub async fn tables_without_index(pool: &PgPool, streams: &[&Stream]) -> Result<u64, sqlx::Error> {
+    let mut connection = pool.acquire().in_time().await?;
+    let mut count = 0;
+    for Lacking { schema, name, oid, column, .. } in lacking(&mut connection, streams).await? {
+        let Some(column) = column else { continue };
+        let parts = parts(&mut connection, oid, Some(&column)).in_time().await?;
+        let is_without = parts.iter().any(|part| !part.has_index);
+        if is_without && !key::is_empty(&mut connection, &schema, &name).in_time().await? {
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Creates the index of the stream's table if that is empty and lacks it, in the transaction that holds the lock on its
@@ -103,7 +156,7 @@ pub(super) async fn note_new(
     note_index(connection, (schema, name), oid, column).await
 }
 
-async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<(), sqlx::Error> {
+async fn complete(pool: &PgPool, table: &Lacking, may_build: bool, sum: &mut Upkeep) -> Result<(), sqlx::Error> {
     let mut connection = session::connect_beside(pool).await?;
     let parts = parts(&mut connection, table.oid, table.column.as_deref()).in_time().await?;
     let full_name = (&*table.schema, &*table.name);
@@ -117,24 +170,65 @@ async fn complete(pool: &PgPool, table: &Lacking, sum: &mut Upkeep) -> Result<()
         note_parameters(&mut connection, full_name, table.oid).in_time().await?;
     }
     let Some(column) = &table.column else { return connection.close().await };
-    for part in parts.iter().filter(|part| !part.is_partitioned && !part.has_index) {
-        if let Err(error) = build(&mut connection, part, column).await {
-            if !is_busy(&error) && !session::is_lost(&error) {
-                note_failure(pool, full_name, table.oid).await?;
-            }
-            return Err(error);
+    if parts.iter().any(|part| !part.has_index) {
+        if !may_build {
+            sum.busy += 1;
+            return connection.close().await;
         }
-        sum.indexes += 1;
-    }
-    // Takes over the indexes of the partitions.
-    for part in parts.iter().filter(|part| part.is_partitioned && !part.has_index) {
-        let name = time_index::free_name(&mut connection, full_name, column).in_time().await?;
-        run_ddl(&mut connection, time_index::statement((&part.schema, &part.name), column, &name, ""))
-            .in_time()
-            .await?;
+        // Before it begins: a build may end with its process, or with the server.
+        note_attempt(&mut connection, full_name, table.oid).in_time().await?;
+        match build_all(&mut connection, table, column, &parts, sum).await {
+            Ok(true) => {}
+            Ok(false) => {
+                sum.busy += 1;
+                forget_attempt(pool, full_name).await?;
+                return connection.close().await;
+            }
+            Err(error) if is_busy(&error) => {
+                forget_attempt(pool, full_name).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
     note_index(&mut connection, full_name, table.oid, column).in_time().await?;
     connection.close().await
+}
+
+/// Builds the index of each part that lacks it, and that of the partitioned table, which takes those over. Returns
+/// false if the table has got a partition without the index meanwhile.
+async fn build_all(
+    connection: &mut PgConnection,
+    table: &Lacking,
+    column: &str,
+    parts: &[Part],
+    sum: &mut Upkeep,
+) -> Result<bool, sqlx::Error> {
+    let Some(whole) = parts.iter().find(|part| part.is_partitioned && !part.has_index) else {
+        for part in parts.iter().filter(|part| !part.has_index) {
+            build(connection, part, column).await?;
+            sum.indexes += 1;
+        }
+        return Ok(true);
+    };
+    for part in parts.iter().filter(|part| part.lacks_own_index()) {
+        build(connection, part, column).await?;
+        sum.indexes += 1;
+    }
+    // Otherwise this statement would build the index of a partition while nothing can be written to that.
+    let parts = self::parts(connection, table.oid, Some(column)).in_time().await?;
+    if parts.iter().any(Part::lacks_own_index) {
+        return Ok(false);
+    }
+    let name = time_index::free_name(connection, (&table.schema, &table.name), column).in_time().await?;
+    run_ddl(connection, time_index::statement((&whole.schema, &whole.name), column, &name, "")).in_time().await?;
+    Ok(true)
+}
+
+impl Part {
+    fn lacks_own_index(&self) -> bool {
+        !self.is_partitioned && !self.has_own_index
+    }
 }
 
 /// Builds the index of a table that has rows. Loads continue, also while this waits.
@@ -248,6 +342,17 @@ async fn parts(connection: &mut PgConnection, oid: i64, column: Option<&str>) ->
             ) as "has_parameters!",
             coalesce(bool_or(index.indisvalid and index.indpred is null), false) as "has_index!",
             coalesce(
+                bool_or(
+                    index.indisvalid
+                    and index.indpred is null
+                    and index.indnatts = 1
+                    and operators.opcname = 'timestamptz_minmax_multi_ops'
+                    -- Not if it belongs to another index of the partitioned table.
+                    and not index_class.relispartition
+                ),
+                false
+            ) as "has_own_index!",
+            coalesce(
                 array_agg(index_class.relname::text) filter (
                     where not index.indisvalid and index.indpred is null and index.indnatts = 1
                 ),
@@ -260,6 +365,7 @@ async fn parts(connection: &mut PgConnection, oid: i64, column: Option<&str>) ->
         left join pg_catalog.pg_index as index
             on index.indrelid = class.oid and index.indkey[0] = attribute.attnum
         left join pg_catalog.pg_class as index_class on index_class.oid = index.indexrelid
+        left join pg_catalog.pg_opclass as operators on operators.oid = index.indclass[0]
         where
             class.oid = $1::bigint::oid
             or (
@@ -290,7 +396,9 @@ async fn note_parameters(
             table_oid = excluded.table_oid,
             parameters_at = excluded.parameters_at,
             index_attribute = case when known.table_oid = excluded.table_oid then known.index_attribute end,
-            index_at = case when known.table_oid = excluded.table_oid then known.index_at end
+            index_at = case when known.table_oid = excluded.table_oid then known.index_at end,
+            failures = case when known.table_oid = excluded.table_oid then known.failures else 0 end,
+            next_attempt_at = case when known.table_oid = excluded.table_oid then known.next_attempt_at end
         ",
         schema,
         name,
@@ -301,8 +409,13 @@ async fn note_parameters(
     Ok(())
 }
 
-/// Notes that a build failed. The next one begins after a pause of 20 minutes, which doubles each time, up to a day.
-async fn note_failure(pool: &PgPool, (schema, name): (&str, &str), oid: i64) -> Result<(), sqlx::Error> {
+/// Notes that a build begins. If it does not succeed, the next one begins after a pause of 20 minutes, which doubles
+/// each time, up to a day.
+async fn note_attempt(
+    connection: &mut PgConnection,
+    (schema, name): (&str, &str),
+    oid: i64,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         insert into tidegate.table_upkeep as known (table_schema, table_name, table_oid, failures, next_attempt_at)
@@ -311,13 +424,34 @@ async fn note_failure(pool: &PgPool, (schema, name): (&str, &str), oid: i64) -> 
         set
             table_oid = excluded.table_oid,
             parameters_at = case when known.table_oid = excluded.table_oid then known.parameters_at end,
-            failures = known.failures + 1,
-            next_attempt_at
-            = clock_timestamp() + least(interval '20 minutes' * power(2, least(known.failures, 10)), interval '1 day')
+            index_attribute = case when known.table_oid = excluded.table_oid then known.index_attribute end,
+            index_at = case when known.table_oid = excluded.table_oid then known.index_at end,
+            failures = case when known.table_oid = excluded.table_oid then known.failures + 1 else 1 end,
+            next_attempt_at = clock_timestamp() + case
+                when known.table_oid = excluded.table_oid
+                    then least(interval '20 minutes' * power(2, least(known.failures, 10)), interval '1 day')
+                else interval '20 minutes'
+            end
         ",
         schema,
         name,
         oid,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Has the next pass try again, because another session had a lock.
+async fn forget_attempt(pool: &PgPool, (schema, name): (&str, &str)) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.table_upkeep
+        set failures = greatest(failures - 1, 0), next_attempt_at = null
+        where table_schema = $1 and table_name = $2
+        ",
+        schema,
+        name,
     )
     .execute(pool)
     .in_time()

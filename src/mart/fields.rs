@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::catalogue::likely;
+use crate::catalogue::times;
 
 /// The type of a field in the mart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -182,7 +182,7 @@ pub const SOURCES: &[Source] = &[
         table: "conversation",
         keep: &["_connection", "_loaded_at", "conversation_id"],
         fields: &[
-            time("started_at", likely::CONVERSATION_BEGAN),
+            time("started_at", times::KHOROS_CONVERSATION),
             time(
                 "ended_at",
                 &[
@@ -235,7 +235,7 @@ pub const SOURCES: &[Source] = &[
             text("id", &["response_id", "post_id", "message_id", "id"]),
             text("conversation_id", &["conversation_id", "conversation_display_id", "conversation"]),
             text("agent", &["agent_display_id", "agent_id", "responder_id", "user_id", "agent"]),
-            time("sent_at", likely::RESPONSE_SENT),
+            time("sent_at", times::KHOROS_RESPONSE),
             text("channel", &["network", "channel", "source_network", "social_network", "platform"]),
             text("delivery_status", &["delivery_status", "publish_status", "response_status"]),
             text("text", &["message_text", "response_text", "text", "content", "message"]),
@@ -249,7 +249,7 @@ pub const SOURCES: &[Source] = &[
             text("id", &["post_id", "message_id", "id"]),
             text("conversation_id", &["conversation_id", "conversation_display_id", "conversation"]),
             text("author", &["author_uuid", "author_id", "user_uuid", "author"]),
-            time("sent_at", likely::POST_SENT),
+            time("sent_at", times::KHOROS_POST),
             text("channel", &["network", "channel", "source_network", "social_network", "platform"]),
             text("text", &["message_text", "post_text", "text", "content", "message"]),
         ],
@@ -281,7 +281,7 @@ pub const SOURCES: &[Source] = &[
         keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
         fields: &[
             text("case_id", &["case_id", "id", "case_number", "case"]),
-            time("started_at", likely::CASE_OPENED),
+            time("started_at", times::LEXER_CASE),
             time(
                 "ended_at",
                 &[
@@ -321,7 +321,7 @@ pub const SOURCES: &[Source] = &[
         table: "nps_submissions",
         keep: &["_connection", "_window_start", "_row_key", "_loaded_at", "form_id"],
         fields: &[
-            time("answered_at", likely::SURVEY_ANSWERED),
+            time("answered_at", times::LEXER_SUBMISSION),
             number("score", &["score", "nps_score", "rating", "nps"]),
             text("answer", &["score", "nps_score", "rating", "nps"]),
             text("agent", &["agent", "agent_name", "assigned_agent", "sent_by"]),
@@ -334,7 +334,7 @@ pub const SOURCES: &[Source] = &[
         table: "current_interactions",
         keep: &["_connection", "_loaded_at"],
         fields: &[
-            time("started_at", &["date", "start_date", "session_date", "connection_date", "timestamp"]),
+            time("started_at", times::LYNN_INTERACTION),
             text("session", &["session_id", "session", "id_session"]),
             text("channel", &["channel", "channel_name", "channel_id"]),
             time("agent_at", &["agent_connection_date", "agent_date", "agent_start_date"]),
@@ -361,7 +361,7 @@ pub const SOURCES: &[Source] = &[
         table: "survey_result",
         keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
         fields: &[
-            time("answered_at", &["date", "answer_date", "answered_at", "timestamp", "created_at"]),
+            time("answered_at", times::LYNN_ANSWER),
             text("session", &["session_id", "session", "id_session"]),
             text("agent", &["agent", "agent_name", "agent_user", "user"]),
             text("survey", &["survey_name", "survey", "name"]),
@@ -380,7 +380,7 @@ pub const SOURCES: &[Source] = &[
         table: "show_dialogs",
         keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
         fields: &[
-            time("sent_at", &["date", "message_date", "timestamp", "sent_at"]),
+            time("sent_at", times::LYNN_MESSAGE),
             text("session", &["session_id", "session", "id_session"]),
             text("channel", &["channel", "channel_name", "channel_id"]),
             direction("sender", &["from", "sender", "origin", "author_type"]),

@@ -44,7 +44,7 @@ pub enum RowKind {
     Known,
     /// The batch had its key, with another content in the same columns.
     Changed,
-    /// The batch had its key, and so has an earlier record of this reading's batch.
+    /// An earlier row of the batch has its key, which the batch had before.
     Repeated,
     /// The row lies in a second that it shares with a neighbouring slice.
     Shared,
@@ -72,6 +72,8 @@ pub struct BatchFingerprint {
     pub doubled: bool,
     /// Whether it differs from the stored fingerprint.
     pub differs: bool,
+    /// Whether its keys are others than the stored ones, or in another order.
+    pub moved: bool,
 }
 
 impl BatchFingerprint {
@@ -102,6 +104,7 @@ impl BatchFingerprint {
         self.now.digests.truncate(kept);
         self.now.gone.extend(dropped);
         self.differs = true;
+        self.moved = true;
     }
 
     /// Approximate size in memory, in bytes.
@@ -214,11 +217,15 @@ impl Fingerprinter {
             let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
             let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);
             outcome = if skipped { RowOutcome::Skipped } else { RowOutcome::Known };
-            if old.shape == self.shape && !equal && !again {
+            if again {
+                kind = RowKind::Repeated;
+            } else if old.shape == self.shape && !equal {
                 kind = RowKind::Changed;
             }
-            self.current.differs |= !equal || again || at + 1 != self.next || self.current.now.keys.len() != at;
+            self.current.moved |= self.current.now.keys.len() != at;
+            self.current.differs |= !equal || self.current.moved;
         } else {
+            self.current.moved = true;
             self.current.differs = true;
         }
         self.current.now.keys.push(key);
@@ -226,7 +233,7 @@ impl Fingerprinter {
             self.current.now.digests.push(digest);
         }
         self.current.outcomes.push(outcome);
-        let kind = if shared { RowKind::Shared } else { kind };
+        let kind = if shared && kind != RowKind::Repeated { RowKind::Shared } else { kind };
         (outcome != RowOutcome::Skipped).then_some(kind)
     }
 
@@ -261,7 +268,8 @@ impl Fingerprinter {
                 let now: HashSet<u128, BuildHasherDefault<KeyHasher>> = current.now.keys.iter().copied().collect();
                 current.now.gone.extend(old.gone.iter().filter(|key| !now.contains(key)));
             }
-            current.differs |= old.keys.len() != current.now.keys.len() || current.now.gone != old.gone;
+            current.moved |= old.keys.len() != current.now.keys.len();
+            current.differs |= current.moved || current.now.gone != old.gone;
         }
         current.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
         // The fingerprint of this batch is still needed if the page begins again in its first batch.

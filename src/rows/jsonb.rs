@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::number::{is_number_part, numeric_holds};
 use super::unescape::unescape;
+use crate::decode::raw::string_end;
 
 /// Deeper nesting could exceed the server's stack.
 const DEPTH_MAX: usize = 100;
@@ -58,19 +59,6 @@ pub fn holds(raw: &str) -> bool {
         at += 1;
     }
     true
-}
-
-/// The end of the string that begins at `start`.
-pub(crate) fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
-        at += found;
-        if bytes[at] == b'"' {
-            return at + 1;
-        }
-        at += 2;
-    }
-    bytes.len()
 }
 
 #[cfg(test)]

@@ -219,8 +219,16 @@ pub async fn describe(connection: &mut PgConnection) -> Result<String, sqlx::Err
     })
 }
 
+/// Whether the table is distributed. Only for a database that has Citus.
+pub async fn is_distributed(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
+    let statement = "
+        select exists (select from pg_catalog.pg_dist_partition where logicalrelid = to_regclass($1))
+    ";
+    sqlx::query_scalar(statement).persistent(false).bind(qualified(schema, name)).fetch_one(connection).in_time().await
+}
+
 /// Distributes the tables of reports that are not distributed yet, each in a transaction of its own. This has no
-/// deadline: rows that are there already are copied to the nodes.
+/// deadline, because rows that are there already are copied to the nodes; but no lock is waited for longer than 3 s.
 pub(super) async fn distribute_all(connection: &mut PgConnection) -> Result<(), migrate::Error> {
     for table in tables(connection, "part.logicalrelid is null").await? {
         let distributed = distribute_committed(connection, &table).await;
@@ -236,20 +244,45 @@ pub(super) async fn distribute_all(connection: &mut PgConnection) -> Result<(), 
             ) > 0
     ";
     for table in tables(connection, has_copies).await? {
-        sqlx::query("select pg_catalog.truncate_local_data_after_distributing_table($1::regclass)")
-            .persistent(false)
-            .bind(qualified(&table.schema, &table.name))
-            .execute(&mut *connection)
-            .await
-            .map_err(|source| migrate::Error::Distribute { table: table.shown(), source })?;
+        match remove_copies(connection, &table).await {
+            Ok(()) => {}
+            Err(error) if is_locked(&error) => {
+                let table = table.shown();
+                tracing::warn!(
+                    table,
+                    "the table is in use: the next start removes the coordinator's copies of its rows"
+                );
+            }
+            Err(source) => return Err(migrate::Error::Distribute { table: table.shown(), source }),
+        }
     }
     Ok(())
 }
 
+async fn remove_copies(connection: &mut PgConnection, table: &Name) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().in_time().await?;
+    limit_locks(&mut transaction).await?;
+    sqlx::query("select pg_catalog.truncate_local_data_after_distributing_table($1::regclass)")
+        .persistent(false)
+        .bind(qualified(&table.schema, &table.name))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+/// Queries and loads of a table queue up behind a statement that waits for its lock.
+async fn limit_locks(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("set local lock_timeout = '3s'").execute(transaction).in_time().await?;
+    Ok(())
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
+}
+
 async fn distribute_committed(connection: &mut PgConnection, table: &Name) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().in_time().await?;
-    // Queries and loads of the table queue up behind one that waits for its lock.
-    sqlx::raw_sql("set local lock_timeout = '3s'").execute(&mut *transaction).in_time().await?;
+    limit_locks(&mut transaction).await?;
     lock::hold(&mut transaction, &format!("structure of {}", table.shown())).await?;
     distribute(&mut transaction, &table.schema, &table.name).await?;
     transaction.commit().await

@@ -24,14 +24,16 @@ pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Resu
     }))
 }
 
-/// Stores the fingerprints of a batch, in the transaction of its rows.
+/// Stores the fingerprints of a batch, in the transaction of its rows. Keys that are stored already are not written
+/// again: they are two thirds of it.
 pub async fn write(
-    executor: impl PgExecutor<'_>,
+    connection: &mut PgConnection,
     slice: i64,
     fingerprint: &BatchFingerprint,
 ) -> Result<(), sqlx::Error> {
-    let uuids = |keys: &[u128]| keys.iter().map(|key| Uuid::from_u128(*key)).collect::<Vec<_>>();
-    let digests: Vec<u8> = fingerprint.now.digests.iter().flat_map(|digest| digest.to_le_bytes()).collect();
+    if !fingerprint.moved && write_digests(&mut *connection, slice, fingerprint).await? {
+        return Ok(());
+    }
     sqlx::query!(
         "
         insert into tidegate.fingerprint (slice_id, batch, shape, row_keys, digests, gone)
@@ -43,13 +45,45 @@ pub async fn write(
         number(fingerprint.batch),
         fingerprint.now.shape,
         &uuids(&fingerprint.now.keys),
-        digests,
+        bytes(&fingerprint.now.digests),
         &uuids(&fingerprint.now.gone),
     )
-    .execute(executor)
+    .execute(connection)
     .in_time()
     .await?;
     Ok(())
+}
+
+/// Stores what changed of a batch whose keys are those that are stored. Returns whether it has any.
+async fn write_digests(
+    connection: &mut PgConnection,
+    slice: i64,
+    fingerprint: &BatchFingerprint,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.fingerprint
+        set shape = $3, digests = $4, gone = $5
+        where slice_id = $1 and batch = $2
+        ",
+        slice,
+        number(fingerprint.batch),
+        fingerprint.now.shape,
+        bytes(&fingerprint.now.digests),
+        &uuids(&fingerprint.now.gone),
+    )
+    .execute(connection)
+    .in_time()
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+fn uuids(keys: &[u128]) -> Vec<Uuid> {
+    keys.iter().map(|key| Uuid::from_u128(*key)).collect()
+}
+
+fn bytes(digests: &[u64]) -> Vec<u8> {
+    digests.iter().flat_map(|digest| digest.to_le_bytes()).collect()
 }
 
 /// Notes the rows of the first `batches` batches as seen, in place of their fingerprints. Returns how many there were.
@@ -75,7 +109,6 @@ pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) 
 
 /// Notes rows as seen that were left out because they did not change. Returns how many were not noted before.
 pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128]) -> Result<u64, sqlx::Error> {
-    let keys: Vec<Uuid> = keys.iter().map(|key| Uuid::from_u128(*key)).collect();
     let done = sqlx::query!(
         "
         insert into tidegate.seen_row (slice_id, row_key)
@@ -85,7 +118,7 @@ pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128])
         on conflict do nothing
         ",
         slice,
-        &keys,
+        &uuids(keys),
     )
     .execute(executor)
     .in_time()

@@ -325,6 +325,8 @@ pub async fn reader_roles(connection: &mut PgConnection) -> Result<Vec<ReaderRol
                     or (
                         wanted.schema <> 'mart'
                         and class.relkind in ('r', 'p')
+                        -- A partition is read through its table.
+                        and not class.relispartition
                         and exists (
                             select
                             from pg_catalog.pg_attribute as attribute
@@ -395,6 +397,7 @@ async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error>
                         )
                         or (
                             class.relkind in ('r', 'p')
+                            and not class.relispartition
                             and exists (
                                 select
                                 from pg_catalog.pg_attribute as attribute
@@ -416,6 +419,5 @@ async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error>
         $$
         "
     );
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
-    Ok(())
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
 }

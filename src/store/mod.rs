@@ -40,6 +40,7 @@ pub mod session;
 pub mod status;
 pub mod stored_rows;
 pub mod stream;
+pub mod stream_cursor;
 pub mod task;
 pub mod topic;
 pub mod trouble;

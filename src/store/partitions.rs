@@ -41,8 +41,8 @@ pub async fn of_table(
         select
             part_namespace.nspname::text as "schema?",
             part.relname::text as "name?",
-            substring(bound.text from $$FROM \('([^']+)'\)$$)::timestamptz as from_at,
-            substring(bound.text from $$TO \('([^']+)'\)$$)::timestamptz as to_at,
+            nullif(substring(bound.text from $$FROM \('([^']+)'\)$$)::timestamptz, '-infinity') as from_at,
+            nullif(substring(bound.text from $$TO \('([^']+)'\)$$)::timestamptz, 'infinity') as to_at,
             part.reloptions as options
         from pg_catalog.pg_class as parent
         inner join pg_catalog.pg_namespace as namespace on namespace.oid = parent.relnamespace

@@ -11,10 +11,16 @@ with setting as (
 
 unclosed as (
     select
-        id, kind, scope, cause, connection, stream, members, seen_first_at, opened_at, missed, seen_last_at,
+        id, kind, scope, cause, connection, stream, members, straying, seen_first_at, opened_at, missed, seen_last_at,
         muted_until, muted_by
     from tidegate.problem
     where closed_at is null
+),
+
+strayed as (
+    select unclosed.id, member.stream
+    from unclosed
+    cross join unnest(unclosed.straying) as member (stream)
 ),
 
 -- The problem that each stream belongs to, of its own or of its connection.
@@ -24,11 +30,14 @@ belonging as (
         unclosed.connection,
         member.stream,
         unclosed.opened_at is not null as is_open,
-        case when unclosed.stream is null then unclosed.cause end as shared_cause
+        case when unclosed.stream is null then unclosed.cause end as shared_cause,
+        strayed.stream is not null as has_strayed
     from unclosed
     cross join unnest(coalesce(unclosed.members, array[unclosed.stream])) as member (stream)
+    left join strayed on unclosed.id = strayed.id and member.stream = strayed.stream
     where unclosed.connection is not null and member.stream is not null
-    order by unclosed.kind, unclosed.connection, member.stream, unclosed.stream nulls last, unclosed.id
+    -- The members of a problem that was not found again are those that it had when it was.
+    order by unclosed.kind, unclosed.connection, member.stream, unclosed.stream nulls last, unclosed.id desc
 ),
 
 open_now as (
@@ -63,8 +72,18 @@ stream_now as (
         state.expected_by,
         state.complete_until,
         known.jobs[1] as job,
-        -- What a vendor wrote may have an id of the request.
-        md5(regexp_replace(coalesce(state.last_error, ''), '“[^”]*(”|$)|[0-9]+', '', 'g')) as cause,
+        -- An error may have the time and the id of the request: words with a digit, and names of months and days. A
+        -- long quotation may be cut off, without its end.
+        md5(
+            regexp_replace(
+                coalesce(state.last_error, ''),
+                '[[:alnum:]_+/=-]*[0-9][[:alnum:]_+/=-]*'
+                || '|[“”]'
+                || '|\m(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)\M',
+                '',
+                'gi'
+            )
+        ) as cause,
         live.stream is not null as is_live,
         state.is_waiting,
         live.waiting_for,
@@ -103,6 +122,7 @@ stream_trouble as (
         state.stream,
         case when own.kind = 'failed' then state.cause else '' end as cause,
         belonging.shared_cause,
+        coalesce(belonging.has_strayed, false) as has_strayed,
         state.job,
         null::bigint as run_id,
         case own.kind
@@ -154,6 +174,7 @@ stream_trouble as (
         task.stream,
         '',
         null,
+        false,
         max(run.job),
         max(run.id),
         format(
@@ -173,17 +194,58 @@ stream_trouble as (
     group by run.connection, task.stream
 ),
 
--- Streams with the same error have one cause, such as a credential or an outage. A stream that belongs to a problem of
--- its connection stays in it until it is over itself, although its error changes, and one with the same error joins it.
-shared as (
+-- The error that more than half of the streams of a problem have now: an outage may show one error after another.
+prevailing as (
+    select counted.kind, counted.connection, counted.shared_cause, counted.cause
+    from (
+        select
+            trouble.kind,
+            trouble.connection,
+            trouble.shared_cause,
+            trouble.cause,
+            count(*) as streams,
+            sum(count(*)) over (partition by trouble.kind, trouble.connection, trouble.shared_cause) as all_streams
+        from stream_trouble as trouble
+        where trouble.shared_cause <> ''
+        group by trouble.kind, trouble.connection, trouble.shared_cause, trouble.cause
+    ) as counted
+    where 2 * counted.streams > counted.all_streams
+),
+
+joinable as (
+    select kind, connection, cause, min(shared_cause) as shared_cause
+    from prevailing
+    group by kind, connection, cause
+),
+
+-- A problem of a connection has two errors: the one with which it began, and the prevailing one. A stream with another
+-- error leaves the problem at the second check in a row.
+judged as (
     select
         trouble.*,
-        coalesce(
-            trouble.shared_cause,
-            min(trouble.shared_cause) over (partition by trouble.kind, trouble.connection, trouble.cause),
-            trouble.cause
-        ) as joint_cause
+        trouble.shared_cause <> ''
+        and trouble.cause <> trouble.shared_cause
+        and prevailing.cause is distinct from trouble.cause as is_straying
     from stream_trouble as trouble
+    left join prevailing
+        on
+            trouble.kind = prevailing.kind
+            and trouble.connection = prevailing.connection
+            and trouble.shared_cause = prevailing.shared_cause
+),
+
+-- Streams with the same error have one cause, such as a credential or an outage.
+shared as (
+    select
+        judged.*,
+        coalesce(
+            case when not (judged.is_straying and judged.has_strayed) then judged.shared_cause end,
+            joinable.shared_cause,
+            judged.cause
+        ) as joint_cause
+    from judged
+    left join joinable
+        on judged.kind = joinable.kind and judged.connection = joinable.connection and judged.cause = joinable.cause
 ),
 
 caused as (
@@ -218,6 +280,7 @@ placed as (
         caused.is_waiting,
         caused.waiting_for,
         caused.waiting_until,
+        caused.is_straying,
         case when caused.by_cause then caused.joint_cause else '' end as cause,
         (
             caused.by_cause
@@ -264,24 +327,39 @@ stream_problem as (
 ),
 
 -- A problem of a connection that takes over problems of its streams is as old as the oldest of them, open if one of
--- them is, and muted if all that are open are.
+-- them is, and muted if each of its streams had an open problem that was muted.
 grouped as (
     select
         placed.kind,
         placed.connection as scope,
         placed.cause,
         array_agg(placed.stream order by placed.stream) as members,
+        array_agg(placed.stream order by placed.stream) filter (
+            where placed.is_straying and belonging.shared_cause = placed.cause
+        ) as straying,
         min(unclosed.seen_first_at) as seen_first_at,
         bool_or(unclosed.opened_at is not null) as is_open,
-        bool_or(unclosed.opened_at is not null and coalesce(unclosed.muted_until <= now(), true)) as is_unmuted,
         case
-            when bool_and(coalesce(unclosed.muted_until > now(), false)) filter (where unclosed.opened_at is not null)
+            when bool_and(coalesce(unclosed.opened_at is not null and unclosed.muted_until > now(), false))
                 then min(unclosed.muted_until)
         end as muted_until,
-        (array_agg(unclosed.muted_by order by unclosed.muted_until))[1] as muted_by
+        (array_agg(unclosed.muted_by order by unclosed.muted_until))[1] as muted_by,
+        -- If it exists already, its mute ends with the first one of those of the streams that join it. That of a stream
+        -- without a muted problem has ended.
+        min(
+            case
+                when unclosed.opened_at is not null and unclosed.muted_until > now() then unclosed.muted_until
+                else now()
+            end
+        ) filter (where belonging.shared_cause is distinct from placed.cause) as joined_muted_until
     from placed
     left join unclosed
         on placed.kind = unclosed.kind and placed.connection || '/' || placed.stream = unclosed.scope
+    left join belonging
+        on
+            placed.kind = belonging.kind
+            and placed.connection = belonging.connection
+            and placed.stream = belonging.stream
     where placed.is_group
     group by placed.kind, placed.connection, placed.cause
 ),
@@ -439,7 +517,7 @@ condition as (
 
 seen as (
     insert into tidegate.problem as problem (
-        kind, scope, cause, connection, stream, members, job, run_id, streams, summary, hint, seen_first_at,
+        kind, scope, cause, connection, stream, members, straying, job, run_id, streams, summary, hint, seen_first_at,
         seen_last_at, opened_at, muted_until, muted_by
     )
     select
@@ -449,6 +527,7 @@ seen as (
         condition.connection,
         condition.stream,
         grouped.members,
+        grouped.straying,
         condition.job,
         condition.run_id,
         condition.streams,
@@ -468,7 +547,13 @@ seen as (
     do update set
         connection = excluded.connection,
         stream = excluded.stream,
-        members = excluded.members,
+        -- A check finds only the streams with new rejects.
+        members = case
+            when problem.kind = 'rejects'
+                then array(select distinct member from unnest(problem.members || excluded.members) as member order by 1)
+            else excluded.members
+        end,
+        straying = excluded.straying,
         job = excluded.job,
         run_id = excluded.run_id,
         streams = excluded.streams,
@@ -476,20 +561,22 @@ seen as (
         hint = excluded.hint,
         seen_last_at = excluded.seen_last_at,
         missed = 0,
-        -- What is open and not muted is not hidden by joining what is.
-        (muted_until, muted_by) = (
-            select
-                case when not unmuted.found then problem.muted_until end,
-                case when not unmuted.found then problem.muted_by end
-            from (
-                select coalesce(bool_or(grouped.is_unmuted), false) as found
-                from grouped
-                where
-                    grouped.kind = excluded.kind
-                    and grouped.scope = excluded.scope
-                    and grouped.cause = excluded.cause
-            ) as unmuted
-        ),
+        muted_until = case
+            -- It is about one stream, or a version began it that did not store its streams.
+            when problem.members is null then problem.muted_until
+            when problem.muted_until is not null
+                then least(
+                    problem.muted_until,
+                    (
+                        select grouped.joined_muted_until
+                        from grouped
+                        where
+                            grouped.kind = problem.kind
+                            and grouped.scope = problem.scope
+                            and grouped.cause = problem.cause
+                    )
+                )
+        end,
         opened_at = coalesce(
             problem.opened_at,
             case

@@ -81,9 +81,9 @@ pub async fn begin(
 
 /// What one checkpoint adds to its task's statistics.
 ///
-/// Inserted, updated and unchanged rows are counted for each batch of records. A row that several batches of a reading
-/// have counts in each; of records with one key in a batch, those that were loaded count once, and one that was left
-/// out because the table has its row counts as unchanged.
+/// Each record that was read counts exactly once: as inserted or updated if it wrote a row, as outside or rejected if
+/// it became none, and otherwise as unchanged, because its row had these values already or because a later record of
+/// the same batch has its key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     pub slices_done: i32,

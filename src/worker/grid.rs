@@ -225,16 +225,22 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
     due
 }
 
-/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]) and that are not due already. A
-/// backfill reads only its own range.
+/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]), oldest first. A backfill reads
+/// only its own range. `due`: windows of one grid, oldest first.
+///
+/// A slice that overlaps a due one is left out: the clocks or the grid have changed since it was read. The due one
+/// replaces its rows, and both would have rows of the same time.
 pub fn add_again<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<Item = &'s Slice>) {
     if scope.range_end.is_some() {
         return;
     }
-    let is_due = |slice: &Slice| due.iter().any(|other| other.window.start == slice.window_start);
+    let overlaps_due = |slice: &Slice| {
+        let before = due.partition_point(|other| other.window.start < slice.window_end);
+        due[..before].last().is_some_and(|other| slice.window_start < other.window.end)
+    };
     let mut again: Vec<Due> = known
         .into_iter()
-        .filter(|slice| slice.again && slice.window_start < scope.limit && !is_due(slice))
+        .filter(|slice| slice.again && slice.window_start < scope.limit && !overlaps_due(slice))
         .map(|slice| Due {
             window: Window { start: slice.window_start, end: slice.window_end },
             until: slice.window_end.min(scope.limit),
@@ -243,6 +249,7 @@ pub fn add_again<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<
         .collect();
     due.append(&mut again);
     due.sort_by_key(|due| due.window.start);
+    due.truncate(SLICES_MAX);
 }
 
 #[cfg(test)]

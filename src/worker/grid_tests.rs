@@ -125,6 +125,30 @@ fn finished_slices_are_read_again_within_the_lookback_and_once_per_run() {
 }
 
 #[test]
+fn p4_a_held_slice_that_a_due_one_covers_is_not_read_beside_it() {
+    let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
+    let limit = at("2026-01-09T00:00:00Z");
+    let noon = at("2026-01-05T12:00:00Z");
+    let (old, day) = (grid.around(at("2026-01-02T12:00:00Z")), grid.around(noon));
+    let scope =
+        Scope { from: grid.after(old).start, range_end: None, limit, lookback: Duration::from_hours(12), run: 5 };
+    let held = |window: Window| {
+        let (start, slice) = finished(window, window.end, 4);
+        (start, Slice { again: true, ..slice })
+    };
+    let mut known: HashMap<_, _> = grid.slices(scope.from, limit).map(|day| finished(day, day.end, 4)).collect();
+    // Half days of another grid: the first has the start of a day, so that the whole day is due.
+    known.extend([held(Window { start: day.start, end: noon }), held(Window { start: noon, end: day.end })]);
+    // Before the data that the job asks for.
+    known.extend([held(old)]);
+    let mut due = due(grid, scope, &known);
+    add_again(&mut due, scope, known.values());
+    let windows: Vec<Window> = due.iter().map(|due| due.window).collect();
+    assert_eq!(windows, [old, day, grid.before(grid.around(limit))]);
+    assert_eq!(due.iter().map(|due| due.newest).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
 fn an_interrupted_slice_is_due_at_any_age() {
     let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
     let day = grid.around(at("2026-01-01T12:00:00Z"));

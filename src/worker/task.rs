@@ -24,6 +24,7 @@ use crate::load::{LoadError, LockedTables, divide, key};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
+use crate::store::cursor::Slice;
 use crate::store::distribution::Distribution;
 use crate::store::run::{self, Claim};
 use crate::store::session::{Deadline as _, watched};
@@ -145,13 +146,7 @@ impl TaskRunner<'_> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         let keyed = key::of_table(&mut connection, stream, &self.stream.types, self.distribution, cause);
         let stream = &watched(self.pool, backend, keyed).await?;
-        let opened = Table::open(&mut connection, stream, &self.stream.types, self.distribution, cause);
-        let mut table = watched(self.pool, backend, opened).await?;
-        let by_month = self.job.warehouse.partition == Partition::Month;
-        if watched(self.pool, backend, divide::arrange(&mut connection, stream, by_month)).await? {
-            let opened = Table::open(&mut connection, stream, &self.stream.types, self.distribution, cause);
-            table = watched(self.pool, backend, opened).await?;
-        }
+        let table = self.open_table(&mut connection, backend, stream, cause).await?;
         drop(connection);
         let latest_wins = RowKey::of(stream).latest_wins();
         let may_add = self.adds_columns();
@@ -171,6 +166,9 @@ impl TaskRunner<'_> {
                 && let Some(end) = self.give_way().await?
             {
                 return Ok(end);
+            }
+            if self.is_dropped_since(now, due.window) {
+                continue;
             }
             if let Some(until) = self.too_many_exports(due).await? {
                 return Ok(TaskEnd::Waiting { until, waiting_for: "another export".to_owned(), after: None });
@@ -423,6 +421,26 @@ impl TaskRunner<'_> {
         Ok(self.grid_from(stored.anchor))
     }
 
+    /// The table of the stream, divided by months if that is wanted and possible.
+    async fn open_table(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        backend: i32,
+        stream: &Stream,
+        cause: Cause<'_>,
+    ) -> Result<Table, LoadError> {
+        let types = &self.stream.types;
+        let opened = Table::open(&mut *connection, stream, types, self.distribution, cause);
+        let table = watched(self.pool, backend, opened).await?;
+        let by_month = self.job.warehouse.partition == Partition::Month;
+        let arranged = divide::arrange(&mut *connection, stream, self.distribution, by_month);
+        if !watched(self.pool, backend, arranged).await? {
+            return Ok(table);
+        }
+        let opened = Table::open(connection, stream, types, self.distribution, cause);
+        watched(self.pool, backend, opened).await
+    }
+
     async fn due(
         &self,
         connection: &mut sqlx::PgConnection,
@@ -438,8 +456,18 @@ impl TaskRunner<'_> {
         let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, scope.from).await?;
         let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
         let mut due = grid::due(grid, scope, &known);
-        grid::add_again(&mut due, scope, known.values());
+        // What is about to be dropped is not read again, for example for columns that it lacks. What is held stays.
+        let kept_from = self.job.warehouse.kept_from(now);
+        let stays =
+            |slice: &Slice| slice.held_rows_reported.is_some() || kept_from.is_none_or(|at| slice.window_end > at);
+        grid::add_again(&mut due, scope, known.values().filter(|slice| stays(slice)));
         Ok(due)
+    }
+
+    /// Whether a slice that was kept at `planned` is dropped by now: the run began in an earlier month.
+    fn is_dropped_since(&self, planned: DateTime<Utc>, window: Window) -> bool {
+        let is_kept = |at| self.job.warehouse.kept_from(at).is_none_or(|kept_from| window.end > kept_from);
+        is_kept(planned) && !is_kept(clock::now())
     }
 }
 

@@ -196,6 +196,15 @@ async fn problems_are_measured_while_they_last_and_retired_streams_only_counted(
     port.close().await;
 }
 
+/// The labels and the values of `tidegate_stream_problem`, sorted.
+fn stream_problems(text: &str) -> Vec<String> {
+    let mut found: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("tidegate_stream_problem")).map(str::to_owned).collect();
+    found.retain(|line| line.starts_with('{'));
+    found.sort();
+    found
+}
+
 /// So alerts on them neither end nor begin with a pause.
 #[tokio::test]
 async fn a_pause_of_everything_hides_no_stream_that_still_needs_someone() {
@@ -226,11 +235,7 @@ async fn a_pause_of_everything_hides_no_stream_that_still_needs_someone() {
         // Another port, because scrapes within a moment share what was read.
         let port = Port::open(pool.clone()).await;
         let (_, text) = port.get("/metrics").await;
-        let mut found: Vec<_> =
-            text.lines().filter_map(|line| line.strip_prefix("tidegate_stream_problem")).map(str::to_owned).collect();
-        found.retain(|line| line.starts_with('{'));
-        found.sort();
-        assert_eq!(&found, expected, "after {step}: {text}");
+        assert_eq!(&stream_problems(&text), expected, "after {step}: {text}");
         assert!(text.contains(&format!("tidegate_streams{{state=\"paused\"}} {paused}\n")), "after {step}: {text}");
         port.close().await;
     }
@@ -264,11 +269,7 @@ async fn a_stream_that_is_late_and_waits_is_no_problem_unless_one_opened_before(
         // Another port, because scrapes within a moment share what was read.
         let port = Port::open(pool.clone()).await;
         let (_, text) = port.get("/metrics").await;
-        let mut found: Vec<_> =
-            text.lines().filter_map(|line| line.strip_prefix("tidegate_stream_problem")).map(str::to_owned).collect();
-        found.retain(|line| line.starts_with('{'));
-        found.sort();
-        assert_eq!(&found, expected, "after {step}: {text}");
+        assert_eq!(&stream_problems(&text), expected, "after {step}: {text}");
         assert!(text.contains("tidegate_streams{state=\"late\"} 2\n"), "after {step}: {text}");
         port.close().await;
     }

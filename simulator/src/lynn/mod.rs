@@ -190,7 +190,7 @@ async fn execute_report(Path((tenant, report)): Path<(String, String)>, incoming
             Ok(body) => body,
             Err(response) => return arrival.finish(response, 0).0,
         };
-        report::execute(&arrival, &tenant, &report, &body).await
+        arrival.respond(body, move |arrival, body| Ok(report::execute(arrival, &tenant, &report, body))).await
     })
     .await
 }

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::body::Body;
-use axum::http::{Response, StatusCode};
+use axum::http::StatusCode;
 use chrono::{DateTime, Duration, LocalResult, NaiveDateTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Lynn;
 use super::cursor::{Cursor, CursorShape};
-use crate::call::Arrival;
+use crate::call::{Arrival, Reply};
 use crate::locked;
 use crate::mischief::Action;
 use crate::response::PlannedResponse;
@@ -89,7 +88,7 @@ impl Query<'_> {
     }
 }
 
-pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body: &[u8]) -> Response<Body> {
+pub(super) fn execute(arrival: &Arrival, tenant: &str, report: &str, body: &[u8]) -> Reply {
     let lynn = &arrival.world.lynn;
     let asked = serde_json::from_slice::<Asked<'_>>(body);
     let found = lynn.data.number(report);
@@ -121,23 +120,16 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
             },
         },
     };
-    let mischief = action.as_ref().map(Action::name);
-    let (response, bytes) = arrival.deliver(response, action, body.len()).await;
-    locked(&arrival.world.stats).reported(ReportCall {
-        at_secs: arrival.at.as_secs_f64(),
-        endpoint: arrival.endpoint.to_owned(),
+    Reply::new(response, action).reported(ReportCall {
         report: found.map_or_else(|unknown| unknown.0, |number| lynn.reports[number].name.clone()),
         start_date: asked.as_ref().map(|asked| asked.start_date.clone()).unwrap_or_default(),
         end_date: asked.as_ref().map(|asked| asked.end_date.clone()).unwrap_or_default(),
         size: asked.as_ref().map_or(0, |asked| asked.size),
         page,
         last_document: asked.as_ref().is_ok_and(|asked| asked.last_document.is_some()),
-        status: response.status().as_u16(),
         rows,
-        bytes,
-        mischief,
-    });
-    response
+        ..ReportCall::default()
+    })
 }
 
 fn authorize<'a>(arrival: &'a Arrival, tenant: &str) -> Result<&'a str, PlannedResponse> {

@@ -1,6 +1,7 @@
 //! `tidegate check`: checks the configuration and all credentials. Sends logins, but no report call.
 
 mod probe;
+mod warehouse;
 
 use std::fmt::Write as _;
 
@@ -8,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use self::probe::{Finding, Probes};
+use self::warehouse::Warehouse;
 use super::failure::{hide, remedy, say};
 use super::output::{self, Table};
 use super::{CheckArgs, Context, Exit, show};
@@ -27,6 +29,9 @@ struct Document {
     database: Database,
     connections: Vec<ConnectionEntry>,
     jobs: Vec<JobEntry>,
+    /// What the section `warehouse` means for the tables. Not there if it says nothing and no table is divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warehouse: Option<Warehouse>,
     /// Warnings about settings that are allowed but are probably a mistake.
     warnings: Vec<String>,
 }
@@ -66,11 +71,7 @@ struct JobEntry {
 pub(crate) async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
     let probes = if args.offline { Probes::default() } else { probe::all(&context).await? };
     let document = document(&context.config, probes, args.offline, clock::now());
-    if args.json {
-        output::print_json(&document)?;
-    } else {
-        output::print(&text(&document))?;
-    }
+    output::print_document(args.json, &document, || text(&document))?;
     if document.ok {
         return Ok(Exit::Done);
     }
@@ -97,7 +98,7 @@ fn document(config: &Config, mut probes: Probes, offline: bool, now: DateTime<Ut
     let mut warnings: Vec<String> = database_warning(&config.database.target).into_iter().collect();
     warnings.extend(config.warnings(now));
     warnings.append(&mut probes.warnings);
-    Document { ok: !bad, offline, database, connections, jobs, warnings }
+    Document { ok: !bad, offline, database, connections, jobs, warehouse: probes.warehouse, warnings }
 }
 
 /// `requests 1/4s`.
@@ -160,6 +161,9 @@ fn text(document: &Document) -> String {
             ]);
         }
         let _ = write!(text, "\n{}", table.show());
+    }
+    if let Some(warehouse) = &document.warehouse {
+        let _ = write!(text, "\n{}", warehouse.text());
     }
     if !document.warnings.is_empty() {
         text.push('\n');

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use super::super::by_hand::{self, DATABASE_WITHIN, Failure};
 use super::super::context::{newer, require_schema};
 use super::super::{CommandError, Context};
-use crate::app::{database_place, due_to_drop};
+use super::warehouse::Warehouse;
+use crate::app::database_place;
 use crate::config::Config;
 use crate::connector::Connection;
 use crate::mart::state::State;
@@ -53,6 +54,7 @@ pub(super) enum Finding {
 pub(super) struct Probes {
     pub(super) database: Finding,
     pub(super) connections: BTreeMap<String, Finding>,
+    pub(super) warehouse: Option<Warehouse>,
     /// Warnings about the database, which follow those about the configuration.
     pub(super) warnings: Vec<String>,
 }
@@ -104,14 +106,14 @@ pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
     }
     let probing = context.with_database(async |database| {
         let reply = timeout(DATABASE_WITHIN, ask(&database.pool, &context.config));
-        let (detail, warnings) = reply.await.unwrap_or_else(|_| Err(silent_database().into()))?;
+        let Answer { detail, warehouse, warnings } = reply.await.unwrap_or_else(|_| Err(silent_database().into()))?;
         let logins = context
             .config
             .connections
             .values()
             .map(|connection| async { (connection.name.clone(), log_in(&database.pool, connection).await) });
         let connections = Box::pin(join_all(logins)).await.into_iter().collect();
-        Ok(Probes { database: Finding::Ok { detail: Some(detail) }, connections, warnings })
+        Ok(Probes { database: Finding::Ok { detail: Some(detail) }, connections, warehouse, warnings })
     });
     match Box::pin(probing).await {
         Err(error) if matches!(error.downcast_ref(), Some(CommandError::Interrupted)) => Err(error),
@@ -124,8 +126,15 @@ fn silent_database() -> CommandError {
     CommandError::failed("it does not respond", "check its log and its load, then try again")
 }
 
-/// A description of the database, and warnings about it.
-async fn ask(pool: &PgPool, config: &Config) -> anyhow::Result<(String, Vec<String>)> {
+/// What the database says of itself.
+struct Answer {
+    /// A description.
+    detail: String,
+    warehouse: Option<Warehouse>,
+    warnings: Vec<String>,
+}
+
+async fn ask(pool: &PgPool, config: &Config) -> anyhow::Result<Answer> {
     let (mart, distribution) = (&config.mart, config.database.distribution);
     let mut conn = pool.acquire().await?;
     match migrate::examine(pool, &mut conn, distribution).await {
@@ -142,8 +151,8 @@ async fn ask(pool: &PgPool, config: &Config) -> anyhow::Result<(String, Vec<Stri
     if !mart.columns.is_empty() {
         warnings.extend(super::super::mart::warnings(&State::read(&mut conn).await?.columns(), mart));
     }
-    warnings.extend(due_to_drop(&mut conn, config).await?);
-    Ok((detail, warnings))
+    let warehouse = Warehouse::read(&mut conn, config).await?;
+    Ok(Answer { detail, warehouse, warnings })
 }
 
 /// The warning about a role that does not exist or lacks rights. Users' programs need the role; Tidegate works without

@@ -5,7 +5,8 @@ use url::Url;
 
 use super::super::request::below;
 use super::super::{StepError, StepRequest, Window};
-use super::config::{Method, ReportFormat, Settings, form, interval_for};
+use super::config::{Method, ReportFormat, Settings, form};
+use super::parameters::interval_for;
 use crate::catalogue::Mode;
 use crate::http::{Call, Payload};
 

@@ -10,6 +10,7 @@ mod file;
 #[cfg(test)]
 mod fuzz;
 mod method;
+mod parameters;
 mod streams;
 mod wire;
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, column_name, likely};
+use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, column_name, times};
 
 pub const VENDOR: Vendor = Vendor::new("khoros_care");
 
@@ -132,10 +132,10 @@ fn export(name: &'static str, mode: Mode, ids: &'static [Text], meaning: &'stati
         business_time: match name {
             // An account or an author is no event.
             "user" | "author" => &[],
-            "conversation" => likely::CONVERSATION_BEGAN,
-            "incoming_post" => likely::POST_SENT,
-            "response" => likely::RESPONSE_SENT,
-            _ => likely::EXPORT_TIMES,
+            "conversation" => times::KHOROS_CONVERSATION,
+            "incoming_post" => times::KHOROS_POST,
+            "response" => times::KHOROS_RESPONSE,
+            _ => times::KHOROS_EVENT,
         },
         off_by_default: false,
         children: Cow::Borrowed(&[]),

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::catalogue::ColumnType::{Bigint, Boolean, Double, Text as Words, Timestamptz};
-use crate::catalogue::{Child, Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, likely};
+use crate::catalogue::{Child, Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, times};
 
 pub const VENDOR: Vendor = Vendor::new("lexer_activity");
 
@@ -459,8 +459,8 @@ fn business_time(stream: &str) -> &'static [&'static str] {
         "nps_volume" => &["timestamp"],
         "mention_sla_export" => &["customer_publish_date_utc"],
         // The titles of these files are not documented.
-        "case_details" => likely::CASE_OPENED,
-        "nps_submissions" => likely::SURVEY_ANSWERED,
+        "case_details" => times::LEXER_CASE,
+        "nps_submissions" => times::LEXER_SUBMISSION,
         _ => &[],
     }
 }

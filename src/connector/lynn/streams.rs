@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, column_name};
+use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Windows, column_name, times};
 
 pub const VENDOR: Vendor = Vendor::new("lynn_reporting");
 
@@ -31,19 +31,6 @@ const NAVIGATION_MARKS: &[Column] = &[
     Column::new("intent", "intent", ColumnType::Text, "Intent at the mark"),
     Column::new("markName", "mark_name", ColumnType::Text, "Name of the mark, e.g. END_SESSION"),
     Column::new("markValue", "mark_value", ColumnType::Text, "Value of the mark, kept untrimmed"),
-];
-
-/// Likely names of the business time; only that of [`NAVIGATION_MARKS`] is documented.
-const TIMES: &[&str] = &[
-    "timestamp",
-    "date",
-    "start_date",
-    "session_date",
-    "connection_date",
-    "message_date",
-    "answer_date",
-    "answered_at",
-    "created_at",
 ];
 
 /// name, report id, meaning (`facts/lynn.md §4`).
@@ -92,7 +79,12 @@ fn report(name: &'static str, id: &'static str, meaning: &'static str) -> Stream
         time_field: documented.then_some(Text::Borrowed("timestamp")),
         // The filter of every report is that of its times. A report that calls them otherwise loses nothing but order.
         row_time: Some(Text::Borrowed("timestamp")),
-        business_time: TIMES,
+        business_time: match name {
+            "current_interactions" => times::LYNN_INTERACTION,
+            "show_dialogs" => times::LYNN_MESSAGE,
+            "survey_result" => times::LYNN_ANSWER,
+            _ => times::LYNN_EVENT,
+        },
         off_by_default: false,
         children: Cow::Borrowed(&[]),
         windows: Windows { days: 1, days_max: 366, shared_second: true },

@@ -1,8 +1,29 @@
 //! Gaps that may be between the letters of a secret: terminal sequences, line breaks, blanks, tags, and the frame of a
 //! dump.
 
-use super::{BEL, BELLS, DUMP_ROW_MAX, ESC, ESCAPES, GAP_MAX};
-
+/// Maximum separator bytes between two letters of a secret; without a bound, the time would be quadratic.
+pub(super) const GAP_MAX: usize = 64;
+/// Begins a terminal sequence, such as the one for red text: ESC `[31m`.
+pub(super) const ESC: u8 = 0x1b;
+/// Ends a sequence that contains a text, such as the one for a window's title: ESC `]0;title` BEL.
+pub(super) const BEL: u8 = 0x07;
+/// How programs and JSON write ESC, and whether this includes the `[` after it.
+pub(super) const ESCAPES: [(&str, bool); 10] = [
+    ("\\u001b", false),
+    ("\\x1b", false),
+    ("\\033", false),
+    ("\\e", false),
+    ("\\u{1b}", false),
+    ("^[", false),
+    ("\\u009b", true),
+    ("\\x9b", true),
+    ("\\u{9b}", true),
+    ("\\233", true),
+];
+/// How programs and JSON write BEL.
+pub(super) const BELLS: [&str; 5] = ["\\u0007", "\\x07", "\\007", "\\u{7}", "\\a"];
+/// Maximum length of a dump's row in hexadecimal digits.
+pub(super) const DUMP_ROW_MAX: usize = 72;
 /// Bytes between the last byte of a dump's row and the end of its line: two blanks and 16 characters, with a frame.
 const DUMP_COLUMN_MAX: usize = 28;
 /// The longest text of a terminal's sequence: a link's address, for example.

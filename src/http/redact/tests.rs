@@ -1,5 +1,8 @@
 //! Secrets are removed from texts in every spelling, and the rest of the text is kept.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
 use super::super::basic;
 use super::*;
 

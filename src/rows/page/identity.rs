@@ -7,7 +7,7 @@ use std::io::Write as _;
 use md5::{Digest as _, Md5};
 
 use crate::catalogue::ColumnType;
-use crate::rows::jsonb::string_end;
+use crate::decode::raw::string_end;
 use crate::rows::number::is_number_part;
 use crate::rows::unescape::exact_text;
 use crate::rows::{binary, number};

@@ -15,6 +15,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::assets;
+use super::chart;
 use super::markup::{self, Markup, ZoneChoice};
 use super::zones::Zones;
 use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
@@ -236,25 +237,25 @@ impl Chrome {
     pub(super) fn bar(&self, spans: &[DaySpan], days: u16) -> Markup {
         // Zones are up to 14 hours ahead.
         let newest = spans.last().map_or(self.at.date_naive(), |span| span.to);
-        markup::bar(spans, days, newest.max(self.at.date_naive()))
+        chart::bar(spans, days, newest.max(self.at.date_naive()))
     }
 
     /// The days of a year, with times in the zone `of`.
     pub(super) fn calendar(&self, days: &[Day], year: &i32, of: Option<&str>) -> Markup {
-        markup::calendar(days, *year, self.zone.resolve(of))
+        chart::calendar(days, *year, self.zone.resolve(of))
     }
 
     /// How much of a limit is used.
     pub(super) fn meter(&self, limit: &LimitState) -> Markup {
         let label = format!("{}: {}", limit.limit, self.percent(&limit.ratio));
-        markup::meter(limit.ratio, limit.period_seconds, &label)
+        chart::meter(limit.ratio, limit.period_seconds, &label)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a bar")]
     pub(super) fn progress<N: Copy + Into<i64>>(&self, done: &N, of: &N) -> Markup {
         let (done, of): (i64, i64) = ((*done).into(), (*of).into());
         let ratio = if of > 0 { done as f64 / of as f64 } else { 0.0 };
-        markup::progress(ratio, &format!("{done} of {of}"))
+        chart::progress(ratio, &format!("{done} of {of}"))
     }
 
     pub(super) fn percent(&self, ratio: &f64) -> String {
@@ -305,12 +306,12 @@ impl Chrome {
 
     /// The last week of a credential, by the hour, with times in the zone `of`.
     pub(super) fn week(&self, hours: &[Hour], of_one: bool, of: Option<&str>) -> Markup {
-        markup::week(hours, (self.at, self.zone.resolve(of)), of_one)
+        chart::week(hours, (self.at, self.zone.resolve(of)), of_one)
     }
 
     /// Durations and outcomes of runs, the oldest first.
     pub(super) fn run_bars(&self, runs: &[Run]) -> Markup {
-        markup::run_bars(runs, self.at)
+        chart::run_bars(runs, self.at)
     }
 
     pub(super) fn run_states(&self) -> &'static [&'static str] {

@@ -5,6 +5,7 @@
 
 mod act;
 mod assets;
+mod chart;
 mod chrome;
 mod markup;
 mod shelf;

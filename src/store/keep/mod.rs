@@ -1,20 +1,29 @@
 //! Drops what is older than `warehouse.keep`: whole partitions, and rows in short transactions.
 //!
-//! With the rows of a window goes its slice, so that what a stream says of itself begins with what is kept, and the
-//! stream's wanted data begin there too, so that nothing counts as missing. A slice stays, with its rows, while it is
-//! held, is being read, or reaches into what is kept.
+//! The slices of old rows go before the rows, and with them their fingerprints and marks. So no slice ever counts as
+//! complete whose rows are partly gone, also after a kill between the two, or if `keep` is raised then. What a stream
+//! says of itself begins with what is kept, and its wanted data begin there too, so that nothing counts as missing. A
+//! slice stays, with its rows, while it is held, is being read, or reaches into what is kept.
 
+pub mod due;
 pub mod entities;
 pub mod partitions;
 pub mod windows;
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::session::Deadline as _;
 
-/// Old rows or partitions wait for locks no longer than other changes of a table.
-const LOCK_TIMEOUT: &str = "set local lock_timeout = '3s'";
+/// Limits of a transaction that deletes rows: it waits for locks no longer than other changes of a table, and ends if
+/// the search for old rows takes too long.
+const LIMITS: &str = "set local lock_timeout = '3s'; set local statement_timeout = '5min'";
+/// How long such a transaction is waited for: a little longer than the server works on it.
+const STEP_MAX: Duration = Duration::from_mins(6);
+/// Slices that one transaction deletes. Each of their streams is summarized anew, which reads all of its slices.
+const SLICES_AT_A_TIME: i64 = 500;
 
 /// A table of the warehouse and what is dropped of it.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +32,15 @@ pub struct Expired<'a> {
     pub table: &'a str,
     /// What is wholly older than this is dropped.
     pub kept_from: DateTime<Utc>,
+}
+
+/// What a transaction did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Rows, or slices, that it deleted.
+    pub gone: u64,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// A stream, by connection and name.
@@ -50,51 +68,47 @@ pub async fn streams(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Ve
     .await
 }
 
-/// What the next pass drops of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    pub slices: i64,
-    /// As they were last read.
-    pub rows: i64,
-    pub oldest: DateTime<Utc>,
-}
-
-/// What of the table is older than what is kept. `None` if there is no such slice.
-pub async fn waiting(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Option<Waiting>, sqlx::Error> {
-    let found = sqlx::query!(
-        r#"
-        select
-            count(*) as "slices!",
-            coalesce(sum(slice.rows_total), 0)::bigint as "rows!",
-            min(slice.window_start) as oldest
-        from tidegate.slice
-        inner join tidegate.stream
-            on stream.connection = slice.connection and stream.stream = slice.stream
-        where
-            stream.table_schema = $1
-            and stream.table_name = $2
-            and slice.window_start > 'epoch'
-            and slice.window_end <= $3
-            and slice.held_since is null
-            and slice.reading_run is null
-        "#,
+/// The streams that fill a table and still want older data than it keeps.
+pub async fn wanting_more(conn: &mut PgConnection, expired: Expired<'_>) -> Result<Vec<StreamName>, sqlx::Error> {
+    sqlx::query_as!(
+        StreamName,
+        "
+        select connection, stream
+        from tidegate.stream
+        where table_schema = $1 and table_name = $2 and wanted_from < $3
+        order by connection, stream
+        ",
         expired.schema,
         expired.table,
         expired.kept_from,
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .in_time()
-    .await?;
-    Ok(found.oldest.map(|oldest| Waiting { slices: found.slices, rows: found.rows, oldest }))
+    .await
 }
 
-/// Deletes slices whose rows are gone, with what is noted of them. The streams want no data that is older than
+/// Has a stream want no older data than its table keeps, so that what was never read of an earlier month does not count
+/// as missing.
+pub async fn want_less(conn: &mut PgConnection, expired: Expired<'_>, stream: &StreamName) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.stream
+        set wanted_from = $3
+        where connection = $1 and stream = $2 and wanted_from < $3
+        ",
+        stream.connection,
+        stream.stream,
+        expired.kept_from,
+    )
+    .execute(conn)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Deletes slices whose rows go next, with what is noted of them. The streams want no data that is older than
 /// `kept_from` any more.
-pub(super) async fn forget_slices(
-    conn: &mut PgConnection,
-    slices: &[i64],
-    kept_from: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
+async fn forget_slices(conn: &mut PgConnection, slices: &[i64], kept_from: DateTime<Utc>) -> Result<(), sqlx::Error> {
     if slices.is_empty() {
         return Ok(());
     }

@@ -4,44 +4,36 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::super::ident;
-use super::{Expired, LOCK_TIMEOUT, StreamName, forget_slices};
+use super::super::session::Deadline as _;
+use super::{Expired, LIMITS, SLICES_AT_A_TIME, STEP_MAX, Step, StreamName, forget_slices};
 
-/// Slices that one transaction deletes.
-const SLICES_AT_A_TIME: i64 = 100;
-
-/// What a transaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    pub rows: u64,
-    /// Whether there may be more.
-    pub more: bool,
-}
-
-/// Deletes up to `limit` rows of the oldest slices of a stream, and these slices if no row is left of them. `rows`:
-/// whether the rows of the table belong to slices.
-pub async fn slices(
-    conn: &mut PgConnection,
-    expired: Expired<'_>,
-    stream: &StreamName,
-    rows: bool,
-    limit: i64,
-) -> Result<Step, sqlx::Error> {
-    let mut transaction = conn.begin().await?;
-    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *transaction).await?;
-    let old = sqlx::query!(
+/// Deletes some of the old slices of a stream, the oldest first. Their rows then belong to no slice.
+pub async fn slices(conn: &mut PgConnection, expired: Expired<'_>, stream: &StreamName) -> Result<Step, sqlx::Error> {
+    let mut transaction = conn.begin().in_time().await?;
+    sqlx::raw_sql(LIMITS).execute(&mut *transaction).in_time().await?;
+    let old = sqlx::query_scalar!(
         "
-        select id, window_start
+        select slice.id
         from tidegate.slice
+        inner join tidegate.stream
+            on stream.connection = slice.connection and stream.stream = slice.stream
         where
-            connection = $1
-            and stream = $2
-            and window_start > 'epoch'
-            and window_end <= $3
-            and held_since is null
-            and reading_run is null
-        order by window_start
+            slice.connection = $1
+            and slice.stream = $2
+            and slice.window_start > 'epoch'
+            and slice.window_end <= $3
+            and slice.held_since is null
+            and (
+                slice.reading_run is null
+                or not exists (
+                    select
+                    from tidegate.run
+                    where run.id in (slice.reading_run, stream.holder_run) and run.finished_at is null
+                )
+            )
+        order by slice.window_start
         limit $4
-        for update skip locked
+        for update of slice skip locked
         ",
         stream.connection,
         stream.stream,
@@ -49,38 +41,15 @@ pub async fn slices(
         SLICES_AT_A_TIME,
     )
     .fetch_all(&mut *transaction)
+    .in_time()
     .await?;
-    if old.is_empty() {
-        return Ok(Step { rows: 0, more: false });
-    }
-    let starts: Vec<DateTime<Utc>> = old.iter().map(|slice| slice.window_start).collect();
-    let mut gone = 0;
-    if rows {
-        let table = ident::table(expired.schema, expired.table);
-        let statement = format!(
-            "delete from {table}
-            where ctid = any(array(
-                select ctid
-                from {table}
-                where _connection = $1 and _window_start = any($2)
-                limit $3
-            ))"
-        );
-        let done = sqlx::query(AssertSqlSafe(statement)).persistent(false);
-        let done = done.bind(&stream.connection).bind(&starts).bind(limit).execute(&mut *transaction).await?;
-        gone = done.rows_affected();
-    }
-    let all_gone = gone < u64::try_from(limit).unwrap_or(0);
-    if all_gone {
-        let ids: Vec<i64> = old.iter().map(|slice| slice.id).collect();
-        forget_slices(&mut transaction, &ids, expired.kept_from).await?;
-    }
-    transaction.commit().await?;
-    let was_full = i64::try_from(old.len()).is_ok_and(|count| count == SLICES_AT_A_TIME);
-    Ok(Step { rows: gone, more: !all_gone || was_full })
+    forget_slices(&mut transaction, &old, expired.kept_from).await?;
+    transaction.commit().in_time().await?;
+    let gone = u64::try_from(old.len()).unwrap_or(0);
+    Ok(Step { gone, more: i64::try_from(gone).is_ok_and(|gone| gone >= SLICES_AT_A_TIME) })
 }
 
-/// The first connection after `before` that has rows in a table of windows.
+/// The first connection after `before` that has rows in a table.
 pub async fn connection_after(
     conn: &mut PgConnection,
     expired: Expired<'_>,
@@ -88,53 +57,80 @@ pub async fn connection_after(
 ) -> Result<Option<String>, sqlx::Error> {
     let table = ident::table(expired.schema, expired.table);
     let statement = format!("select min(_connection) from {table} where _connection > $1");
-    sqlx::query_scalar(AssertSqlSafe(statement)).bind(before).fetch_one(conn).await
+    sqlx::query_scalar(AssertSqlSafe(statement)).persistent(false).bind(before).fetch_one(conn).in_time().await
 }
 
-/// Deletes up to `limit` old rows of a connection that belong to no slice: its cursors were reset or forgotten.
+/// Deletes up to `limit` old rows of a connection that belong to no slice: theirs was deleted, or its cursors were
+/// reset. A row belongs to the slice whose window contains its `_window_start`.
 pub async fn without_slice(
     conn: &mut PgConnection,
     expired: Expired<'_>,
     connection: &str,
     limit: i64,
 ) -> Result<Step, sqlx::Error> {
+    let mut transaction = conn.begin().in_time().await?;
+    sqlx::raw_sql(LIMITS).execute(&mut *transaction).in_time().await?;
+    // By a statement of its own, because a node of Citus does not have the slices.
+    let left = sqlx::query!(
+        "
+        select slice.window_start, slice.window_end
+        from tidegate.slice
+        inner join tidegate.stream
+            on stream.connection = slice.connection and stream.stream = slice.stream
+        where
+            stream.table_schema = $1
+            and stream.table_name = $2
+            and slice.connection = $3
+            and slice.window_start < $4
+        ",
+        expired.schema,
+        expired.table,
+        connection,
+        expired.kept_from,
+    )
+    .fetch_all(&mut *transaction)
+    .in_time()
+    .await?;
+    let (begins, ends): (Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) =
+        left.into_iter().map(|slice| (slice.window_start, slice.window_end)).unzip();
     let table = ident::table(expired.schema, expired.table);
+    // The connection is named for both, so that on Citus both are the rows of one node: only there a `ctid` is unique.
     let statement = format!(
         "delete from {table}
-        where ctid = any(array(
-            select old.ctid
-            from {table} as old
-            where
-                old._connection = $1
-                and old._window_start < $2
-                and not exists (
-                    select
-                    from tidegate.slice
-                    inner join tidegate.stream
-                        on stream.connection = slice.connection and stream.stream = slice.stream
-                    where
-                        stream.table_schema = $3
-                        and stream.table_name = $4
-                        and slice.connection = old._connection
-                        and slice.window_start = old._window_start
-                )
-            limit $5
-            for update skip locked
-        ))"
+        where
+            _connection = $1
+            and ctid = any(array(
+                select old.ctid
+                from {table} as old
+                where
+                    old._connection = $1
+                    and old._window_start < $2
+                    and not exists (
+                        select
+                        from unnest($3::timestamptz[], $4::timestamptz[]) as slice (begins, ends)
+                        where slice.begins <= old._window_start and old._window_start < slice.ends
+                    )
+                limit $5
+                for update of old skip locked
+            ))"
     );
     let done = sqlx::query(AssertSqlSafe(statement))
         .persistent(false)
         .bind(connection)
         .bind(expired.kept_from)
-        .bind(expired.schema)
-        .bind(expired.table)
+        .bind(begins)
+        .bind(ends)
         .bind(limit)
-        .execute(conn)
+        .execute(&mut *transaction)
+        .within(STEP_MAX)
         .await?;
-    Ok(Step { rows: done.rows_affected(), more: i64::try_from(done.rows_affected()).is_ok_and(|gone| gone >= limit) })
+    transaction.commit().in_time().await?;
+    let gone = done.rows_affected();
+    Ok(Step { gone, more: i64::try_from(gone).is_ok_and(|gone| gone >= limit) })
 }
 
-/// Whether rows of the table are deleted one by one: it exists and is an ordinary table with these columns.
+/// The first of these columns that the table has, if rows are deleted from it one by one: it is an ordinary table, and
+/// no other one inherits from it.
 pub async fn has_columns(
     conn: &mut PgConnection,
     expired: Expired<'_>,
@@ -153,6 +149,7 @@ pub async fn has_columns(
             and relkind = 'r'
             and atttypid = 'timestamptz'::regtype
             and attname::text = any($3)
+            and not exists (select from pg_catalog.pg_inherits where inhparent = pg_class.oid)
         order by array_position($3, attname::text)
         limit 1
         "#,
@@ -161,5 +158,6 @@ pub async fn has_columns(
         &columns,
     )
     .fetch_optional(conn)
+    .in_time()
     .await
 }

@@ -90,6 +90,36 @@ async fn every_table_of_reports_is_distributed_once_by_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_table_that_is_in_use_are_removed_by_a_later_start() {
+    let world = small_world().await;
+    give_stand_in(&world.database).await;
+    change(
+        &world.database,
+        "create or replace function pg_catalog.truncate_local_data_after_distributing_table(function_name regclass)
+        returns void language plpgsql as $$ begin
+            execute format('lock table %s', function_name);
+            insert into pg_catalog.pg_dist_truncated values (function_name);
+        end $$;
+        insert into lynn.navigation_marks (_connection, _window_start, _row_key, _run_id, _loaded_at)
+        values ('former', '2020-01-01', gen_random_uuid(), 1, now())",
+    )
+    .await;
+    let truncated = "select count(*) from pg_dist_truncated where logicalrelid = 'lynn.navigation_marks'::regclass";
+    // The reader begins when the table has been distributed.
+    expect(&command(&world, &["migrate"]).await, 0);
+    change(&world.database, "truncate pg_catalog.pg_dist_truncated").await;
+    let pool = world.database.pool();
+    let mut reader = pool.begin().await.unwrap();
+    sqlx::query("select from lynn.navigation_marks").execute(&mut *reader).await.unwrap();
+    let said = expect(&command(&world, &["migrate"]).await, 0);
+    assert!(said.contains("the table is in use"), "{said}");
+    assert_eq!(count(&world.database, truncated).await, 0);
+    reader.commit().await.unwrap();
+    expect(&command(&world, &["migrate"]).await, 0);
+    assert_eq!(count(&world.database, truncated).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_a_run_creates_is_distributed_with_the_others() {
     let world = small_world().await;
     give_stand_in(&world.database).await;
@@ -159,4 +189,34 @@ async fn p9_a_cluster_that_cannot_hold_the_tables_is_refused_with_the_remedy() {
         document["database"]["detail"].as_str().unwrap().ends_with("Citus 13.2-1, 2 nodes hold rows"),
         "{document}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_divided_is_distributed_with_the_others_and_one_that_is_not_distributed_waits() {
+    let world = small_world().await;
+    give_stand_in(&world.database).await;
+    expect(&command(&world, &["migrate"]).await, 0);
+    expect(&command(&world, &["sync"]).await, 0);
+    world.edit_config(|text| format!("warehouse: {{ partition: month }}\n{text}"));
+    change(
+        &world.database,
+        "create table public.kept as table pg_catalog.pg_dist_partition;
+        delete from pg_dist_partition where logicalrelid = 'lynn.navigation_marks'::regclass",
+    )
+    .await;
+    let waits = "lynn.navigation_marks will not be divided: it is not distributed yet";
+    let said = expect(&command(&world, &["check"]).await, 0);
+    assert!(said.contains(waits), "{said}");
+    change(
+        &world.database,
+        "insert into pg_dist_partition
+        select * from public.kept where logicalrelid = 'lynn.navigation_marks'::regclass",
+    )
+    .await;
+    expect(&command(&world, &["sync"]).await, 0);
+    let divided = "select count(*) from pg_class inner join pg_dist_partition on logicalrelid = pg_class.oid
+        where oid = 'lynn.navigation_marks'::regclass and relkind = 'p' and colocationid = 1";
+    assert_eq!(count(&world.database, divided).await, 1, "in the group of the others");
+    let rows = "select count(*) from lynn.navigation_marks";
+    assert!(count(&world.database, rows).await > 0);
 }

@@ -87,3 +87,35 @@ async fn p4_a_changed_row_that_somebody_replaced_by_another_is_loaded_and_the_ot
     assert_eq!(plant.with_value(1).await, i64::from(MANY));
     assert_eq!(plant.count("select count(*) from lynn.survey_result").await, i64::from(MANY));
 }
+
+#[tokio::test]
+async fn p4_changed_rows_are_replaced_wherever_their_keys_lie() {
+    type Spelling = fn(u32) -> String;
+    // Numbers, texts, and keys of two columns.
+    let spellings: [(&[&str], Spelling); 3] = [
+        (&["id"], |id| format!(r#""id":{id}"#)),
+        (&["id"], |id| format!(r#""id":"{}""#, [id % 7, id].map(|part| part.to_string()).join("Ä"))),
+        (&["group", "id"], |id| format!(r#""group":"g{}","id":{id}"#, id % 3)),
+    ];
+    for (key, spelling) in spellings {
+        let plant = Plant::new().await.keyed(key);
+        let page = |value: fn(u32) -> u32| {
+            [(0..MANY).map(|id| format!(r#"{{{},"v":{}}}"#, spelling(id), value(id))).collect::<Vec<_>>()]
+        };
+        read(&plant, whole(0), &page(|_| 0), 1).await;
+        // Neighbours, every tenth, all.
+        for (value, changed) in [
+            ((|id| u32::from((200..500).contains(&id))) as fn(u32) -> u32, 300),
+            (|id| if id.is_multiple_of(10) { 2 } else { u32::from((200..500).contains(&id)) }, MANY / 10),
+            (|_| 3, MANY),
+        ] {
+            let progress = read(&plant, whole(0), &page(value), 1).await;
+            assert_eq!((progress.rows_updated, progress.rows_deleted), (i64::from(changed), 0), "{key:?}");
+            let rows: Vec<u32> = plant.rows(whole(0)).await.iter().map(|row| row["v"].parse().unwrap()).collect();
+            let (mut rows, mut expected) = (rows, (0..MANY).map(value).collect::<Vec<_>>());
+            rows.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(rows, expected);
+        }
+    }
+}

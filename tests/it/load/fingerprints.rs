@@ -127,6 +127,23 @@ async fn p4_only_changed_rows_are_written() {
 }
 
 #[tokio::test]
+async fn p4_of_two_records_of_a_batch_with_one_key_only_the_later_is_written_and_each_counts_once() {
+    let plant = Plant::new().await.keyed(&["id"]);
+    let many = i64::from(MANY);
+    let all = || (0..MANY).map(|id| (id, 0));
+    read(&plant, whole(0), &[keyed(all())], 1).await;
+    let before = plant.traces(whole(0)).await;
+    let back = read(&plant, whole(0), &[keyed([(7, 1)].into_iter().chain(all()))], 1).await;
+    assert_eq!(counts(&back), (0, 0, 0, many + 1));
+    assert_eq!(plant.traces(whole(0)).await, before, "a row that ends as it was is not written");
+    read(&plant, whole(0), &[keyed(all())], 1).await;
+    let changed = read(&plant, whole(0), &[keyed(all().chain([(7, 1), (7, 2), (MANY, 1), (MANY, 2)]))], 1).await;
+    assert_eq!(counts(&changed), (1, 1, 0, many + 2));
+    let apart = read(&plant, whole(0), &[keyed(all()), keyed([(7, 1), (7, 2)])], 1).await;
+    assert_eq!(counts(&apart), (0, 2, 1, many));
+}
+
+#[tokio::test]
 async fn p4_rows_that_someone_deleted_are_loaded_again() {
     let plant = Plant::new().await;
     let page = [numbered(0..MANY)];

@@ -21,7 +21,7 @@ fn count_each(numbers: impl IntoIterator<Item = u32>) -> BTreeMap<u32, usize> {
     })
 }
 
-fn accounts_for_every_record(progress: &Progress) {
+pub fn accounts_for_every_record(progress: &Progress) {
     assert_eq!(
         progress.rows_read,
         progress.rows_inserted

@@ -197,6 +197,72 @@ async fn p12_an_index_whose_build_fails_is_begun_again_after_ever_longer_pauses(
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_build_whose_process_ended_is_begun_again_after_a_pause() {
+    let plant = Plant::grown().await;
+    let mut loading = plant.pool.begin().await.unwrap();
+    sqlx::query("update lynn.navigation_marks set mark_value = 'x' where session = '10'")
+        .execute(&mut *loading)
+        .await
+        .unwrap();
+    let (pool, stream) = (plant.database.another_pool(2), plant.stream.clone());
+    let building = tokio::spawn(async move { upkeep::keep_up(&pool, &[&stream]).await });
+    let waits = "select count(*) from pg_stat_activity
+        where datname = current_database() and query like 'create index concurrently%' and wait_event_type = 'Lock'";
+    eventually(SOON, async || (plant.count(waits).await == 1).then_some(())).await;
+    building.abort();
+    plant
+        .run_sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and query like 'create index concurrently%' and pid <> pg_backend_pid()",
+        )
+        .await;
+    loading.commit().await.unwrap();
+    // Its lock expires.
+    plant.run_sql("update tidegate.lock set held_until = clock_timestamp() where name = 'index build'").await;
+    assert_eq!(plant.keep_up().await, Upkeep::default(), "it is not begun before");
+    plant.run_sql("update tidegate.table_upkeep set next_attempt_at = clock_timestamp()").await;
+    assert_eq!(plant.keep_up().await.indexes, 1);
+    assert_eq!(plant.indexes().await, [INDEX]);
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_builds_indexes() {
+    let plant = Plant::grown().await;
+    let hold =
+        "insert into tidegate.lock (name, held_until) values ('index build', clock_timestamp() + interval '4 min')";
+    plant.run_sql(hold).await;
+    assert_eq!(plant.keep_up().await, Upkeep { indexes: 0, parameters: 1, busy: 1 });
+    assert_eq!(plant.indexes().await, Vec::<String>::new());
+    plant.run_sql("update tidegate.lock set held_until = clock_timestamp() where name = 'index build'").await;
+    assert_eq!(plant.keep_up().await, Upkeep { indexes: 1, ..Upkeep::default() });
+    assert_eq!(plant.count("select count(*) from tidegate.lock where held_until is not null").await, 0);
+}
+
+#[tokio::test]
+async fn a_partition_with_another_index_of_the_column_gets_the_usual_one_without_a_lock() {
+    let plant = Plant::grown().await;
+    plant
+        .run_sql(
+            "create index mine on lynn.navigation_marks (\"timestamp\");
+            alter table lynn.navigation_marks rename to one;
+            create table lynn.navigation_marks (like lynn.one including constraints) partition by range (_window_start);
+            alter table lynn.navigation_marks add primary key (_connection, _window_start, _row_key);
+            alter table lynn.navigation_marks
+                attach partition lynn.one for values from ('2024-03-01Z') to ('2024-03-05Z')",
+        )
+        .await;
+    assert_eq!(plant.keep_up().await.indexes, 1);
+    // The index of the table took over the one that was built, and created none.
+    assert_eq!(plant.indexes_of("one").await, ["mine", "one_timestamp_time"]);
+    assert_eq!(plant.indexes().await, [INDEX]);
+    let attached = "select count(*) from pg_inherits
+        where inhrelid = 'lynn.one_timestamp_time'::regclass
+            and inhparent = 'lynn.navigation_marks_timestamp_time'::regclass";
+    assert_eq!(plant.count(attached).await, 1);
+    assert_eq!(plant.keep_up().await, Upkeep::default());
+}
+
 #[tokio::test]
 async fn an_index_whose_name_is_taken_gets_another_one() {
     for is_new in [true, false] {
@@ -264,7 +330,7 @@ async fn loads_continue_while_an_index_is_built_and_another_process_leaves_it_al
         .await;
     assert_eq!(plant.count("select count(*) from lynn.navigation_marks").await, 11);
     let other = upkeep::keep_up(&plant.database.another_pool(2), &[&plant.stream]).await.unwrap();
-    assert_eq!((other.indexes, other.busy), (0, 1));
+    assert_eq!(other, Upkeep::default());
     loading.commit().await.unwrap();
     assert_eq!(building.await.unwrap().indexes, 1);
     assert_eq!(plant.indexes().await, [INDEX]);

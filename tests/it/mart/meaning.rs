@@ -3,7 +3,21 @@
 use tidegate::mart::state::State;
 use tidegate::mart::unread;
 
-use super::filled;
+use super::{Mart, filled};
+
+/// Two streams of Lexer whose days, from the first to the last, were each read `after` their start.
+async fn daily(mart: &Mart, streams: [&str; 2], (first, last): (&str, &str), after: &str) {
+    for stream in streams {
+        mart.run(format!(
+            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+            values ('acme', '{stream}', 'lexer', '{stream}', '{first}', 'UTC', '1d');
+            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
+            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '{after}'
+            from generate_series(timestamptz '{first} 00:00Z', '{last} 00:00Z', '1 day') day"
+        ))
+        .await;
+    }
+}
 
 #[tokio::test]
 async fn a_status_is_judged_by_the_vendors_word_and_a_closed_conversation_leaves_the_backlog() {
@@ -42,16 +56,7 @@ async fn a_status_is_judged_by_the_vendors_word_and_a_closed_conversation_leaves
 #[tokio::test]
 async fn p11_a_held_slice_makes_only_its_own_totals_incomparable() {
     let mart = filled().await;
-    for stream in ["summary", "mention_sla_export"] {
-        mart.run(format!(
-            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
-            values ('acme', '{stream}', 'lexer', '{stream}', '2026-01-01', 'UTC', '1d');
-            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
-            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '1 day'
-            from generate_series(timestamptz '2026-01-01 00:00Z', '2026-01-03 00:00Z', '1 day') day"
-        ))
-        .await;
-    }
+    daily(&mart, ["summary", "mention_sla_export"], ("2026-01-01", "2026-01-03"), "1 day").await;
     mart.run(
         "insert into lexer.summary (_connection, _window_start, window_end, _run_id, _loaded_at, total_volume)
         select 'acme', day, day + interval '1 day', 1, now(), 2
@@ -73,17 +78,8 @@ async fn p11_a_held_slice_makes_only_its_own_totals_incomparable() {
 #[tokio::test]
 async fn p11_closed_cases_are_compared_with_slices_and_a_lookback_of_one_day() {
     let mart = filled().await;
-    for stream in ["case_summary", "case_details"] {
-        // The run after midnight reads the day that has just ended, and none before it.
-        mart.run(format!(
-            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
-            values ('acme', '{stream}', 'lexer', '{stream}', '2026-01-01', 'UTC', '1d');
-            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
-            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '30 hours'
-            from generate_series(timestamptz '2026-01-01 00:00Z', '2026-01-03 00:00Z', '1 day') day"
-        ))
-        .await;
-    }
+    // The run after midnight reads the day that has just ended, and none before it.
+    daily(&mart, ["case_summary", "case_details"], ("2026-01-01", "2026-01-03"), "30 hours").await;
     mart.run(
         "insert into lexer.case_summary (_connection, _window_start, window_end, _run_id, _loaded_at, total_cases)
         select 'acme', day, day + interval '1 day', 1, now(), case extract(day from day) when 2 then 2 else 1 end
@@ -107,16 +103,7 @@ async fn p11_closed_cases_are_compared_with_slices_and_a_lookback_of_one_day() {
 #[tokio::test]
 async fn p11_a_case_that_is_reopened_counts_on_each_day_on_which_it_was_closed() {
     let mart = filled().await;
-    for stream in ["case_summary", "case_details"] {
-        mart.run(format!(
-            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
-            values ('acme', '{stream}', 'lexer', '{stream}', '2026-01-07', 'UTC', '1d');
-            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
-            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '30 hours'
-            from generate_series(timestamptz '2026-01-07 00:00Z', '2026-01-10 00:00Z', '1 day') day"
-        ))
-        .await;
-    }
+    daily(&mart, ["case_summary", "case_details"], ("2026-01-07", "2026-01-10"), "30 hours").await;
     mart.run(
         "insert into lexer.case_summary (_connection, _window_start, window_end, _run_id, _loaded_at, total_cases)
         select 'acme', day, day + interval '1 day', 1, now(), case extract(day from day) when 7 then 2 when 10 then 1 else 0 end

@@ -360,15 +360,11 @@ async fn a_problem_of_several_streams_keeps_its_age_and_its_mute_while_their_err
     let bench = Bench::new(NotifyFormat::Cloudevents).await;
     bench.accepts().await;
     let streams = ["marks", "dialogs", "surveys"];
-    bench.fail(&streams, "status 400, “outage alpha”").await;
+    bench.fail(&streams, "status 400, “outage”").await;
     bench.check().await;
     assert_eq!((bench.open().await, bench.send().await), (vec!["failed acme".to_owned()], 1));
-    bench
-        .execute(
-            "update tidegate.problem
-            set seen_first_at = '2026-01-01 00:00Z', muted_until = now() + interval '7 days', muted_by = 'operator'",
-        )
-        .await;
+    bench.execute("update tidegate.problem set seen_first_at = '2026-01-01 00:00Z'").await;
+    mute(&bench, "acme").await;
     let same = async || {
         bench.check().await;
         bench.check().await;
@@ -378,19 +374,17 @@ async fn a_problem_of_several_streams_keeps_its_age_and_its_mute_while_their_err
         bench.all(kept).await
     };
     for (failing, error) in [
-        (&streams[..], "status 400, “outage beta”"),
-        (&streams[..1], "status 400, “request a”"),
-        (&streams[1..2], "status 400, “request b"),
-        (&streams[..1], "status 503"),
-        (&streams[..2], "the vendor did not respond"),
-        (&streams[2..], "the credential was refused"),
+        // One stream after another shows the next error.
+        (&streams[..2], "status 400, “the service is closed”"),
+        (&streams[..], "status 400, “the service is closed”"),
+        (&streams[..], "the vendor did not respond"),
+        // The error with which it began.
+        (&streams[2..], "status 400, “outage”"),
+        (&streams[2..], "the vendor did not respond"),
     ] {
         bench.fail(failing, error).await;
         assert_eq!(same().await, ["3 true"], "{error}");
     }
-    // A stream with the error that others have meanwhile has the same cause.
-    bench.fail(&["more"], "the vendor did not respond").await;
-    assert_eq!(same().await, ["4 true"]);
     bench.fail(&["another"], "the report does not exist").await;
     bench.check().await;
     assert_eq!(
@@ -398,7 +392,7 @@ async fn a_problem_of_several_streams_keeps_its_age_and_its_mute_while_their_err
         (vec!["failed acme".to_owned(), "failed acme/another".to_owned()], 1)
     );
     // The end of the problem is found twice although a stream of its connection still fails.
-    bench.mend(&["marks", "dialogs", "surveys", "more"]).await;
+    bench.mend(&streams).await;
     bench.check().await;
     assert_eq!((bench.open().await.len(), bench.send().await), (2, 0));
     bench.check().await;
@@ -406,32 +400,144 @@ async fn a_problem_of_several_streams_keeps_its_age_and_its_mute_while_their_err
     let last = body(bench.received().await.last().unwrap());
     assert_eq!((&last["type"], &last["subject"]), (&"tidegate.problem.recovered".into(), &"acme".into()));
     // It fails again: that is a new problem.
-    bench.fail(&["marks", "dialogs"], "status 400, “outage alpha”").await;
+    bench.fail(&["marks", "dialogs"], "status 400, “outage”").await;
     bench.check().await;
     let since = "select (opened_at = seen_first_at and muted_until is null)::text from tidegate.problem
         where closed_at is null and scope = 'acme'";
     assert_eq!(bench.all(since).await, ["true"]);
 }
 
+/// Mutes the open problems of this scope.
+async fn mute(bench: &Bench, scope: &str) {
+    bench
+        .execute(format!(
+            "update tidegate.problem set muted_until = now() + interval '7 days', muted_by = 'operator'
+            where scope like '{scope}' and closed_at is null"
+        ))
+        .await;
+}
+
+/// The open problems, how many streams each has, and whether it is muted.
+async fn mutes(bench: &Bench) -> Vec<String> {
+    let open = "select concat_ws(' ', scope, streams, case when muted_until > now() then 'muted' end)
+        from tidegate.problem where opened_at is not null and closed_at is null order by scope";
+    bench.all(open).await
+}
+
 #[tokio::test]
-async fn a_problem_that_takes_over_others_is_muted_if_all_of_them_are() {
-    for (muted, is_muted) in [("acme/marks", "false"), ("%", "true")] {
+async fn a_stream_that_fails_for_another_reason_at_two_checks_leaves_the_problem_of_its_connection() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    bench.fail(&["marks", "dialogs", "surveys"], "status 400, “outage”").await;
+    bench.check().await;
+    bench.send().await;
+    mute(&bench, "acme").await;
+    bench.fail(&["marks"], "the credential was refused").await;
+    bench.check().await;
+    assert_eq!((mutes(&bench).await, bench.send().await), (vec!["acme 3 muted".to_owned()], 0));
+    // It was for once.
+    bench.fail(&["marks"], "status 400, “outage”").await;
+    bench.check().await;
+    bench.fail(&["marks"], "the credential was refused").await;
+    bench.check().await;
+    assert_eq!((mutes(&bench).await, bench.send().await), (vec!["acme 3 muted".to_owned()], 0));
+    bench.check().await;
+    let apart = ["acme 2 muted", "acme/marks 1"];
+    assert_eq!((mutes(&bench).await, bench.send().await), (apart.map(str::to_owned).to_vec(), 1));
+    assert_eq!(body(bench.received().await.last().unwrap())["subject"], "acme/marks");
+    bench.check().await;
+    bench.check().await;
+    assert_eq!((mutes(&bench).await, bench.send().await), (apart.map(str::to_owned).to_vec(), 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_joins_a_muted_problem_ends_its_mute_unless_its_own_is_muted() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.fail(&["marks", "dialogs"], "status 400, “outage”").await;
+    bench.check().await;
+    mute(&bench, "acme").await;
+    bench.check().await;
+    assert_eq!(mutes(&bench).await, ["acme 2 muted"]);
+    // It fails now.
+    bench.fail(&["surveys"], "status 400, “outage”").await;
+    bench.check().await;
+    assert_eq!(mutes(&bench).await, ["acme 3"]);
+    // It had an open problem that was not muted.
+    bench.fail(&["navigation"], "the report does not exist").await;
+    bench.check().await;
+    mute(&bench, "acme").await;
+    bench.fail(&["navigation"], "status 400, “outage”").await;
+    bench.check().await;
+    assert_eq!(mutes(&bench).await, ["acme 4"]);
+    // That was muted.
+    bench.fail(&["tags"], "the report does not exist").await;
+    bench.check().await;
+    mute(&bench, "%").await;
+    bench.fail(&["tags"], "status 400, “outage”").await;
+    bench.check().await;
+    assert_eq!(mutes(&bench).await, ["acme 5 muted"]);
+}
+
+#[tokio::test]
+async fn rejects_of_a_stream_that_had_some_before_do_not_end_the_mute_of_its_connection() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    let rejects = async |streams: &[&str]| {
+        for stream in streams {
+            bench.execute(stream_row("acme", stream)).await;
+            bench
+                .execute(format!(
+                    "with run as (
+                        insert into tidegate.run (job, connection, kind, state, finished_at)
+                        values ('hourly', 'acme', 'manual', 'succeeded', clock_timestamp())
+                        returning id
+                    )
+                    insert into tidegate.task (run_id, stream, state, records_rejected)
+                    select id, '{stream}', 'succeeded', 1 from run"
+                ))
+                .await;
+        }
+        bench.check().await;
+    };
+    bench.check().await;
+    rejects(&["a", "b", "c", "d", "e"]).await;
+    mute(&bench, "acme").await;
+    rejects(&["a"]).await;
+    rejects(&["b"]).await;
+    assert!(mutes(&bench).await[0].ends_with("muted"), "{:?}", mutes(&bench).await);
+    rejects(&["f"]).await;
+    assert!(!mutes(&bench).await[0].ends_with("muted"), "{:?}", mutes(&bench).await);
+}
+
+#[tokio::test]
+async fn two_errors_that_a_vendor_describes_are_two_problems_and_ids_of_requests_make_no_difference() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    let at = "Mon, 30 Nov 2026 23:59:59 GMT";
+    bench.fail(&["a"], &format!("status 400, “no such filter (request 3f0c-91ab, {at})”")).await;
+    bench.fail(&["b"], "status 400, “no such filter (request beef-7, Tue, 01 Dec 2026 00:00:00 GMT)”").await;
+    bench.fail(&["c"], "status 400, “the account is closed (request 5f0c1d7e-7d5a-4c09-8a41-6a3f0a0b8c11)”").await;
+    bench.fail(&["d"], "status 400, “the account is closed (request 01JDXQ4T)").await;
+    bench.fail(&["e"], "status 400, “the report is too large (request 7)”").await;
+    bench.check().await;
+    assert_eq!(mutes(&bench).await, ["acme 2", "acme 2", "acme/e 1"]);
+}
+
+#[tokio::test]
+async fn a_problem_that_takes_over_others_is_muted_if_all_its_streams_were() {
+    for (muted, joining, is_muted) in [("acme/marks", false, "false"), ("%", false, "true"), ("%", true, "false")] {
         let bench = Bench::new(NotifyFormat::Slack).await;
         bench.fail(&["marks"], "status 503").await;
         bench.fail(&["dialogs"], "status 503, and more").await;
         bench.check().await;
-        bench
-            .execute(format!(
-                "update tidegate.problem set muted_until = now() + interval '7 days', muted_by = 'operator'
-                where scope like '{muted}'"
-            ))
-            .await;
-        bench.fail(&["marks", "dialogs", "surveys"], "the credential was refused").await;
+        mute(&bench, muted).await;
+        bench.fail(&["marks", "dialogs"], "the credential was refused").await;
+        if joining {
+            bench.fail(&["surveys"], "the credential was refused").await;
+        }
         bench.check().await;
         assert_eq!(bench.open().await, ["failed acme"]);
         let mute = "select (muted_until is not null and muted_by = 'operator')::text from tidegate.problem
             where closed_at is null";
-        assert_eq!(bench.all(mute).await, [is_muted], "{muted}");
+        assert_eq!(bench.all(mute).await, [is_muted], "{muted} {joining}");
     }
 }
 
@@ -445,7 +551,7 @@ async fn an_open_problem_that_joins_a_muted_one_ends_its_mute() {
     bench.fail(&["surveys"], "the report does not exist").await;
     bench.check().await;
     assert_eq!(bench.open().await, ["failed acme", "failed acme/surveys"]);
-    let is_muted = "select (muted_until is not null and muted_by = 'operator')::text from tidegate.problem
+    let is_muted = "select coalesce(muted_until > now(), false)::text from tidegate.problem
         where closed_at is null and scope = 'acme'";
     assert_eq!(bench.all(is_muted).await, ["true"]);
     bench.fail(&["surveys"], "the credential was refused").await;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use chrono::{Datelike as _, Months, NaiveDate, Utc};
 use sqlx::{Connection as _, Executor as _};
+use tidegate::store::distribution::Distribution;
+
+use tidegate::load::upkeep::{self, Upkeep};
 
 use super::{divided, partitions, run, texts};
 use crate::load::fingerprints;
@@ -131,6 +134,10 @@ async fn a_table_to_which_something_is_bound_stays_as_it_is() {
             create trigger t before insert on lynn.survey_result for each row execute function public.t()",
             "drop function public.t() cascade",
         ),
+        (
+            "alter table lynn.survey_result add column place bigint generated always as identity",
+            "alter table lynn.survey_result drop column place",
+        ),
         ("create unique index u on lynn.survey_result (_loaded_at, _row_key)", "drop index lynn.u"),
         ("create publication p for table lynn.survey_result", "drop publication p"),
         ("create table public.c () inherits (lynn.survey_result)", "drop table public.c"),
@@ -180,7 +187,7 @@ async fn p1_a_division_that_was_interrupted_leaves_nothing_that_refuses_rows() {
     let error = reader.page(&numbered(0..3), None).await.unwrap_err().about(TABLE);
     assert!(error.to_string().contains("is being divided"), "it is tried again: {error}");
     let mut session = plant.pool.acquire().await.unwrap();
-    assert!(!tidegate::load::divide::arrange(&mut session, &plant.stream, false).await.unwrap());
+    assert!(!tidegate::load::divide::arrange(&mut session, &plant.stream, Distribution::None, false).await.unwrap());
     assert_eq!(texts(&plant.pool, checks).await, [""; 0]);
     plant.read(whole(50), &[numbered(0..3)]).await;
     // One of an earlier month is replaced.
@@ -236,4 +243,71 @@ async fn p1_a_kill_while_a_table_is_divided_loses_nothing() {
         let after = world.rows_where("navigation_marks", "_window_start < date_trunc('day', now())").await;
         assert_equal("navigation_marks", &after, &before);
     }
+}
+
+/// The valid indexes by time of a table and its partitions.
+async fn time_indexes(plant: &Plant) -> Vec<String> {
+    texts(
+        &plant.pool,
+        "select indrelid::regclass::text || case when inhparent is null then '' else ', of its table' end
+        from pg_index
+        inner join pg_class on pg_class.oid = indexrelid
+        inner join pg_am on pg_am.oid = relam and amname = 'brin'
+        left join pg_inherits on inhrelid = indexrelid
+        where indisvalid and indrelid in (select relid from pg_partition_tree('lynn.navigation_marks'))
+        order by 1",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn the_index_by_time_is_that_of_the_table_and_of_each_partition() {
+    let next = next_month().format("%Y_%m").to_string();
+    let expected = [
+        "lynn.navigation_marks".to_owned(),
+        format!("lynn.navigation_marks_{next}, of its table"),
+        format!("lynn.navigation_marks_until_{next}, of its table"),
+    ];
+    let record = [vec![r#"{"timestamp":"2024-03-01T10:00:00Z","session":"1"}"#.to_owned()]];
+    for is_first in [true, false] {
+        let plant = Plant::documented().await;
+        plant.read(whole(0), &record).await;
+        let keep_up = async || upkeep::keep_up(&plant.pool, &[&plant.stream]).await.unwrap();
+        if is_first {
+            assert_eq!(keep_up().await.indexes, 1);
+            assert!(divided(&plant).await);
+        } else {
+            assert!(divided(&plant).await);
+            assert_eq!(keep_up().await.indexes, 2);
+        }
+        assert_eq!(time_indexes(&plant).await, expected, "the index first: {is_first}");
+        assert_eq!(keep_up().await, Upkeep::default(), "it has everything");
+        let without = "select count(*)::text from pg_class
+            where oid in (select relid from pg_partition_tree('lynn.navigation_marks') where isleaf)
+            and coalesce(reloptions::text, '') not like '%autovacuum_vacuum_scale_factor=0.05%'";
+        assert_eq!(texts(&plant.pool, without).await, ["0"], "the parameters are those of partitions");
+        // What the operator removes stays away, also after the division.
+        run(&plant.pool, "drop index lynn.navigation_marks_timestamp_time").await;
+        assert_eq!(keep_up().await, Upkeep::default());
+    }
+}
+
+#[tokio::test]
+async fn p7_no_other_role_reads_a_partition_by_itself() {
+    let plant = plant().await;
+    run(
+        &plant.pool,
+        "alter default privileges in schema lynn grant select on tables to public;
+        grant select on lynn.survey_result to public",
+    )
+    .await;
+    assert!(divided(&plant).await);
+    plant.read(whole(70), &[numbered(0..3)]).await;
+    run(&plant.pool, "revoke select on lynn.survey_result from public").await;
+    let readable = "select relid::regclass::text from pg_partition_tree('lynn.survey_result')
+        where has_table_privilege('pg_monitor', relid, 'select')";
+    assert_eq!(texts(&plant.pool, readable).await, [""; 0]);
+    let by_reader = "select relid::regclass::text from pg_partition_tree('lynn.survey_result')
+        where has_table_privilege('tidegate_reader', relid, 'select')";
+    assert_eq!(texts(&plant.pool, by_reader).await, ["lynn.survey_result"]);
 }

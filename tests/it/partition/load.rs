@@ -141,9 +141,12 @@ async fn rows_that_are_replaced_in_a_partition_are_found_by_their_places() {
     let claim = plant.claim().await;
     let reader = plant.resumed(&claim, whole(0)).await;
     let replace = MergeSql::new(&reader.loader.table, false).replace.unwrap();
-    let values = ["'acme'", "timestamptz '2024-03-01Z'", "array['00000000-0000-0000-0000-000000000000']"];
-    let statement = (1..).zip(values).fold(replace, |text, (at, value)| text.replace(&format!("${at}"), value));
-    let plan = texts(&plant.pool, &format!("explain {statement}")).await.join("\n");
-    assert!(plan.contains("Tid Scan on survey_result_2024_03"), "{plan}");
-    assert!(!plan.contains("2024_04"), "{plan}");
+    let values = ["'acme'", "timestamptz '2024-03-01Z'", "array['00000000-0000-0000-0000-000000000000']", "1"];
+    for statement in [replace.each, replace.in_order] {
+        let statement = (1..).zip(values).fold(statement, |text, (at, value)| text.replace(&format!("${at}"), value));
+        let plan = texts(&plant.pool, &format!("explain {statement}")).await.join("\n");
+        assert!(plan.contains("Tid Scan on survey_result_2024_03"), "{plan}");
+        assert!(plan.contains("Index Scan using survey_result_2024_03_pkey"), "{plan}");
+        assert!(!plan.contains("2024_04"), "{plan}");
+    }
 }

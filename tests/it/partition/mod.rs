@@ -6,13 +6,14 @@ mod load;
 mod whole;
 
 use sqlx::{AssertSqlSafe, PgPool};
+use tidegate::store::distribution::Distribution;
 
 use crate::load::plant::Plant;
 
 /// Divides the table of a plant.
 async fn divided(plant: &Plant) -> bool {
     let mut session = plant.pool.acquire().await.unwrap();
-    tidegate::load::divide::arrange(&mut session, &plant.stream, true).await.unwrap()
+    tidegate::load::divide::arrange(&mut session, &plant.stream, Distribution::None, true).await.unwrap()
 }
 
 async fn run(pool: &PgPool, statements: &str) {
