@@ -41,10 +41,11 @@ pub(super) fn task(periodic: &Periodic, config: watch::Receiver<Arc<Config>>) ->
     let (pool, shutdown) = (periodic.pool.clone(), periodic.shutdown.clone());
     let retention = Arc::new(Mutex::new(Retention::default()));
     let work = move || {
-        let (pool, config, shutdown) = (pool.clone(), Arc::clone(&config.borrow()), shutdown.clone());
+        let (pool, config, shutdown) = (pool.clone(), config.clone(), shutdown.clone());
         let retention = Arc::clone(&retention);
         async move {
-            let gone = prune(&pool, &config.history, &shutdown).await?;
+            let current = Arc::clone(&config.borrow());
+            let gone = prune(&pool, &current.history, &shutdown).await?;
             if gone != Pruned::default() {
                 let Pruned { runs, rejects, events, slices } = gone;
                 tracing::info!(runs, rejects, events, slices, "old history deleted");

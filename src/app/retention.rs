@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Months, Utc};
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::{Mode, Stream};
@@ -69,17 +70,17 @@ impl Retention {
     pub(super) async fn pass(
         &mut self,
         pool: &PgPool,
-        config: &Config,
+        config: &watch::Receiver<Arc<Config>>,
         shutdown: &CancellationToken,
     ) -> Result<(), sqlx::Error> {
+        let current = Arc::clone(&config.borrow());
         let mut conn = pool.acquire().await?;
         let now = schedule::clock(&mut conn).await?;
         drop(conn);
-        let Some(kept_from) = kept_from(config, now) else { return Ok(()) };
-        let distribution = config.database.distribution;
-        let pass = Pass { pool, ends: Instant::now() + PASS_MAX, shutdown, distribution };
+        let Some(kept_from) = kept_from(&current, now) else { return Ok(()) };
+        let pass = Pass { pool, ends: Instant::now() + PASS_MAX, shutdown, config, current: &current };
         for round in 1..=ROUNDS {
-            let is_done = self.round(&pass, config, kept_from).await?;
+            let is_done = self.round(&pass, &current, kept_from).await?;
             if is_done || round == ROUNDS || !pass.goes_on() {
                 break;
             }
@@ -176,7 +177,9 @@ struct Pass<'a> {
     pool: &'a PgPool,
     ends: Instant,
     shutdown: &'a CancellationToken,
-    distribution: Distribution,
+    config: &'a watch::Receiver<Arc<Config>>,
+    /// The configuration by which this pass drops.
+    current: &'a Config,
 }
 
 /// The work on one table: where it is done, and what it has dropped.
@@ -189,13 +192,16 @@ struct Work<'a> {
 }
 
 impl Pass<'_> {
+    /// A reload may keep more: what is dropped is gone.
     fn goes_on(&self) -> bool {
-        !self.shutdown.is_cancelled() && Instant::now() < self.ends
+        let is_current = self.config.borrow().warehouse == self.current.warehouse;
+        is_current && !self.shutdown.is_cancelled() && Instant::now() < self.ends
     }
 
     async fn table(&self, stream: &Stream, kept_from: DateTime<Utc>) -> Result<End, sqlx::Error> {
         let expired = Expired { schema: stream.schema, table: &stream.name, kept_from };
-        let mut conn = self.pool.acquire().await?;
+        // Beside the pool, because a table may take long.
+        let mut conn = session::connect_beside(self.pool).await?;
         let backend = session::backend(&mut conn).await?;
         if stream.mode != Mode::Snapshot {
             // One by one, because each is summarized anew.
@@ -293,7 +299,7 @@ impl Pass<'_> {
             })
             .collect();
         let mut of = Entities { column, children, connection: None };
-        if self.distribution == Distribution::Citus {
+        if self.current.database.distribution == Distribution::Citus {
             let mut before = String::new();
             while let Some(connection) = windows::connection_after(work.conn, work.expired, &before).await? {
                 of.connection = Some(connection.clone());

@@ -141,23 +141,27 @@ async fn divide(
     distribution: Distribution,
 ) -> Result<Divided, LoadError> {
     if let Some(obstacle) = obstacle(connection, (schema, name), distribution).await? {
+        if is_divided(connection, schema, name).await? {
+            return Ok(Divided::Already);
+        }
         forget_constraints(connection, schema, name, None).await?;
         return Ok(Divided::Obstacle(obstacle));
     }
     let until = boundary(connection, schema, name).await?;
     // Of an attempt in an earlier month.
     forget_constraints(connection, schema, name, Some(until)).await?;
-    if !is_empty(connection, schema, name).await?
-        && let Err(error) = validate(connection, schema, name, until).await
-    {
-        return match super::code(&error).as_deref() {
-            Some(CHECK_VIOLATION) => {
+    if !is_empty(connection, schema, name).await? {
+        match validate(connection, schema, name, until).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Divided::Already),
+            Err(error) if super::code(&error).as_deref() == Some(CHECK_VIOLATION) => {
                 forget_constraints(connection, schema, name, None).await?;
                 let month = until.shown();
-                Ok(Divided::Obstacle(format!("it has rows whose _window_start is in {month} or later, in the future")))
+                let rows = format!("it has rows whose _window_start is in {month} or later, in the future");
+                return Ok(Divided::Obstacle(rows));
             }
-            _ => Err(error.into()),
-        };
+            Err(error) => return Err(error.into()),
+        }
     }
     swap(connection, (schema, name), until, distribution).await
 }
@@ -185,33 +189,44 @@ async fn boundary(connection: &mut PgConnection, schema: &str, name: &str) -> Re
     Ok(Month::of(newest).after(1))
 }
 
-/// Has Postgres check that all rows are before `until`, while others read and write the table.
-async fn validate(connection: &mut PgConnection, schema: &str, name: &str, until: Month) -> Result<(), sqlx::Error> {
+/// Whether the table is divided. Another task may have done that since this one has read its structure.
+async fn is_divided(connection: &mut PgConnection, schema: &str, name: &str) -> Result<bool, sqlx::Error> {
+    Ok(shape::relation(connection, schema, name).await?.is_some_and(|relation| relation.is_partitioned()))
+}
+
+/// Has Postgres check that all rows are before `until`, while others read and write the table. Returns false if another
+/// task has divided the table meanwhile.
+async fn validate(connection: &mut PgConnection, schema: &str, name: &str, until: Month) -> Result<bool, sqlx::Error> {
     let (table, constraint) = (qualified(schema, name), constraint_name(until));
+    let mut transaction = connection.begin().await?;
+    lock_structure(&mut transaction, schema, name).await?;
+    // Only now: what was read before may be that of another task, which had the lock. A constraint of a divided table
+    // would stay, and refuse the rows of the next month.
+    if is_divided(&mut transaction, schema, name).await? {
+        return Ok(false);
+    }
     let known = sqlx::query_scalar!(
         "select convalidated from pg_catalog.pg_constraint where conrelid = to_regclass($1) and conname = $2",
         table,
         constraint,
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(&mut *transaction)
     .await?;
     let constraint = quote(&constraint);
     if known.is_none() {
-        let mut transaction = connection.begin().await?;
-        lock_structure(&mut transaction, schema, name).await?;
         run_ddl(&mut transaction, format!("set local lock_timeout = '{LOCK_TIMEOUT}'")).await?;
         let until = instant(until.start());
         let add = format!("alter table {table} add constraint {constraint} check (_window_start < {until}) not valid");
         run_ddl(&mut transaction, add).await?;
-        transaction.commit().await?;
     }
+    transaction.commit().await?;
     if known != Some(true) {
         let mut transaction = connection.begin().await?;
         run_ddl(&mut transaction, format!("set local lock_timeout = '{LOCK_TIMEOUT}'")).await?;
         run_ddl(&mut transaction, format!("alter table {table} validate constraint {constraint}")).await?;
         transaction.commit().await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn constraint_name(until: Month) -> String {

@@ -30,8 +30,8 @@ pub struct MergeSql {
     pub merge: Merge,
     /// `$1` connection, `$2` window start, `$3` run: changes existing rows. `None` unless rows may have fingerprints.
     pub update: Option<String>,
-    /// Deletes rows that are copied directly after it. `None` unless rows may have fingerprints, if a slice has one row,
-    /// or if the table is distributed: places of rows mean nothing outside of their node.
+    /// Deletes rows that are copied directly after it. `None` unless rows may have fingerprints, if a slice has one
+    /// row, or if the table is distributed: places of rows mean nothing outside of their node.
     pub replace: Option<ReplaceSql>,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no
     /// longer in any batch.

@@ -37,7 +37,8 @@ belonging as (
     left join strayed on unclosed.id = strayed.id and member.stream = strayed.stream
     where unclosed.connection is not null and member.stream is not null
     -- The members of a problem that was not found again are those that it had when it was.
-    order by unclosed.kind, unclosed.connection, member.stream, unclosed.stream nulls last, unclosed.id desc
+    order by unclosed.kind, unclosed.connection, member.stream, unclosed.stream nulls last, unclosed.missed,
+        unclosed.id desc
 ),
 
 open_now as (
@@ -123,6 +124,8 @@ stream_trouble as (
         case when own.kind = 'failed' then state.cause else '' end as cause,
         belonging.shared_cause,
         coalesce(belonging.has_strayed, false) as has_strayed,
+        -- A pause opens no problem of a stream.
+        state.state = own.kind as is_shown,
         state.job,
         null::bigint as run_id,
         case own.kind
@@ -175,6 +178,7 @@ stream_trouble as (
         '',
         null,
         false,
+        false,
         max(run.job),
         max(run.id),
         format(
@@ -223,7 +227,8 @@ joinable as (
 judged as (
     select
         trouble.*,
-        trouble.shared_cause <> ''
+        trouble.is_shown
+        and trouble.shared_cause <> ''
         and trouble.cause <> trouble.shared_cause
         and prevailing.cause is distinct from trouble.cause as is_straying
     from stream_trouble as trouble
@@ -549,7 +554,7 @@ seen as (
         stream = excluded.stream,
         -- A check finds only the streams with new rejects.
         members = case
-            when problem.kind = 'rejects'
+            when problem.kind = 'rejects' and excluded.members is not null
                 then array(select distinct member from unnest(problem.members || excluded.members) as member order by 1)
             else excluded.members
         end,
@@ -589,25 +594,9 @@ seen as (
         problem.run_id, problem.summary, problem.opened_at
 ),
 
--- A problem of a stream that became part of that of its connection ends at once. That one is open.
-absent as (
-    select
-        unclosed.id,
-        unclosed.opened_at,
-        unclosed.missed,
-        unclosed.seen_last_at,
-        unclosed.kind,
-        unclosed.connection,
-        -- Columns that changed are news of a day. Columns that are missing are a problem until they are there.
-        unclosed.kind = 'schema' and unclosed.stream is null as is_news,
-        placed.stream is not null as is_merged,
-        placed.cause as merged_cause
+not_found as materialized (
+    select unclosed.*
     from unclosed
-    left join placed
-        on
-            unclosed.kind = placed.kind
-            and unclosed.connection = placed.connection
-            and unclosed.stream = placed.stream
     where
         not exists (
             select
@@ -617,6 +606,43 @@ absent as (
                 and condition.scope = unclosed.scope
                 and condition.cause = unclosed.cause
         )
+),
+
+-- A problem of a stream that became part of that of its connection ends at once. So does one of a connection whose
+-- streams left it for other problems: it has not recovered.
+absent as (
+    select
+        not_found.id,
+        not_found.opened_at,
+        not_found.missed,
+        not_found.seen_last_at,
+        not_found.kind,
+        -- Columns that changed are news of a day. Columns that are missing are a problem until they are there.
+        not_found.kind = 'schema' and not_found.stream is null as is_news,
+        successor.scope is not null as is_merged,
+        successor.scope as merged_scope,
+        successor.cause as merged_cause
+    from not_found
+    left join lateral (
+        select
+            case when placed.is_group then placed.connection else placed.connection || '/' || placed.stream end as scope,
+            placed.cause
+        from placed
+        where
+            placed.kind = not_found.kind
+            and placed.connection = not_found.connection
+            and (
+                placed.stream = not_found.stream
+                or (
+                    not_found.stream is null
+                    -- A check finds only the streams with new rejects.
+                    and not_found.kind <> 'rejects'
+                    and placed.stream = any(not_found.members)
+                )
+            )
+        order by placed.stream
+        limit 1
+    ) as successor on true
 ),
 
 dropped as (
@@ -648,7 +674,7 @@ missed as (
         on
             absent.is_merged
             and absent.kind = whole.kind
-            and absent.connection = whole.scope
+            and absent.merged_scope = whole.scope
             and absent.merged_cause = whole.cause
     where problem.id = absent.id and absent.opened_at is not null
     returning

@@ -83,7 +83,7 @@ pub async fn begin(
 ///
 /// Each record that was read counts exactly once: as inserted or updated if it wrote a row, as outside or rejected if
 /// it became none, and otherwise as unchanged, because its row had these values already or because a later record of
-/// the same batch has its key.
+/// the same batch has its key. A batch of more than 4 MiB is sent in portions, and each counts by itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     pub slices_done: i32,

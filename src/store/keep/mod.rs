@@ -13,7 +13,7 @@ pub mod windows;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::session::Deadline as _;
 
@@ -90,6 +90,8 @@ pub async fn wanting_more(conn: &mut PgConnection, expired: Expired<'_>) -> Resu
 /// Has a stream want no older data than its table keeps, so that what was never read of an earlier month does not count
 /// as missing.
 pub async fn want_less(conn: &mut PgConnection, expired: Expired<'_>, stream: &StreamName) -> Result<(), sqlx::Error> {
+    let mut transaction = conn.begin().in_time().await?;
+    sqlx::raw_sql(LIMITS).execute(&mut *transaction).in_time().await?;
     sqlx::query!(
         "
         update tidegate.stream
@@ -100,10 +102,10 @@ pub async fn want_less(conn: &mut PgConnection, expired: Expired<'_>, stream: &S
         stream.stream,
         expired.kept_from,
     )
-    .execute(conn)
+    .execute(&mut *transaction)
     .in_time()
     .await?;
-    Ok(())
+    transaction.commit().in_time().await
 }
 
 /// Deletes slices whose rows go next, with what is noted of them. The streams want no data that is older than

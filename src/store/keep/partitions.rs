@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::super::partitions::{self, Partition};
 use super::super::session::Deadline as _;
 use super::super::{event, ident, lock};
-use super::{Expired, SLICES_AT_A_TIME, Step, forget_slices};
+use super::{Expired, LIMITS, SLICES_AT_A_TIME, Step, forget_slices};
 
 /// Below the server's `deadlock_timeout`, and not longer than readers of the table may wait: they queue behind this
 /// transaction while it waits for one of them.
@@ -92,6 +92,7 @@ async fn is_needed(conn: &mut PgConnection, expired: Expired<'_>, partition: &Pa
 /// Deletes some of the slices that begin in a partition which nothing needs.
 pub async fn forget(conn: &mut PgConnection, expired: Expired<'_>, partition: &Partition) -> Result<Step, sqlx::Error> {
     let mut transaction = conn.begin().in_time().await?;
+    sqlx::raw_sql(LIMITS).execute(&mut *transaction).in_time().await?;
     let slices = sqlx::query_scalar!(
         "
         select slice.id
@@ -143,6 +144,10 @@ pub async fn take_away(
     slices: u64,
 ) -> Result<bool, sqlx::Error> {
     let Expired { schema, table, .. } = expired;
+    // Before the table is locked, and again when no load can change it.
+    if is_needed(conn, expired, partition).await? || has_slices(conn, expired, partition).await? {
+        return Ok(false);
+    }
     let mut transaction = conn.begin().in_time().await?;
     sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *transaction).in_time().await?;
     lock::hold(&mut transaction, &format!("structure of {schema}.{table}")).await?;

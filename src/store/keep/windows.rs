@@ -95,10 +95,12 @@ pub async fn without_slice(
         left.into_iter().map(|slice| (slice.window_start, slice.window_end)).unzip();
     let table = ident::table(expired.schema, expired.table);
     // The connection is named for both, so that on Citus both are the rows of one node: only there a `ctid` is unique.
+    // The time is, because the table may have been divided meanwhile: its partitions have the same places.
     let statement = format!(
         "delete from {table}
         where
             _connection = $1
+            and _window_start < $2
             and ctid = any(array(
                 select old.ctid
                 from {table} as old

@@ -451,6 +451,51 @@ async fn a_stream_that_fails_for_another_reason_at_two_checks_leaves_the_problem
 }
 
 #[tokio::test]
+async fn a_problem_whose_streams_all_leave_it_for_others_has_not_recovered() {
+    let bench = Bench::new(NotifyFormat::Cloudevents).await;
+    bench.accepts().await;
+    bench.fail(&["marks", "dialogs"], "status 400, “outage”").await;
+    bench.check().await;
+    bench.send().await;
+    bench.fail(&["marks"], "the credential was refused").await;
+    bench.fail(&["dialogs"], "the report does not exist").await;
+    bench.check().await;
+    assert_eq!((mutes(&bench).await, bench.send().await), (vec!["acme 2".to_owned()], 0));
+    bench.check().await;
+    bench.send().await;
+    assert_eq!(mutes(&bench).await, ["acme/dialogs 1", "acme/marks 1"]);
+    let received = bench.received().await;
+    let about = |message| {
+        let message = body(message);
+        format!("{} {}", message["type"].as_str().unwrap(), message["subject"].as_str().unwrap())
+    };
+    let mut rest: Vec<String> = received[1..].iter().map(about).collect();
+    rest.sort_unstable();
+    let expected =
+        ["tidegate.problem.merged acme", "tidegate.problem.opened acme/dialogs", "tidegate.problem.opened acme/marks"];
+    assert_eq!(rest, expected);
+    bench.check().await;
+    bench.check().await;
+    assert_eq!((mutes(&bench).await.len(), bench.send().await), (2, 0));
+}
+
+#[tokio::test]
+async fn a_problem_that_its_streams_have_left_takes_none_of_them_back() {
+    let bench = Bench::new(NotifyFormat::Slack).await;
+    bench.fail(&["a", "b"], "status 400, “outage”").await;
+    bench.check().await;
+    bench.fail(&["x", "y"], "the credential was refused").await;
+    bench.check().await;
+    assert_eq!(mutes(&bench).await, ["acme 2", "acme 2"]);
+    bench.fail(&["x"], "status 400, “outage”").await;
+    bench.fail(&["y"], "the report does not exist").await;
+    for _ in 0..4 {
+        bench.check().await;
+    }
+    assert_eq!(mutes(&bench).await, ["acme 3", "acme/y 1"]);
+}
+
+#[tokio::test]
 async fn a_stream_that_joins_a_muted_problem_ends_its_mute_unless_its_own_is_muted() {
     let bench = Bench::new(NotifyFormat::Slack).await;
     bench.fail(&["marks", "dialogs"], "status 400, “outage”").await;
