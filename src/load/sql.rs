@@ -350,6 +350,9 @@ from (
     }
 
     /// The rows of a window are in one partition, in which a `ctid` is unique.
+    ///
+    /// No other condition is on the rows that are deleted. While the table has no statistics, Postgres would find them
+    /// by its index, and compare each row of the slice with each place: 19 s for 10,000 places in a slice of 300,000.
     fn replace(&self) -> ReplaceSql {
         let Self { target, key, .. } = self;
         let kinds: Vec<&str> =
@@ -357,13 +360,12 @@ from (
         let arrays: Vec<String> = kinds.iter().enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 3)).collect();
         let arrays = arrays.join(", ");
         let names = key.join(", ");
+        let partition = if self.table.partitioned { "present._window_start = $2\n    and " } else { "" };
         let delete = |places: &str| {
             format!(
                 "delete from {target} as present
 where
-    present._connection = $1
-    and present._window_start = $2
-    and present.ctid = any(array(
+    {partition}present.ctid = any(array(
 {places}
     ))"
             )

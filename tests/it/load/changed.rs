@@ -1,6 +1,7 @@
 //! Changed rows of a large slice, which are replaced without staging where nothing can be lost by it.
 
 use sqlx::AssertSqlSafe;
+use tidegate::load::sql::MergeSql;
 
 use super::fingerprints::read;
 use super::plant::{Plant, whole};
@@ -86,6 +87,28 @@ async fn p4_a_changed_row_that_somebody_replaced_by_another_is_loaded_and_the_ot
     assert_eq!((progress.rows_updated, progress.rows_inserted, progress.rows_deleted), (i64::from(MANY) - 1, 1, 1));
     assert_eq!(plant.with_value(1).await, i64::from(MANY));
     assert_eq!(plant.count("select count(*) from lynn.survey_result").await, i64::from(MANY));
+}
+
+#[tokio::test]
+async fn changed_rows_are_found_by_their_places_while_a_table_has_no_statistics() {
+    let plant = loaded().await;
+    plant
+        .execute(
+            "alter table lynn.survey_result set (autovacuum_enabled = off);
+            insert into lynn.survey_result (_connection, _window_start, id, v, _run_id, _loaded_at)
+            select 'acme', '2024-03-01Z', 10000 + n, 0, 1, now() from generate_series(1, 20000) as n",
+        )
+        .await;
+    let claim = plant.claim().await;
+    let reader = plant.resumed(&claim, whole(0)).await;
+    let replace = MergeSql::new(&reader.loader.table, false).replace.unwrap();
+    for statement in [replace.each, replace.in_order] {
+        let values = ["'acme'", "timestamptz '2024-03-01Z'", "array[1, 2, 3]", "3"];
+        let statement = (1..).zip(values).fold(statement, |text, (at, value)| text.replace(&format!("${at}"), value));
+        let plan = format!("explain {statement}");
+        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(plan)).fetch_all(&plant.pool).await.unwrap();
+        assert!(plan.iter().any(|line| line.contains("Tid Scan on survey_result")), "{plan:#?}");
+    }
 }
 
 #[tokio::test]
